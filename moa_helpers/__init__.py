@@ -1,0 +1,48 @@
+"""Mixture of Agents, as a lesson: ask several models at once and have one write a single answer out of theirs."""
+
+from moa_helpers.aggregation import (
+    AggregatorDelta,
+    Answer,
+    MixtureDone,
+    ProposerDelta,
+    ProposerDone,
+    Retrying,
+    aggregator_system,
+    mixture_of_agents,
+    stream_mixture,
+)
+from moa_helpers.calls import Attempt, Reply, Retry, ask
+from moa_helpers.catalogue import UnknownModel, find, models
+from moa_helpers.failures import Failure
+from moa_helpers.fanout import Replies, fan_out
+from moa_helpers.running import run
+from moa_helpers.settings import MissingKey, Settings, connection, setup
+from moa_helpers.vendors import close
+
+__all__ = [
+    "AggregatorDelta",
+    "Answer",
+    "Attempt",
+    "Failure",
+    "MissingKey",
+    "MixtureDone",
+    "ProposerDelta",
+    "ProposerDone",
+    "Replies",
+    "Reply",
+    "Retry",
+    "Retrying",
+    "Settings",
+    "UnknownModel",
+    "aggregator_system",
+    "ask",
+    "close",
+    "connection",
+    "fan_out",
+    "find",
+    "mixture_of_agents",
+    "models",
+    "run",
+    "setup",
+    "stream_mixture",
+]

@@ -1,0 +1,319 @@
+"""One call: attempts, retries, time limits, and the ``Reply`` that says what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from moa_helpers import catalogue
+from moa_helpers.display import Card, Shown, count, dollars, seconds
+from moa_helpers.failures import ADVICE, RETRIED, Failure, explain
+from moa_helpers.settings import current
+from moa_helpers.vendors import FINISH_REASONS, Chunk, Request, client, stream
+
+BACKOFF_BASE, BACKOFF_CAP = 0.5, 8.0  # seconds
+LONGEST_WAIT = 60.0  # seconds; a vendor that asks for more is not waited for
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a call. Times in seconds; ``started`` counts from the start of the call."""
+
+    started: float
+    elapsed: float
+    failure: Failure | None
+    cost_usd: float | None  # 0.0 if the vendor refused with an HTTP error (nothing was generated), None if unknown
+
+
+@dataclass(frozen=True)
+class Retry:
+    """An attempt failed and another follows after ``wait`` seconds; what it had written so far is void."""
+
+    failure: Failure
+    wait: float
+
+
+@dataclass(frozen=True)
+class Reply(Shown):
+    """What one call gave.
+
+    Times are seconds: ``started`` on the clock of ``time.perf_counter``, ``ttft`` (time to first token) and
+    ``elapsed`` from there, earlier attempts included. Tokens are the vendor's own count for the last attempt; money
+    is US dollars for all attempts. None means unknown.
+    """
+
+    model: str
+    text: str = ""
+    answered_by: str | None = None
+    finish_reason: str | None = None
+    ttft: float | None = None
+    elapsed: float = 0.0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    attempts: tuple[Attempt, ...] = ()
+    failure: Failure | None = None
+    started: float = 0.0
+    offline: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer to use."""
+        return self.failure is None
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the answer was cut off at its token limit."""
+        return self.finish_reason == "length"
+
+    @property
+    def summary(self) -> str:
+        """One line: what happened."""
+        if self.failure:
+            return f"failed ({self.failure.kind}) after {seconds(self.elapsed)}"
+        return f"{'cut off at max_tokens' if self.truncated else 'answered'} in {seconds(self.elapsed)}"
+
+    def _card(self) -> Card:
+        row = (
+            seconds(self.ttft),
+            f"{count(self.input_tokens)} in, {count(self.output_tokens)} out",
+            dollars(self.cost_usd),
+            str(len(self.attempts)),
+            self.answered_by or "unknown",
+        )
+        stand_in = " · offline stand-in" if self.offline else ""
+        problem = f"{self.failure.message}\n\n" if self.failure else ""
+        header = ("first token", "tokens", "cost", "attempts", "answered by")
+        return Card(f"{self.model} {self.summary}{stand_in}", header, [row], (problem + self.text).strip())
+
+
+def prepare(
+    models: Sequence[str],
+    prompt: str,
+    *,
+    system: str | None = None,
+    max_tokens: int = 2048,
+    temperature: float | None = None,
+) -> list[Request]:
+    """Check everything that can be checked before a call is made, and give one request for each model.
+
+    Raises:
+        TypeError, ValueError: what is wrong, and what to write instead.
+        UnknownModel, MissingKey, ImportError: the model, its key or its SDK is not there.
+    """
+    if isinstance(models, str) or not isinstance(models, Sequence):
+        raise TypeError(f"Give the models as a list of names, such as ['openai:model-id'], not {models!r}.")
+    if not models:
+        raise ValueError("The list of models is empty: name at least one.")
+    for name, text in {"prompt": prompt, "system": system}.items():
+        if text is None and name == "system":
+            continue
+        if not isinstance(text, str):
+            raise TypeError(f"The {name} must be text, not {type(text).__name__}.")
+        if not text.strip():
+            raise ValueError(f"The {name} is empty: write the {'question' if name == 'prompt' else 'instruction'}.")
+    check_number("max_tokens", max_tokens, whole=True)
+    if temperature is not None:
+        check_number("temperature", temperature, least=0)
+    found = [catalogue.find(name) for name in models]
+    for model in found:
+        catalogue.warn_if_shut_down(model)
+        if temperature is not None and not model.takes_temperature:
+            raise ValueError(f"{model.name} takes no temperature ({model.accepts_temperature}): leave it out.")
+        if max_tokens > (model.max_output_tokens or math.inf):
+            raise ValueError(f"max_tokens is {max_tokens}; {model.name} writes at most {model.max_output_tokens}.")
+        client(model.vendor)
+    return [
+        Request(model, prompt, system, max_tokens, temperature, sample=models[:position].count(model.name))
+        for position, model in enumerate(found)
+    ]
+
+
+def check_number(name: str, value: object, *, least: float | None = None, whole: bool = False) -> None:
+    """Raise unless ``value`` is a number above 0, or at least ``least``; with ``whole``, an integer (from 1)."""
+    kinds, article = ((int,), "a whole number") if whole else ((int, float), "a number")
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise TypeError(f"{name} must be {article}, not {value!r}.")
+    if not math.isfinite(value) or value <= 0 if least is None else not least <= value < math.inf:
+        raise ValueError(f"{name} is {value}; it must be {'above 0' if least is None else f'at least {least}'}.")
+
+
+def check_limits(timeout: float, deadline: float | None, retries: int) -> None:
+    """Raise unless the time limits are positive and ``retries`` is 0 or more."""
+    check_number("timeout", timeout)
+    if deadline is not None:
+        check_number("deadline", deadline)
+    check_number("retries", retries, least=0, whole=True)
+
+
+async def ask(
+    model: str,
+    prompt: str,
+    *,
+    system: str | None = None,
+    max_tokens: int = 2048,
+    temperature: float | None = None,
+    timeout: float = 60.0,
+    deadline: float | None = None,
+    retries: int = 2,
+) -> Reply:
+    """Ask one model one question.
+
+    Args:
+        model: ``vendor:model-id``.
+        prompt: the user's message.
+        system: the system message, if any.
+        max_tokens: most tokens that the answer may have.
+        temperature: only for models that take one.
+        timeout: seconds for each attempt, from request to last token.
+        deadline: seconds for all attempts and the pauses between them.
+        retries: how often to try again after a rate limit, overload, server error, lost connection or time-out.
+
+    Returns:
+        The reply; where no usable answer came, its ``failure`` says why.
+
+    Raises:
+        TypeError, ValueError: the input is wrong; no call was made.
+    """
+    check_limits(timeout, deadline, retries)
+    (request,) = prepare([model], prompt, system=system, max_tokens=max_tokens, temperature=temperature)
+    until = None if deadline is None else time.perf_counter() + deadline
+    return await Call(request, timeout=timeout, retries=retries, until=until).run()
+
+
+class Call:
+    """A request under way. ``reply()`` gives what is known at any moment, so that nothing that arrived is lost."""
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        timeout: float,
+        retries: int,
+        until: float | None = None,
+        listen: Callable[[str | Retry], None] = lambda happened: None,
+    ) -> None:
+        self._request, self._timeout, self._retries, self._until = request, timeout, retries, until
+        self._listen = listen
+        self._started = time.perf_counter()
+        self._ended: float | None = None
+        self._attempts: list[Attempt] = []
+        self._failure: Failure | None = self._fail("cancelled")
+        self._clear()
+
+    async def run(self) -> Reply:
+        """Try until there is an answer, or no retry is left, or the failure is not one to retry."""
+        self._started = time.perf_counter()
+        try:
+            while True:
+                if self._until is not None and time.perf_counter() >= self._until:
+                    self._failure = self._fail("deadline")
+                    break
+                await self._attempt()
+                retry = self._next()
+                if retry is None:
+                    break
+                self._listen(retry)
+                await asyncio.sleep(retry.wait)
+        except asyncio.CancelledError:
+            self._failure = self._fail("cancelled")
+            raise
+        finally:
+            self._ended = time.perf_counter()
+        return self.reply()
+
+    def reply(self) -> Reply:
+        """The reply so far; before the end its failure is ``cancelled``."""
+        costs = [attempt.cost_usd for attempt in self._attempts]
+        ended = self._ended or time.perf_counter()
+        return Reply(
+            model=self._request.model.name,
+            text="".join(self._pieces),
+            answered_by=self._last.answered_by,
+            finish_reason=FINISH_REASONS.get(self._last.finish_reason, "other") if self._last.finish_reason else None,
+            ttft=self._ttft,
+            elapsed=ended - self._started,
+            input_tokens=self._last.input_tokens,
+            output_tokens=self._last.output_tokens,
+            cost_usd=None if None in costs else math.fsum(cost for cost in costs if cost is not None),
+            attempts=tuple(self._attempts),
+            failure=self._failure,
+            started=self._started,
+            offline=current().mode == "offline",
+        )
+
+    def _clear(self) -> None:
+        self._pieces: list[str] = []
+        self._ttft: float | None = None
+        self._last = Chunk()  # the latest value of each field
+
+    async def _attempt(self) -> None:
+        self._clear()
+        started = time.perf_counter()
+        limit = self._timeout if self._until is None else min(self._timeout, self._until - started)
+        failure: Failure | None = self._fail("cancelled")
+        try:
+            async with asyncio.timeout(limit) as clock, aclosing(stream(self._request)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    self._take(chunk)
+            failure = self._verdict()
+        except Exception as error:
+            if isinstance(error, TimeoutError) and clock.expired():
+                failure = self._fail("timeout" if limit == self._timeout else "deadline")
+            else:
+                failure = explain(error, self._request.model.name)
+        finally:
+            refused = failure is not None and failure.status is not None
+            cost = self._request.model.cost(self._last.input_tokens, self._last.output_tokens)
+            elapsed = time.perf_counter() - started
+            self._attempts.append(Attempt(started - self._started, elapsed, failure, 0.0 if refused else cost))
+            self._failure = failure
+
+    def _take(self, chunk: Chunk) -> None:
+        if chunk.text:
+            if self._ttft is None:
+                self._ttft = time.perf_counter() - self._started
+            self._pieces.append(chunk.text)
+            self._listen(chunk.text)
+        self._last = Chunk(
+            "",
+            chunk.finish_reason or self._last.finish_reason,
+            chunk.answered_by or self._last.answered_by,
+            self._last.input_tokens if chunk.input_tokens is None else chunk.input_tokens,
+            self._last.output_tokens if chunk.output_tokens is None else chunk.output_tokens,
+        )
+
+    def _verdict(self) -> Failure | None:
+        """Judge an attempt whose stream came to an end without an error."""
+        reason = self._last.finish_reason
+        if reason is None:
+            return self._fail("incomplete")
+        if FINISH_REASONS.get(reason) in ("content_filter", "error"):
+            return self._fail("content_filter" if FINISH_REASONS[reason] == "content_filter" else "server_error")
+        return None if "".join(self._pieces).strip() else self._fail("empty")
+
+    def _next(self) -> Retry | None:
+        """Whether another attempt follows, and after how long.
+
+        The vendor's Retry-After where it gives one, else exponential backoff with full jitter: uniform between 0 and
+        0.5 s, 1 s, 2 s ... (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+        """
+        failure, number = self._failure, len(self._attempts)
+        if failure is None or failure.kind not in RETRIED or number > self._retries:
+            return None
+        wait = failure.retry_after
+        if wait is None:
+            wait = random.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2 ** (number - 1)))
+        if wait > LONGEST_WAIT or (self._until is not None and time.perf_counter() + wait >= self._until):
+            message = f"{failure.message} Not tried again: the next attempt was due only after {wait:.1f} s."
+            self._failure = Failure(failure.kind, message, failure.status, failure.retry_after)
+            return None
+        return Retry(failure, wait)
+
+    def _fail(self, kind: str) -> Failure:
+        return Failure(kind, f"{self._request.model.name}: {kind.replace('_', ' ')}. {ADVICE[kind]}")

@@ -1,0 +1,161 @@
+"""Which models exist: vendor, id, price, limits, and what parameters they accept.
+
+The figures stand in ``data/models.csv``, each row with its source. To add a model, add a row.
+"""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Api = Literal["openai", "anthropic", "mistral"]
+
+
+class UnknownModel(ValueError):
+    """A model name that does not start with a known vendor."""
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """Who serves a model: the API it speaks, where it is, and which variables hold its key and address."""
+
+    name: str
+    api: Api
+    base_url: str
+    key_variable: str | None = None  # None: this vendor needs no key
+    url_variable: str = ""
+
+
+VENDORS = {
+    vendor.name: vendor
+    for vendor in (
+        Vendor("openai", "openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL"),
+        Vendor("anthropic", "anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
+        Vendor("mistral", "mistral", "https://api.mistral.ai", "MISTRAL_API_KEY", "MISTRAL_BASE_URL"),
+        Vendor("together", "openai", "https://api.together.xyz/v1", "TOGETHER_API_KEY", "TOGETHER_BASE_URL"),
+        Vendor("groq", "openai", "https://api.groq.com/openai/v1", "GROQ_API_KEY", "GROQ_BASE_URL"),
+        Vendor("openrouter", "openai", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"),
+        Vendor("cerebras", "openai", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", "CEREBRAS_BASE_URL"),
+        Vendor("ollama", "openai", "http://127.0.0.1:11434/v1", url_variable="OLLAMA_HOST"),
+        Vendor("vllm", "openai", "http://127.0.0.1:8000/v1", url_variable="VLLM_BASE_URL"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of one vendor. Prices are US dollars per million tokens; None means unknown."""
+
+    vendor: Vendor
+    id: str
+    tier: str = "unlisted"
+    usd_in_per_m: float | None = None
+    usd_out_per_m: float | None = None
+    prices_hold_to_input_tokens: int | None = None  # above this many input tokens the vendor charges another price
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    token_parameter: str = "max_tokens"
+    accepts_temperature: str = "unknown"  # "yes", "no", "unknown", or the condition in words
+    shutdown_date: date | None = None
+    successor: str | None = None
+    notes: str = ""
+    source: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name to ask for, ``vendor:model-id``."""
+        return f"{self.vendor.name}:{self.id}"
+
+    @property
+    def takes_temperature(self) -> bool:
+        """Whether a temperature may be sent. A model that is not in the catalogue gets the benefit of the doubt."""
+        return self.accepts_temperature in ("yes", "unknown") and self.vendor.api != "anthropic"
+
+    def cost(self, input_tokens: int | None, output_tokens: int | None) -> float | None:
+        """Price of a call in US dollars, or None where a price or a token count is unknown."""
+        if self.usd_in_per_m is None or self.usd_out_per_m is None or input_tokens is None or output_tokens is None:
+            return None
+        if self.prices_hold_to_input_tokens is not None and input_tokens > self.prices_hold_to_input_tokens:
+            return None
+        return (input_tokens * self.usd_in_per_m + output_tokens * self.usd_out_per_m) / 1e6
+
+
+def find(name: str) -> Model:
+    """The model called ``vendor:model-id``; one that the catalogue does not list has unknown price and limits.
+
+    Raises:
+        TypeError: the name is no string.
+        UnknownModel: it has no known vendor, or no id.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"A model is named by a string such as 'openai:model-id', not by {type(name).__name__}.")
+    vendor_name, _, model_id = name.partition(":")
+    if vendor_name not in VENDORS or not model_id.strip():
+        raise UnknownModel(
+            f"{name!r} names no model. Write 'vendor:model-id', with one of the vendors {', '.join(VENDORS)}; "
+            "moa.models() lists the models whose price is known."
+        )
+    return _catalogue().get(name) or _unlisted(VENDORS[vendor_name], model_id)
+
+
+def warn_if_shut_down(model: Model) -> None:
+    """Warn the reader whose model is past its shutdown date, and name a successor."""
+    if model.shutdown_date is not None and model.shutdown_date <= date.today():
+        warnings.warn(
+            f"{model.name} was shut down on {model.shutdown_date}; use {model.vendor.name}:{model.successor} instead.",
+            stacklevel=2,
+        )
+
+
+def models() -> pd.DataFrame:
+    """The catalogue as a table: one row a model, prices in US dollars per million tokens, sizes in tokens."""
+    import pandas as pd
+
+    rows = [
+        {"model": model.name}
+        | {field: getattr(model, field) for field in Model.__dataclass_fields__ if field not in ("vendor", "id")}
+        for model in _catalogue().values()
+    ]
+    table = pd.DataFrame(rows).set_index("model")
+    sizes = ["prices_hold_to_input_tokens", "context_tokens", "max_output_tokens"]
+    return table.astype(dict.fromkeys(sizes, "Int64"))
+
+
+def _unlisted(vendor: Vendor, model_id: str) -> Model:
+    return Model(vendor, model_id, token_parameter="max_completion_tokens" if vendor.name == "openai" else "max_tokens")
+
+
+@cache
+def _catalogue() -> dict[str, Model]:
+    lines = (files("moa_helpers") / "data" / "models.csv").read_text(encoding="utf-8").splitlines()
+    return {f"{row['vendor']}:{row['model_id']}": _read(row) for row in csv.DictReader(lines)}
+
+
+def _read(row: dict[str, str]) -> Model:
+    def number(column: str) -> int | None:
+        return int(row[column]) if row[column] else None
+
+    return Model(
+        vendor=VENDORS[row["vendor"]],
+        id=row["model_id"],
+        tier=row["tier"],
+        usd_in_per_m=float(row["usd_in_per_m"]),
+        usd_out_per_m=float(row["usd_out_per_m"]),
+        prices_hold_to_input_tokens=number("prices_hold_to_input_tokens"),
+        context_tokens=number("context_tokens"),
+        max_output_tokens=number("max_output_tokens"),
+        token_parameter=row["token_parameter"],
+        accepts_temperature=row["accepts_temperature"],
+        shutdown_date=date.fromisoformat(row["shutdown_date"]) if row["shutdown_date"] else None,
+        successor=row["successor"] or None,
+        notes=row["notes"],
+        source=row["source"],
+    )

@@ -1,0 +1,119 @@
+"""Why a call failed: one vocabulary for all vendors, with words for the reader and without keys."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from moa_helpers.settings import redact
+
+# kind of failure -> what the reader can do about it
+ADVICE = {
+    "rate_limit": "Wait a little, ask less at once (max_concurrency), or raise your limit with the vendor.",
+    "quota": "The account's credit or quota is used up: check the vendor's billing page.",
+    "overloaded": "The vendor is overloaded: try again later, or use another model.",
+    "server_error": "The vendor's server failed: try again later.",
+    "connection": "The connection failed: check the network, a proxy, and the vendor's address.",
+    "timeout": "No complete answer in time: raise timeout=, or use a faster model.",
+    "deadline": "The deadline came first: raise deadline=, or use a faster model.",
+    "incomplete": "The answer broke off before its end: try again.",
+    "malformed": "The answer could not be read: check that the address is really this vendor's.",
+    "empty": "The answer held no text: raise max_tokens=, as a reasoning model spends them before it writes.",
+    "content_filter": "The vendor withheld the answer: put the question differently.",
+    "bad_request": "The vendor refused the request as it stands: check the model's parameters in moa.models().",
+    "authentication": "The key is wrong or was revoked: set the right one and run moa.setup() again.",
+    "permission": "The key may not use this model: check its rights with the vendor.",
+    "not_found": "The vendor has no such model: choose another from moa.models().",
+    "too_large": "The request is too long for the vendor: shorten the prompt, or use fewer reference models.",
+    "cancelled": "The call was stopped before its end.",
+    "unexpected": "This is a case that moa_helpers does not know: please report it.",
+}
+RETRIED = ("rate_limit", "overloaded", "server_error", "connection", "timeout", "incomplete")
+STATUS_KINDS = {
+    401: "authentication",
+    403: "permission",
+    404: "not_found",
+    408: "timeout",
+    413: "too_large",
+    429: "rate_limit",
+    503: "overloaded",
+    529: "overloaded",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a call gave no usable answer: a ``kind`` (a key of ``ADVICE``) and a message for the reader, free of keys."""
+
+    kind: str
+    message: str
+    status: int | None = None  # the HTTP status, where the vendor refused with one
+    retry_after: float | None = None  # seconds that the vendor asked to wait
+
+
+def explain(error: Exception, model_name: str) -> Failure:
+    """Turn what an SDK raised into a ``Failure``: what happened, and what to do next.
+
+    The SDKs bring ``httpx`` or ``httpx2``, depending on their version, so their errors are told apart by the names of
+    their classes and by their HTTP status, not by identity.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    status = getattr(error, "status_code", None)
+    words = f"{error} {getattr(error, 'body', '')}".lower()
+    if isinstance(status, int) and status >= 400:
+        fallback = "server_error" if status >= 500 else "bad_request"
+        kind = "quota" if status == 429 and "insufficient_quota" in words else STATUS_KINDS.get(status, fallback)
+    elif names & {"APITimeoutError", "TimeoutException", "TimeoutError"}:
+        status, kind = None, "timeout"
+    elif names & {"APIConnectionError", "TransportError", "ConnectionError"}:
+        status, kind = None, "connection"
+    elif "overloaded" in words:
+        status, kind = None, "overloaded"
+    elif "rate_limit" in words:
+        status, kind = None, "rate_limit"
+    elif names & {"APIError", "MistralError"} and '"error"' in words.replace("'", '"'):
+        status, kind = None, "server_error"  # an error event inside a stream that had begun well
+    elif names & {"JSONDecodeError", "ValidationError", "ResponseValidationError", "UnicodeDecodeError"}:
+        status, kind = None, "malformed"
+    else:
+        status, kind = None, "unexpected"
+    said = redact(_said(error))
+    where = f" (HTTP {status})" if status else ""
+    message = f"{model_name}: {kind.replace('_', ' ')}{where}: {said} {ADVICE[kind]}"
+    return Failure(kind, message, status, _retry_after(error))
+
+
+def _said(error: Exception) -> str:
+    """The vendor's own sentence, shortened; the SDKs wrap it in differing ways."""
+    body: Any = getattr(error, "body", None)
+    if isinstance(body, str):
+        try:
+            body = json.loads(body)
+        except ValueError:
+            body = None
+    while isinstance(body, dict) and isinstance(body.get("error"), dict):
+        body = body["error"]
+    words = body.get("message") if isinstance(body, dict) else None
+    text = " ".join(str(words or error or type(error).__name__).split())
+    return text[:200].rstrip(".") + "."
+
+
+def _retry_after(error: Exception) -> float | None:
+    """Seconds that the vendor asked to wait: ``retry-after-ms``, or ``retry-after`` as seconds or as a date."""
+    headers = getattr(getattr(error, "response", error), "headers", None) or {}
+    for header, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
+        value = headers.get(header)
+        if value is None:
+            continue
+        try:
+            return max(0.0, float(value) / per_second)
+        except ValueError:
+            pass
+        try:
+            return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+        except (ValueError, TypeError):
+            continue
+    return None

@@ -1,0 +1,198 @@
+"""Pictures and tables of results. They read what calls gave and never make one.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart, and each mark also differs by pattern or label.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from moa_helpers.calls import Reply
+
+if TYPE_CHECKING:
+    from moa_helpers.aggregation import Answer
+
+WAITING, WRITING, FAILED = "#56B4E9", "#009E73", "#D55E00"
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
+COMMON = frozenset(
+    """
+    the and for are was were that this with from have has its your you our not but can who which when than then into also
+    only any all one two three more most such because since each they them there their what how
+    """.split()  # noqa: SIM905
+)
+
+
+class Picture(Figure):
+    """A matplotlib figure with a text alternative; a notebook shows it as an image with that text."""
+
+    alt: str = ""
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=80)
+        image = base64.b64encode(file.getvalue()).decode()
+        tag = f'<img alt="{html.escape(self.alt)}" style="max-width:100%" src="data:image/png;base64,{image}">'
+        return {"text/html": tag, "text/plain": self.alt}
+
+
+def table(replies: Sequence[Reply]) -> pd.DataFrame:
+    """One row a call.
+
+    Columns: ``model``, ``outcome`` (ok, truncated, or the kind of failure), ``started_s`` (seconds after the first
+    call began), ``ttft_s``, ``elapsed_s``, ``input_tokens``, ``output_tokens``, ``cost_usd``, ``attempts``. Missing
+    values are unknown.
+    """
+    zero = min((reply.started for reply in replies), default=0.0)
+    rows = [
+        {
+            "model": reply.model,
+            "outcome": reply.failure.kind if reply.failure else "truncated" if reply.truncated else "ok",
+            "started_s": reply.started - zero,
+            "ttft_s": reply.ttft,
+            "elapsed_s": reply.elapsed,
+            "input_tokens": reply.input_tokens,
+            "output_tokens": reply.output_tokens,
+            "cost_usd": reply.cost_usd,
+            "attempts": len(reply.attempts),
+        }
+        for reply in replies
+    ]
+    numbers = {"ttft_s": "Float64", "input_tokens": "Int64", "output_tokens": "Int64", "cost_usd": "Float64"}
+    return pd.DataFrame(rows).astype(numbers).rename_axis("call")
+
+
+def timeline(replies: Sequence[Reply]) -> Picture:
+    """A bar for each call on a common clock: waiting for the first token, writing, and attempts that failed."""
+    zero = min(reply.started for reply in replies)
+    end = max(reply.started + reply.elapsed for reply in replies) - zero
+    picture = Picture(figsize=(8.5, 1.1 + 0.42 * len(replies)), layout="constrained")
+    axes = picture.add_subplot()
+    sentences = []
+    for row, reply in enumerate(replies):
+        begin = reply.started - zero
+        finish = begin + reply.elapsed
+        for attempt in reply.attempts:
+            if attempt.failure:
+                axes.barh(row, attempt.elapsed, left=begin + attempt.started, color=FAILED, hatch="xx", height=0.6)
+        if reply.ok and reply.ttft is not None:
+            first = begin + reply.ttft
+            last_try = begin + reply.attempts[-1].started
+            axes.barh(row, first - last_try, left=last_try, color=WAITING, hatch="..", height=0.6)
+            axes.barh(row, finish - first, left=first, color=WRITING, height=0.6)
+        label = f"{reply.elapsed:.2f} s" + (f", {reply.failure.kind}" if reply.failure else "")
+        axes.text(finish + 0.01 * end, row, label, va="center")
+        sentences.append(f"{reply.model} from {begin:.2f} s to {finish:.2f} s ({reply.summary})")
+    axes.set_yticks(range(len(replies)), [reply.model for reply in replies])
+    axes.invert_yaxis()
+    axes.set_xlim(0, end * 1.25)
+    axes.set_xlabel("seconds since the first call began")
+    axes.spines[["top", "right"]].set_visible(False)
+    marks = [
+        Patch(facecolor=WAITING, hatch="..", label="waiting for the first token"),
+        Patch(facecolor=WRITING, label="writing"),
+        Patch(facecolor=FAILED, hatch="xx", label="failed attempt"),
+    ]
+    shown = marks if any(attempt.failure for reply in replies for attempt in reply.attempts) else marks[:2]
+    picture.legend(handles=shown, loc="outside upper center", ncols=3, frameon=False)
+    picture.alt = "Timeline of the calls: " + "; ".join(sentences) + "."
+    return picture
+
+
+def distribution(samples: Mapping[str, Sequence[float]], xlabel: str = "seconds") -> Picture:
+    """Cumulative distributions on one axis: the share of calls (in %) that took at most so many seconds."""
+    picture = Picture(figsize=(8.5, 3.6), layout="constrained")
+    axes = picture.add_subplot()
+    for (name, values), colour in zip(samples.items(), LINES * (1 + len(samples) // len(LINES)), strict=False):
+        ordered = sorted(values)
+        axes.step(
+            ordered, [100 * (place + 1) / len(ordered) for place in range(len(ordered))], color=colour, label=name
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    axes.set_xlabel(f"{xlabel} (logarithmic)")
+    axes.set_ylabel("% done by then")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    picture.alt = "Cumulative distributions. " + "; ".join(
+        f"{name}: median {pd.Series(values).quantile(0.5):.2f}, 95th percentile {pd.Series(values).quantile(0.95):.2f}"
+        for name, values in samples.items()
+    )
+    return picture
+
+
+def percentiles(samples: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """One row a name: how many samples, their mean, and the times (seconds) that 50, 95 and 99 % of them kept."""
+    rows = {
+        name: {"n": len(values), "mean_s": pd.Series(values).mean()}
+        | {f"p{share}_s": pd.Series(values).quantile(share / 100) for share in (50, 95, 99)}
+        for name, values in samples.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").astype({"n": int})
+
+
+def provenance(answer: Answer) -> pd.DataFrame:
+    """Which sentence of the answer is found in which proposer's text, judged by the words alone.
+
+    A value is the share (0 to 1) of the sentence's distinctive words that the proposer's closest sentence has too. It
+    is computed from the texts and not asked of a model; the same thought in other words scores low.
+
+    Returns:
+        Rows: the answer's sentences. Columns: the last proposer layer's usable replies, ``1 openai:…`` and so on.
+    """
+    texts = {f"{number} {reply.model}": reply.text for number, reply in enumerate(answer.layers[-1], 1) if reply.ok}
+    sentences = {name: [_words(sentence) for sentence in _sentences(text)] for name, text in texts.items()}
+    rows = {}
+    for sentence in _sentences(answer.text):
+        words = _words(sentence)
+        if len(words) >= 3:
+            rows[sentence] = {
+                name: max((len(words & other) / len(words) for other in others), default=0.0)
+                for name, others in sentences.items()
+            }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(texts))
+
+
+def provenance_picture(answer: Answer) -> Picture:
+    """``provenance`` as a picture: the darker, the more of the sentence's words the proposer used as well."""
+    shares = provenance(answer)
+    picture = Picture(figsize=(9, 1.3 + 0.42 * len(shares)), layout="constrained")
+    axes = picture.add_subplot()
+    axes.imshow(shares.to_numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, values in enumerate(shares.to_numpy()):
+        for column, value in enumerate(values):
+            axes.text(column, row, f"{value:.0%}", ha="center", va="center", color="white" if value > 0.6 else "black")
+    short = [sentence if len(sentence) <= 60 else sentence[:57].rstrip() + "…" for sentence in shares.index]
+    axes.set_yticks(range(len(shares)), short)
+    axes.set_xticks(range(len(shares.columns)), [name.replace(":", ":\n", 1) for name in shares.columns])
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    picture.alt = "Share of each sentence's words found with each proposer. " + " ".join(
+        f"{sentence} " + ", ".join(f"{name} {value:.0%}" for name, value in row.items()) + "."
+        for sentence, row in zip(short, shares.to_dict("records"), strict=True)
+    )
+    return picture
+
+
+def _sentences(text: str) -> list[str]:
+    """The sentences of a text, without Markdown's marks and without notes in parentheses of their own."""
+    lines = [re.sub(r"^[\s#>*-]+|\*\*", "", line).strip() for line in text.splitlines()]
+    found = [part for line in lines for part in re.split(r"(?<=[.!?:])\s+", line)]
+    return [part for part in found if part and not (part.startswith("(") and part.endswith(")"))]
+
+
+def _words(sentence: str) -> set[str]:
+    """Distinctive words, cut to six letters so that ``walks`` meets ``walking``'s stem as often as not."""
+    found = {word[:6] for word in re.findall(r"[^\W_]{3,}", sentence.lower()) if word not in COMMON}
+    return found | set(re.findall(r"\d+", sentence))

@@ -1,0 +1,56 @@
+"""``python -m moa_helpers.offline``: the stand-ins as a server of its own, for any client."""
+
+from __future__ import annotations
+
+import argparse
+
+from aiohttp import web
+
+from moa_helpers.offline.faults import KINDS
+from moa_helpers.offline.server import OfflineVendors
+from moa_helpers.offline.standins import questions
+
+EXAMPLES = """\
+Try it from another terminal (any key will do):
+
+  curl http://127.0.0.1:8000/v1/models
+
+  curl http://127.0.0.1:8000/v1/chat/completions -H "Authorization: Bearer any" -d '{
+    "model": "MODEL", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
+
+  curl -N http://127.0.0.1:8000/v1/messages -H "x-api-key: any" -d '{
+    "model": "MODEL", "max_tokens": 500, "stream": true,
+    "messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
+
+MODEL is any id from /v1/models. /VENDOR/v1/... says which vendor is meant where several serve a model.
+Headers: x-moa-sample: 1 asks for another sample of the same answer; x-moa-fault: 429,retry_after=2 for a fault.
+An SDK takes the address as its base URL: http://127.0.0.1:8000/v1 (OpenAI), http://127.0.0.1:8000 (the others).
+"""
+
+
+def main() -> None:
+    """Read the command line and serve until interrupted."""
+    faults = "faults:\n" + "\n".join(f"  {kind:17}{meaning}" for kind, meaning in KINDS.items())
+    prepared = "prepared questions:\n" + "\n".join(f"  {question.prompt}" for question in questions())
+    parser = argparse.ArgumentParser(
+        prog="python -m moa_helpers.offline",
+        description="Serve offline stand-ins for the vendors on this machine.",
+        epilog="\n\n".join([EXAMPLES.rstrip(), faults, prepared]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1 (default 8000)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the delays (default 0)")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="20 is twenty times as fast as the vendors (default 1)"
+    )
+    parser.add_argument("--faults", default="", help="such as 'mistral=429,retry_after=2,times=1; openai=hang'")
+    given = parser.parse_args()
+    try:
+        vendors = OfflineVendors(seed=given.seed, speed=given.speed, faults=given.faults)
+    except ValueError as error:
+        parser.error(str(error))
+    web.run_app(vendors.application(), host="127.0.0.1", port=given.port, access_log=None)
+
+
+if __name__ == "__main__":
+    main()

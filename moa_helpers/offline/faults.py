@@ -1,0 +1,93 @@
+"""Faults on demand: which request fails, and how."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+STATUSES = {
+    "400": "invalid request",
+    "401": "invalid API key",
+    "403": "no permission for this model",
+    "404": "no such model",
+    "413": "request too large",
+    "422": "unprocessable request",
+    "429": "too many requests",
+    "500": "internal server error",
+    "503": "service unavailable",
+    "529": "overloaded",
+}
+KINDS = {
+    **STATUSES,
+    "reset": "the connection is reset before an answer",
+    "hang": "the request is accepted and never answered",
+    "slow_body": "the answer trickles, a character at a time",
+    "truncated_body": "the connection breaks in the middle of the body",
+    "truncated_stream": "the stream ends cleanly, but in the middle of the answer",
+    "stalled_stream": "the stream goes silent in the middle of the answer",
+    "error_event": "an error arrives inside a stream that began well",
+    "malformed_json": "the answer is no valid JSON",
+    "empty": "the answer holds no text",
+    "length": "the answer is cut off at a token limit",
+    "content_filter": "the vendor withholds the answer",
+    "liar": "the answer states false points with confidence",
+    "injector": "the answer tries to instruct the aggregator",
+}
+
+
+@dataclass
+class Fault:
+    """A fault at a vendor (``"mistral"``), a model (``"mistral:model-id"``) or everywhere (``"*"``)."""
+
+    where: str
+    kind: str
+    retry_after: float | None = None  # seconds, sent as Retry-After
+    times: int | None = None  # how many requests it hits; None: all
+
+    def __post_init__(self) -> None:
+        self.kind = str(self.kind)
+        if self.kind not in KINDS:
+            raise ValueError(f"There is no fault {self.kind!r}; there are {', '.join(KINDS)}.")
+
+
+class Faults:
+    """The faults that are switched on."""
+
+    def __init__(self, text: str = "") -> None:
+        self._active = parse(text)
+
+    def next(self, vendor: str, model_name: str, header: str | None = None) -> Fault | None:
+        """The fault that hits this request, if any; one asked for by the request's own header comes first."""
+        if header:
+            return parse(f"*={header}")[0]
+        for fault in self._active:
+            if fault.where in ("*", vendor, model_name) and fault.times != 0:
+                if fault.times is not None:
+                    fault.times -= 1
+                return fault
+        return None
+
+    @contextmanager
+    def switched_on(self, fault: Fault) -> Iterator[None]:
+        """Have a fault for the length of a ``with`` block."""
+        self._active.insert(0, fault)
+        try:
+            yield
+        finally:
+            self._active = [other for other in self._active if other is not fault]
+
+
+def parse(text: str) -> list[Fault]:
+    """Read faults as in ``mistral=429,retry_after=2,times=1; openai:model-id=hang``."""
+    faults = []
+    for entry in filter(None, re.split(r"\s*;\s*", text.strip())):
+        where, _, rest = entry.partition("=")
+        kind, *options = rest.split(",")
+        given = dict(option.split("=", 1) for option in options)
+        after, times = given.pop("retry_after", None), given.pop("times", None)
+        if given:
+            raise ValueError(f"A fault takes retry_after and times, not {', '.join(given)}.")
+        faults.append(Fault(where, kind, float(after) if after else None, int(times) if times else None))
+    return faults

@@ -1,0 +1,51 @@
+"""Run a coroutine from code that cannot ``await``: a plain script, or a cell written for ``asyncio.run``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from moa_helpers import vendors
+
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end and return its result, whether or not an event loop is running already.
+
+    The coroutine gets a loop of its own, in a thread of its own, so that it also works in a notebook, where the
+    kernel's loop is always running. Clients and connections are closed at the end. An interrupt (Stop) cancels it.
+    """
+    outcome: list[T] = []
+    problem: list[BaseException] = []
+    loop_and_task: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
+
+    async def main() -> T:
+        loop_and_task.append((asyncio.get_running_loop(), asyncio.current_task()))
+        try:
+            return await coroutine
+        finally:
+            await vendors.close()
+
+    def in_thread() -> None:
+        try:
+            outcome.append(asyncio.run(main()))
+        except BaseException as error:  # handed to the caller's thread, which raises it
+            problem.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(in_thread,), name="moa.run")
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        for loop, task in loop_and_task:
+            if task is not None:
+                loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        raise
+    if problem:
+        raise problem[0]
+    return outcome[0]

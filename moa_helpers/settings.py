@@ -1,0 +1,240 @@
+"""Live or offline, and with which keys: what ``setup()`` finds out, and how a client reaches its vendor."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import threading
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
+
+from moa_helpers.catalogue import VENDORS, UnknownModel, Vendor
+from moa_helpers.display import Card, Shown
+
+Mode = Literal["auto", "live", "offline"]
+PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
+_KEY_SHAPED = re.compile(r"\b(?:sk|gsk|csk|pk|key|hf|tgp)[-_][\w*.-]{6,}|\bBearer\s+\S+")
+
+
+class MissingKey(ValueError):
+    """A vendor was asked for whose key is not set."""
+
+
+@dataclass(frozen=True)
+class Settings(Shown):
+    """What ``setup()`` found: live or offline and why, and where each vendor's key comes from (never the key)."""
+
+    mode: Literal["live", "offline"]
+    reason: str
+    key_sources: Mapping[str, str]  # vendor name -> "environment", ".env", "Colab secrets"
+    versions: Mapping[str, str]
+    offline_url: str | None = None
+    ollama_models: tuple[str, ...] = ()
+    _values: Mapping[str, str] = field(default_factory=dict, repr=False)  # variables, keys included
+
+    def value(self, variable: str | None) -> str | None:
+        """A variable's value from the environment, .env or Colab's secrets; None where it is unset or empty."""
+        return self._values.get(variable or "")
+
+    def _card(self) -> Card:
+        rows = []
+        for vendor in VENDORS.values():
+            if vendor.key_variable is None:
+                source = f"no key needed; address from {vendor.url_variable}"
+            elif vendor.name in self.key_sources:
+                source = f"key from {self.key_sources[vendor.name]}"
+            else:
+                source = f"no key ({vendor.key_variable})"
+            rows.append((vendor.name, source))
+        rows.append(("versions", ", ".join(f"{name} {version}" for name, version in self.versions.items())))
+        if self.ollama_models:
+            rows.append(("Ollama runs here", ", ".join(self.ollama_models) + ": free to use with MOA_MODE=live"))
+        if self.mode == "offline":
+            heading = f"Mode: OFFLINE, because {self.reason}. Answers are stand-ins written for this lesson."
+        else:
+            heading = f"Mode: LIVE, because {self.reason}. Calls go to the vendors and cost money."
+        return Card(heading, ("vendor", "found"), rows)
+
+
+class Connection(dict[str, Any]):
+    """Arguments for an SDK's client. It prints without the key, so that no notebook stores one."""
+
+    def __repr__(self) -> str:
+        return repr({**self, "api_key": "…hidden…"})
+
+
+_current: Settings | None = None
+_colab_secrets: dict[str, str | None] = {}
+
+
+def setup(mode: Mode | None = None) -> Settings:
+    """Decide between live and offline, find the keys, and start the offline vendors if they are needed.
+
+    Reads the environment, then a ``.env`` file here or above, then Colab's secrets. Call it again at any time, for
+    example after a key was added.
+
+    Args:
+        mode: ``"live"``, ``"offline"``, or ``"auto"``: live with any key, offline with none. Default: the variable
+            ``MOA_MODE``, else auto.
+
+    Returns:
+        The report: versions, mode, and which vendors have a key.
+
+    Raises:
+        ValueError: the mode is none of the three.
+    """
+    global _current
+    from dotenv import dotenv_values, find_dotenv
+
+    file = {name: value for name, value in dotenv_values(find_dotenv(usecwd=True)).items() if value}
+    values = {name: value.strip() for name, value in {**file, **_non_empty(os.environ)}.items() if value.strip()}
+    wanted = mode or values.get("MOA_MODE", "auto").lower()
+    if wanted not in get_args(Mode):
+        raise ValueError(f"MOA_MODE is {wanted!r}; it takes auto, live or offline.")
+    sources = {}
+    for vendor in VENDORS.values():
+        if vendor.key_variable is None:
+            continue
+        secret = None
+        if vendor.key_variable not in values and wanted != "offline":
+            secret = _colab_secret(vendor.key_variable)
+        if secret:
+            values[vendor.key_variable] = secret
+        if vendor.key_variable in values:
+            in_environment = os.environ.get(vendor.key_variable, "").strip()
+            sources[vendor.name] = "Colab secrets" if secret else "environment" if in_environment else ".env"
+    if wanted == "auto":
+        live = bool(sources)
+        reason = "at least one API key is set" if live else "no API key is set"
+    else:
+        live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
+    ollama = VENDORS["ollama"]
+    _current = Settings(
+        mode="live" if live else "offline",
+        reason=reason,
+        key_sources=sources,
+        versions={"python": platform.python_version()} | _versions(),
+        offline_url=None if live else _start_offline(),
+        ollama_models=_ollama_models(_live_url(ollama, values)),
+        _values=values,
+    )
+    return _current
+
+
+def current() -> Settings:
+    """The settings of the last ``setup()``; calls it first if nobody has."""
+    return _current or setup()
+
+
+def connection(vendor_name: str) -> Connection:
+    """Where and how to reach a vendor: the arguments for its SDK's client, ``api_key`` and the address.
+
+    Live, that is the vendor's own address and your key; offline, the stand-in on this machine.
+
+    Raises:
+        UnknownModel: there is no such vendor.
+        MissingKey: live, and the vendor's key is not set.
+    """
+    if vendor_name not in VENDORS:
+        raise UnknownModel(f"There is no vendor {vendor_name!r}; known are {', '.join(VENDORS)}.")
+    vendor, settings = VENDORS[vendor_name], current()
+    if settings.mode == "offline":
+        url = f"{settings.offline_url}/{vendor.name}" + ("/v1" if vendor.api == "openai" else "")
+        key: str | None = "offline"
+    else:
+        url = _live_url(vendor, settings._values)
+        key = settings.value(vendor.key_variable) if vendor.key_variable else "none-needed"
+    if key is None:
+        raise MissingKey(
+            f"No key for {vendor.name}: set {vendor.key_variable} in the environment, in a .env file or in Colab's "
+            f"secrets and run moa.setup() again; or leave {vendor.name} out; or run offline with moa.setup('offline')."
+        )
+    if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1"):
+        _keep_proxy_off_loopback()
+    return Connection({"api_key": key, "server_url" if vendor.api == "mistral" else "base_url": url})
+
+
+def redact(text: str) -> str:
+    """The text without any key that we know, and without anything shaped like one."""
+    settings = current()
+    for vendor in VENDORS.values():
+        if key := settings.value(vendor.key_variable):
+            text = text.replace(key, "[key]")
+    return _KEY_SHAPED.sub("[key]", text)
+
+
+def _live_url(vendor: Vendor, values: Mapping[str, str]) -> str:
+    url = values.get(vendor.url_variable, vendor.base_url).rstrip("/")
+    if vendor.name == "ollama" and vendor.url_variable in values:
+        # OLLAMA_HOST is also the address the server binds: it may lack scheme and port, or be 0.0.0.0.
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host = "127.0.0.1" if parts.hostname in (None, "0.0.0.0") else parts.hostname
+        url = f"{parts.scheme}://{host}:{parts.port or 11434}/v1"
+    return url.removesuffix("/v1") if vendor.api != "openai" else url
+
+
+def _keep_proxy_off_loopback() -> None:
+    """Exempt this machine from any proxy of the environment, for every HTTP client in this process."""
+    for name in ("no_proxy", "NO_PROXY"):
+        exempt = [part for part in os.environ.get(name, "").split(",") if part]
+        missing = [host for host in ("127.0.0.1", "localhost") if host not in exempt and "*" not in exempt]
+        if missing:
+            os.environ[name] = ",".join(exempt + missing)
+
+
+def _start_offline() -> str:
+    from moa_helpers import offline
+
+    return offline.start().url
+
+
+def _ollama_models(url: str, patience: float = 0.3) -> tuple[str, ...]:
+    """Names of the models of a running Ollama; none if nothing answers within ``patience`` seconds."""
+    found: list[str] = []
+
+    def look() -> None:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with direct.open(url.removesuffix("/v1") + "/api/tags", timeout=patience) as answer:
+                found.extend(f"ollama:{model['name']}" for model in json.load(answer)["models"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # nothing there, or something that is no Ollama
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(patience)
+    return () if thread.is_alive() else tuple(found)
+
+
+def _colab_secret(name: str) -> str | None:
+    """A secret of Colab's panel, asked for once; None outside Colab, or when it is missing or not granted."""
+    if name not in _colab_secrets:
+        try:
+            from google.colab import userdata  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        except ImportError:
+            return None
+        try:
+            _colab_secrets[name] = (userdata.get(name) or "").strip() or None
+        except (userdata.SecretNotFoundError, userdata.NotebookAccessError, userdata.TimeoutException):
+            _colab_secrets[name] = None
+    return _colab_secrets[name]
+
+
+def _versions() -> dict[str, str]:
+    installed = {}
+    for package in PACKAGES:
+        try:
+            installed[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            installed[package] = "not installed"
+    return installed
+
+
+def _non_empty(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if value.strip()}

@@ -1,0 +1,189 @@
+"""One streaming call per vendor SDK, behind one seam: a ``Request`` goes in, ``Chunk``s come out.
+
+The SDKs are imported when their vendor is first used. Their own retries are off: ``calls`` retries, in one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from moa_helpers.catalogue import Model, Vendor
+from moa_helpers.settings import connection, current
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question for one model."""
+
+    model: Model
+    prompt: str
+    system: str | None = None
+    max_tokens: int = 2048
+    temperature: float | None = None
+    sample: int = 0  # which sample of the same question; the offline vendors answer each number differently
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of a streamed answer, in the vocabulary of the lesson. Only what this piece brought is set."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    answered_by: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+# Each vendor's word for why an answer ended -> one vocabulary; anything else becomes "other".
+FINISH_REASONS = {
+    "stop": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "eos": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "model_context_window_exceeded": "length",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+    "error": "error",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+}
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[object, ...], Any]] = WeakKeyDictionary()
+
+
+async def stream(request: Request) -> AsyncIterator[Chunk]:
+    """Send a request to its vendor and yield the answer as it arrives; raises whatever the SDK raises."""
+    adapter = {"openai": _openai, "anthropic": _anthropic, "mistral": _mistral}[request.model.vendor.api]
+    async with aclosing(adapter(client(request.model.vendor), request)) as chunks:  # type: ignore[type-var]
+        async for chunk in chunks:
+            yield chunk
+
+
+def client(vendor: Vendor) -> Any:
+    """The SDK's client for a vendor: one for each event loop, made on first use.
+
+    Raises:
+        MissingKey: live, and the vendor's key is not set.
+        ImportError: the vendor's SDK is not installed.
+    """
+    how = connection(vendor.name)
+    clients = _clients.setdefault(asyncio.get_running_loop(), {})
+    identity = (vendor.name, *how.values())
+    if identity not in clients:
+        clients[identity] = _new_client(vendor, how)
+    return clients[identity]
+
+
+async def close() -> None:
+    """Close the clients of the running event loop and their connections."""
+    for sdk_client in _clients.pop(asyncio.get_running_loop(), {}).values():
+        await sdk_client.__aexit__(None, None, None)
+
+
+def _new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
+    # timeout=None: the SDKs' time-outs are per read; ``calls`` bounds the whole attempt instead.
+    if vendor.api == "openai":
+        from openai import AsyncOpenAI
+
+        return AsyncOpenAI(**how, max_retries=0, timeout=None)
+    if vendor.api == "anthropic":
+        from anthropic import AsyncAnthropic
+
+        return AsyncAnthropic(**how, max_retries=0, timeout=None)
+    from mistralai.client import Mistral
+
+    return Mistral(**how)
+
+
+def _extra_headers(request: Request) -> dict[str, str] | None:
+    """Offline only: equal requests get equal answers, so a second sample has to say that it is one."""
+    if current().mode == "offline" and request.sample:
+        return {"x-moa-sample": str(request.sample)}
+    return None
+
+
+def _messages(request: Request) -> list[dict[str, str]]:
+    system = [{"role": "system", "content": request.system}] if request.system else []
+    return [*system, {"role": "user", "content": request.prompt}]
+
+
+def _temperature(request: Request) -> dict[str, float]:
+    return {} if request.temperature is None else {"temperature": request.temperature}
+
+
+async def _openai(sdk: Any, request: Request) -> AsyncIterator[Chunk]:
+    answer = await sdk.chat.completions.create(
+        model=request.model.id,
+        messages=_messages(request),
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_headers=_extra_headers(request),
+        **{request.model.token_parameter: request.max_tokens},
+        **_temperature(request),
+    )
+    async with answer:
+        async for event in answer:
+            choice = event.choices[0] if event.choices else None
+            yield Chunk(
+                text=(choice.delta.content or getattr(choice.delta, "refusal", None) or "") if choice else "",
+                finish_reason=choice.finish_reason if choice else None,
+                answered_by=event.model or None,
+                input_tokens=event.usage.prompt_tokens if event.usage else None,
+                output_tokens=event.usage.completion_tokens if event.usage else None,
+            )
+
+
+async def _anthropic(sdk: Any, request: Request) -> AsyncIterator[Chunk]:
+    system = {"system": request.system} if request.system else {}
+    answer = await sdk.messages.create(
+        model=request.model.id,
+        messages=[{"role": "user", "content": request.prompt}],
+        max_tokens=request.max_tokens,
+        stream=True,
+        extra_headers=_extra_headers(request),
+        **system,
+    )
+    async with answer:
+        async for event in answer:
+            if event.type == "message_start":
+                yield Chunk(answered_by=event.message.model, input_tokens=event.message.usage.input_tokens)
+            elif event.type == "content_block_delta" and event.delta.type == "text_delta":
+                yield Chunk(text=event.delta.text)
+            elif event.type == "message_delta":
+                yield Chunk(finish_reason=event.delta.stop_reason, output_tokens=event.usage.output_tokens)
+
+
+async def _mistral(sdk: Any, request: Request) -> AsyncIterator[Chunk]:
+    answer = await sdk.chat.stream_async(
+        model=request.model.id,
+        messages=_messages(request),
+        max_tokens=request.max_tokens,
+        http_headers=_extra_headers(request),
+        **_temperature(request),
+    )
+    async with answer:
+        async for event in answer:
+            choice = event.data.choices[0] if event.data.choices else None
+            usage = event.data.usage
+            yield Chunk(
+                text=_mistral_text(choice.delta.content) if choice else "",
+                finish_reason=(choice.finish_reason or None) if choice else None,
+                answered_by=event.data.model or None,
+                input_tokens=usage.prompt_tokens if usage else None,
+                output_tokens=usage.completion_tokens if usage else None,
+            )
+
+
+def _mistral_text(content: Any) -> str:
+    """Mistral sends a string, or a list of pieces of which those that reason are not part of the answer."""
+    if isinstance(content, str):
+        return content
+    return "".join(piece.text for piece in content or () if getattr(piece, "type", None) == "text")
