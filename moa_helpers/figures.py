@@ -25,8 +25,8 @@ WAITING, WRITING, FAILED = "#56B4E9", "#009E73", "#D55E00"
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 COMMON = frozenset(
     """
-    the and for are was were that this with from have has its your you our not but can who which when than then into also
-    only any all one two three more most such because since each they them there their what how
+    the and for are was were that this with from have has its your you our not but can who which when than then into
+    also only any all one two three more most such because since each they them there their what how
     """.split()  # noqa: SIM905
 )
 
