@@ -134,12 +134,21 @@ class Answer(Shown):
         return "; ".join([words[self.outcome], *failed])
 
     def table(self) -> pd.DataFrame:
-        """One row a call; see ``figures.table`` for the columns."""
-        return self.replies.table()
+        """One row a call; see ``figures.table`` for the columns. The first, ``role``, tells layers and aggregator."""
+        table = self.replies.table()
+        table.insert(0, "role", self._roles())
+        return table
 
     def timeline(self) -> Figure:
         """A picture of who waited, wrote and failed when; see ``figures.timeline``."""
-        return self.replies.timeline()
+        from moa_helpers import figures
+
+        names = [f"{role}\n{reply.model}" for role, reply in zip(self._roles(), self.replies, strict=True)]
+        return figures.timeline(self.replies, names)
+
+    def _roles(self) -> list[str]:
+        roles = [f"layer {number}" for number, layer in enumerate(self.layers, 1) for _ in layer]
+        return roles + ["aggregator"] * (self.aggregator is not None)
 
     def _card(self) -> Card:
         stand_in = " · offline stand-ins" if any(reply.offline for reply in self.replies) else ""

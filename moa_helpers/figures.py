@@ -10,16 +10,12 @@ import html
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from moa_helpers.calls import Reply
-
-if TYPE_CHECKING:
-    from moa_helpers.aggregation import Answer
 
 WAITING, WRITING, FAILED = "#56B4E9", "#009E73", "#D55E00"
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
@@ -70,19 +66,26 @@ def table(replies: Sequence[Reply]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(numbers).rename_axis("call")
 
 
-def timeline(replies: Sequence[Reply]) -> Picture:
-    """A bar for each call on a common clock: waiting for the first token, writing, and attempts that failed."""
+def timeline(replies: Sequence[Reply], names: Sequence[str] = ()) -> Picture:
+    """A bar for each call on a common clock: waiting for the first token, writing, and attempts that failed.
+
+    Args:
+        replies: the calls.
+        names: how to label them; default: the names of their models.
+    """
+    names = names or [reply.model for reply in replies]
     zero = min(reply.started for reply in replies)
     end = max(reply.started + reply.elapsed for reply in replies) - zero
-    picture = Picture(figsize=(8.5, 1.1 + 0.42 * len(replies)), layout="constrained")
+    picture = Picture(figsize=(8.5, 1.1 + 0.46 * len(replies)), layout="constrained")
     axes = picture.add_subplot()
     sentences = []
-    for row, reply in enumerate(replies):
+    for row, (name, reply) in enumerate(zip(names, replies, strict=True)):
         begin = reply.started - zero
         finish = begin + reply.elapsed
         for attempt in reply.attempts:
             if attempt.failure:
-                axes.barh(row, attempt.elapsed, left=begin + attempt.started, color=FAILED, hatch="xx", height=0.6)
+                width = max(attempt.elapsed, 0.005 * end)  # a refusal within milliseconds stays visible
+                axes.barh(row, width, left=begin + attempt.started, color=FAILED, hatch="xx", height=0.6)
         if reply.ok and reply.ttft is not None:
             first = begin + reply.ttft
             last_try = begin + reply.attempts[-1].started
@@ -90,8 +93,8 @@ def timeline(replies: Sequence[Reply]) -> Picture:
             axes.barh(row, finish - first, left=first, color=WRITING, height=0.6)
         label = f"{reply.elapsed:.2f} s" + (f", {reply.failure.kind}" if reply.failure else "")
         axes.text(finish + 0.01 * end, row, label, va="center")
-        sentences.append(f"{reply.model} from {begin:.2f} s to {finish:.2f} s ({reply.summary})")
-    axes.set_yticks(range(len(replies)), [reply.model for reply in replies])
+        sentences.append(f"{name} from {begin:.2f} s to {finish:.2f} s ({reply.summary})")
+    axes.set_yticks(range(len(replies)), names)
     axes.invert_yaxis()
     axes.set_xlim(0, end * 1.25)
     axes.set_xlabel("seconds since the first call began")
@@ -141,31 +144,31 @@ def percentiles(samples: Mapping[str, Sequence[float]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").astype({"n": int})
 
 
-def provenance(answer: Answer) -> pd.DataFrame:
-    """Which sentence of the answer is found in which proposer's text, judged by the words alone.
+def provenance(text: str, references: Sequence[Reply]) -> pd.DataFrame:
+    """Which sentence of a text is found in which reference, judged by the words alone.
 
-    A value is the share (0 to 1) of the sentence's distinctive words that the proposer's closest sentence has too. It
-    is computed from the texts and not asked of a model; the same thought in other words scores low.
+    A value is the share (0 to 1) of the sentence's distinctive words that the closest sentence of the reference has
+    too. It is computed from the texts and not asked of a model; the same thought in other words scores low.
 
     Returns:
-        Rows: the answer's sentences. Columns: the last proposer layer's usable replies, ``1 openai:…`` and so on.
+        Rows: the text's sentences, headings left out. Columns: the usable replies, ``1 openai:…`` and so on.
     """
-    texts = {f"{number} {reply.model}": reply.text for number, reply in enumerate(answer.layers[-1], 1) if reply.ok}
-    sentences = {name: [_words(sentence) for sentence in _sentences(text)] for name, text in texts.items()}
-    rows = {}
-    for sentence in _sentences(answer.text):
-        words = _words(sentence)
-        if len(words) >= 3:
-            rows[sentence] = {
-                name: max((len(words & other) / len(words) for other in others), default=0.0)
-                for name, others in sentences.items()
-            }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(texts))
+    usable = {f"{number} {reply.model}": reply.text for number, reply in enumerate(references, 1) if reply.ok}
+    others = {name: [_words(sentence) for sentence in _sentences(other)] for name, other in usable.items()}
+    rows = {
+        sentence: {
+            name: max((len(words & other) / len(words) for other in sentences), default=0.0)
+            for name, sentences in others.items()
+        }
+        for sentence in _sentences(text)
+        if len(words := _words(sentence)) >= 4
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(usable))
 
 
-def provenance_picture(answer: Answer) -> Picture:
-    """``provenance`` as a picture: the darker, the more of the sentence's words the proposer used as well."""
-    shares = provenance(answer)
+def provenance_picture(text: str, references: Sequence[Reply]) -> Picture:
+    """``provenance`` as a picture: the darker, the more of the sentence's words the reference has as well."""
+    shares = provenance(text, references)
     picture = Picture(figsize=(9, 1.3 + 0.42 * len(shares)), layout="constrained")
     axes = picture.add_subplot()
     axes.imshow(shares.to_numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -178,7 +181,7 @@ def provenance_picture(answer: Answer) -> Picture:
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    picture.alt = "Share of each sentence's words found with each proposer. " + " ".join(
+    picture.alt = "Share of each sentence's words found in each reference. " + " ".join(
         f"{sentence} " + ", ".join(f"{name} {value:.0%}" for name, value in row.items()) + "."
         for sentence, row in zip(short, shares.to_dict("records"), strict=True)
     )
