@@ -23,6 +23,10 @@ class Card:
 class Shown:
     """A result that shows itself as a card; subclasses say which."""
 
+    def __init_subclass__(cls) -> None:
+        # IPython prefers a class's own __repr__ (a dataclass has one) to a _repr_pretty_ that it inherits.
+        cls._repr_pretty_ = Shown._repr_pretty_  # type: ignore[method-assign]
+
     def _card(self) -> Card:
         raise NotImplementedError
 
