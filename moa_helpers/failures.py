@@ -80,14 +80,13 @@ def explain(error: Exception, model_name: str) -> Failure:
         status, kind = None, "malformed"
     else:
         status, kind = None, "unexpected"
-    said = redact(_said(error))
     where = f" (HTTP {status})" if status else ""
-    message = f"{model_name}: {kind.replace('_', ' ')}{where}: {said} {ADVICE[kind]}"
+    message = f"{model_name}: {kind.replace('_', ' ')}{where}: {_said(error)} {ADVICE[kind]}"
     return Failure(kind, message, status, _retry_after(error))
 
 
 def _said(error: Exception) -> str:
-    """The vendor's own sentence, shortened; the SDKs wrap it in differing ways."""
+    """The vendor's own sentence, without keys, shortened; the SDKs wrap it in differing ways."""
     body: Any = getattr(error, "body", None)
     if isinstance(body, str):
         try:
@@ -97,7 +96,7 @@ def _said(error: Exception) -> str:
     while isinstance(body, dict) and isinstance(body.get("error"), dict):
         body = body["error"]
     words = body.get("message") if isinstance(body, dict) else None
-    text = " ".join(str(words or error or type(error).__name__).split())
+    text = redact(" ".join(str(words or error or type(error).__name__).split()))  # before it is cut, maybe in a key
     return text[:200].rstrip(".") + "."
 
 
