@@ -1,0 +1,174 @@
+"""What all tests share: a clean environment, fresh offline settings, a loop, and a server that records requests."""
+
+import asyncio
+import json
+import os
+import time
+
+import pytest
+from aiohttp import web
+
+OURS = (
+    "MOA_",
+    "OPENAI_",
+    "ANTHROPIC_",
+    "MISTRAL_",
+    "TOGETHER_",
+    "GROQ_",
+    "OPENROUTER_",
+    "CEREBRAS_",
+    "VLLM_",
+    "OLLAMA_",
+)
+for name in [name for name in os.environ if name.upper().startswith(OURS) or name.lower().endswith("_proxy")]:
+    del os.environ[name]  # the developer's keys, addresses and proxies are none of the tests' business
+os.environ |= {"MOA_MODE": "offline", "MOA_OFFLINE_SPEED": "20", "OLLAMA_HOST": "127.0.0.1:9"}
+
+import moa_helpers as moa  # noqa: E402
+from moa_helpers import offline, settings  # noqa: E402
+from moa_helpers.catalogue import VENDORS  # noqa: E402
+from moa_helpers.offline.server import Server  # noqa: E402
+
+MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh(tmp_path, monkeypatch):
+    """Each test: an empty .env, the environment as above, and offline settings; all put back afterwards."""
+    before = dict(os.environ)
+    (tmp_path / ".env").touch()  # found first, so none above it is read
+    monkeypatch.chdir(tmp_path)
+    settings._colab_secrets.clear()
+    moa.setup("offline")
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def _loop():
+    with asyncio.Runner() as runner:
+        yield runner
+        runner.run(moa.close())
+
+
+@pytest.fixture
+def run(_loop):
+    """Run a coroutine, on one loop for the whole file so that clients are shared; it may leave no task behind."""
+
+    async def alone(coroutine):
+        try:
+            return await coroutine
+        finally:
+            until = time.perf_counter() + 0.5  # the SDKs leave generators that asyncio closes at the next turns
+            while len(asyncio.all_tasks()) > 1 and time.perf_counter() < until:
+                await asyncio.sleep(0)
+            assert asyncio.all_tasks() == {asyncio.current_task()}, "a task was left behind"
+
+    return lambda coroutine: _loop.run(alone(coroutine))
+
+
+@pytest.fixture
+def models():
+    """One small model of each of the three vendors."""
+    return list(MODELS)
+
+
+@pytest.fixture
+def question():
+    """A prepared question."""
+    return offline.questions()[0].prompt
+
+
+@pytest.fixture
+def vendors():
+    """The embedded vendors; no request of an earlier test may be under way."""
+    vendors = offline.start().vendors
+    assert vendors.under_way == 0
+    vendors.asked.clear()
+    return vendors
+
+
+@pytest.fixture(scope="session")
+def _recorder():
+    server = Server(Recorder())
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def recorder(_recorder):
+    """A vendor that writes down what it is sent; ``.url`` is its address."""
+    recorder = _recorder.vendors
+    recorder.url, recorder.requests, recorder.refuse = _recorder.url, [], False
+    return recorder
+
+
+@pytest.fixture
+def live(recorder, monkeypatch):
+    """Live mode with a made-up key for each vendor and every address pointing at the recorder."""
+    return go_live(recorder.url, monkeypatch)
+
+
+@pytest.fixture
+def live_at(monkeypatch):
+    """The same with another server's address: ``live_at(url)``."""
+    return lambda url: go_live(url, monkeypatch)
+
+
+def go_live(url, monkeypatch):
+    for vendor in VENDORS.values():
+        monkeypatch.setenv(vendor.url_variable, f"{url}/{vendor.name}" + ("/v1" if vendor.api == "openai" else ""))
+        if vendor.key_variable:
+            monkeypatch.setenv(vendor.key_variable, f"dummy-{vendor.name}")
+    monkeypatch.setenv("MOA_MODE", "live")
+    return moa.setup()
+
+
+class Recorder:
+    """Answers every request with "Hello there." in the smallest valid stream of the wire format asked for.
+
+    With ``refuse`` it answers 401 and repeats the key in its message instead, as some vendors do.
+    """
+
+    def application(self):
+        application = web.Application()
+        application.router.add_post("/{path:.*}", self._answer)
+        return application
+
+    async def _answer(self, request):
+        body = await request.json()
+        self.requests.append({"path": request.path, "headers": request.headers.copy(), "body": body})
+        if self.refuse:
+            key = request.headers["authorization"].removeprefix("Bearer ")
+            message = f"{self.refuse}{key} is not a valid key"
+            return web.json_response({"error": {"message": message, "type": "authentication_error"}}, status=401)
+        write = _messages if request.path.endswith("/messages") else _chat
+        return web.Response(body=write("served-" + body["model"]), content_type="text/event-stream")
+
+
+def _chat(model):
+    def chunk(choices, **usage):
+        data = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": choices} | usage
+        return f"data: {json.dumps(data)}\n\n"
+
+    def choice(text, finish=None):
+        return [{"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": finish}]
+
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    events = [chunk(choice("Hello ")), chunk(choice("there.")), chunk(choice("", "stop")), chunk([], usage=usage)]
+    return ("".join(events) + "data: [DONE]\n\n").encode()
+
+
+def _messages(model):
+    start = {"id": "1", "type": "message", "role": "assistant", "model": model, "content": [], "stop_reason": None}
+    events = [
+        {"type": "message_start", "message": start | {"usage": {"input_tokens": 7, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello "}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "there."}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+        {"type": "message_stop"},
+    ]
+    return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events).encode()
