@@ -137,7 +137,7 @@ def answer(model: Model, system: str, prompt: str, sample: int = 0, *, lie: bool
         points = _merge(question, references, most=TIERS.get(model.tier, OTHER_TIER)[2])
     else:
         points = _lies(question) if lie else _knowledge(model, question, sample)
-    text = _compose(model, question, points)
+    text = _compose(model, question, points, sample)
     if inject:
         text += f"\n\n{INJECTION}{LURE}"
     return f"{text}\n\n{_stamp(model)}"
@@ -219,11 +219,12 @@ def _pick(question: Question, points: list[Point], who: str) -> list[Point]:
     return [point for point in points if point.topic in topics[: question.pick]]
 
 
-def _compose(model: Model, question: Question, points: list[Point]) -> str:
+def _compose(model: Model, question: Question, points: list[Point], sample: int) -> str:
+    """Put points into words: each vendor's stand-in has its own layout, and each sample another wording."""
     voice = VOICES.get(model.vendor.name, int(_draw("voice", model.name) * 3))
     by_topic: dict[str, list[str]] = {}
     for point in sorted(points, key=question.points.index):
-        by_topic.setdefault(point.topic, []).append(point.wordings[voice])
+        by_topic.setdefault(point.topic, []).append(point.wordings[(voice + sample) % 3])
     if voice == 0:
         return "\n\n".join(
             f"**{topic}**\n" + "\n".join(f"- {said}" for said in all_said) for topic, all_said in by_topic.items()
