@@ -62,7 +62,8 @@ def explain(error: Exception, model_name: str) -> Failure:
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     status = getattr(error, "status_code", None)
-    words = f"{error} {getattr(error, 'body', '')}".lower()
+    body = getattr(error, "body", "")
+    words = f"{error} {body}".lower()
     if isinstance(status, int) and status >= 400:
         fallback = "server_error" if status >= 500 else "bad_request"
         kind = "quota" if status == 429 and "insufficient_quota" in words else STATUS_KINDS.get(status, fallback)
@@ -74,7 +75,7 @@ def explain(error: Exception, model_name: str) -> Failure:
         status, kind = None, "overloaded"
     elif "rate_limit" in words:
         status, kind = None, "rate_limit"
-    elif names & {"APIError", "MistralError"} and '"error"' in words.replace("'", '"'):
+    elif names & {"APIError", "MistralError"} and (isinstance(body, dict) or '"error"' in words.replace("'", '"')):
         status, kind = None, "server_error"  # an error event inside a stream that had begun well
     elif names & {"JSONDecodeError", "ValidationError", "ResponseValidationError", "UnicodeDecodeError"}:
         status, kind = None, "malformed"
