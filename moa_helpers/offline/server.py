@@ -144,9 +144,10 @@ class OfflineVendors:
         response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
         await response.prepare(request)
         await response.write(dialect.opening(plan))
-        pieces = _split(plan.text, max(1, min(plan.output_tokens, round(duration / TICK))))
+        text = plan.text
         if kind in ("truncated_body", "truncated_stream", "stalled_stream", "error_event", "malformed_json"):
-            pieces = pieces[: max(1, len(pieces) // 2)]
+            text, duration = text[: len(text) // 2], duration / 2
+        pieces = _split(text, max(1, min(plan.output_tokens, round(duration / TICK))))
         loop = asyncio.get_running_loop()
         began = loop.time()
         for number, piece in enumerate(pieces):
