@@ -139,7 +139,8 @@ def check_number(name: str, value: object, *, least: float | None = None, whole:
     kinds, article = ((int,), "a whole number") if whole else ((int, float), "a number")
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise TypeError(f"{name} must be {article}, not {value!r}.")
-    if not math.isfinite(value) or value <= 0 if least is None else not least <= value < math.inf:
+    enough = value > 0 if least is None else value >= least
+    if not enough or value == math.inf:  # NaN is never enough
         raise ValueError(f"{name} is {value}; it must be {'above 0' if least is None else f'at least {least}'}.")
 
 
