@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from PIL import Image
 
 from moa_helpers.calls import Reply
 
@@ -35,7 +36,9 @@ class Picture(Figure):
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         file = io.BytesIO()
         self.savefig(file, format="png", dpi=80)
-        image = base64.b64encode(file.getvalue()).decode()
+        small = io.BytesIO()  # 64 colours are enough, and keep notebooks small
+        Image.open(file).convert("RGB").quantize(64).save(small, format="png", optimize=True)
+        image = base64.b64encode(small.getvalue()).decode()
         tag = f'<img alt="{html.escape(self.alt)}" style="max-width:100%" src="data:image/png;base64,{image}">'
         return {"text/html": tag, "text/plain": self.alt}
 
