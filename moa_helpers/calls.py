@@ -202,14 +202,14 @@ class Call:
         self._request, self._timeout, self._retries, self._until = request, timeout, retries, until
         self._listen = listen
         self._started = time.perf_counter()
-        self._ended: float | None = None
+        self._ended: float | None = self._started  # a call that never runs takes no time
         self._attempts: list[Attempt] = []
         self._failure: Failure | None = self._fail("cancelled")
         self._clear()
 
     async def run(self) -> Reply:
         """Try until there is an answer, or no retry is left, or the failure is not one to retry."""
-        self._started = time.perf_counter()
+        self._started, self._ended = time.perf_counter(), None
         try:
             while True:
                 if self._until is not None and time.perf_counter() >= self._until:
