@@ -72,15 +72,15 @@ class OfflineVendors:
         try:
             asked = json.loads(await request.read())
             model = _model(asked["model"], request.match_info.get("vendor"), anthropic)
-            system, prompt = _texts(asked)
+            if model.vendor.name == "mistral":
+                dialect = MistralChat()
+            elif not anthropic:
+                dialect = ChatCompletions(with_usage=bool((asked.get("stream_options") or {}).get("include_usage")))
+            fault = self.faults.next(model.vendor.name, model.name, request.headers.get("x-moa-fault"))
+            plan = self._plan(request, asked, model, fault)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             return web.json_response(dialect.error(400, f"The request is malformed: {error!r}"), status=400)
-        if model.vendor.name == "mistral":
-            dialect = MistralChat()
-        elif not anthropic:
-            dialect = ChatCompletions(with_usage=bool((asked.get("stream_options") or {}).get("include_usage")))
         self.asked[model.name] += 1
-        fault = self.faults.next(model.vendor.name, model.name, request.headers.get("x-moa-fault"))
         kind = fault.kind if fault else ""
         status, message = _refusal(request, asked, model)
         if fault and kind in STATUSES:
@@ -88,7 +88,6 @@ class OfflineVendors:
         if status:
             headers = {"retry-after": f"{fault.retry_after:g}"} if fault and fault.retry_after is not None else {}
             return web.json_response(dialect.error(status, message), status=status, headers=headers)
-        plan = self._plan(request, asked, model, system, prompt, fault)
         ttft, rate = self._latency.draw(model.name)
         if kind == "reset":
             return _reset(request)
@@ -100,9 +99,8 @@ class OfflineVendors:
             return await self._stream(request, dialect, plan, duration, kind)
         return await self._whole(request, dialect, plan, duration, kind)
 
-    def _plan(
-        self, request: web.Request, asked: dict[str, Any], model: Model, system: str, prompt: str, fault: Fault | None
-    ) -> Plan:
+    def _plan(self, request: web.Request, asked: dict[str, Any], model: Model, fault: Fault | None) -> Plan:
+        system, prompt = _texts(asked)
         kind = fault.kind if fault else ""
         sample = request.headers.get("x-moa-sample") or asked.get("seed") or asked.get("random_seed") or 0
         text = standins.answer(model, system, prompt, int(sample), lie=kind == "liar", inject=kind == "injector")
