@@ -120,7 +120,7 @@ def setup(mode: Mode | None = None) -> Settings:
         reason=reason,
         key_sources=sources,
         versions={"python": platform.python_version()} | _versions(),
-        offline_url=None if live else _start_offline(),
+        offline_url=None if live else _start_offline(values),
         ollama_models=_ollama_models(_live_url(ollama, values)),
         _values=values,
     )
@@ -188,10 +188,10 @@ def _keep_proxy_off_loopback() -> None:
             os.environ[name] = ",".join(exempt + missing)
 
 
-def _start_offline() -> str:
+def _start_offline(values: Mapping[str, str]) -> str:
     from moa_helpers import offline
 
-    return offline.start().url
+    return offline.start(values).url
 
 
 def _ollama_models(url: str, patience: float = 0.3) -> tuple[str, ...]:

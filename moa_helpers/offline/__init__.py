@@ -7,6 +7,7 @@ Answers are written for this lesson and say that they are stand-ins. Variables: 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,24 @@ __all__ = ["KINDS", "Question", "Score", "fault", "questions", "score", "start"]
 _running: Server | None = None
 
 
-def start() -> Server:
-    """The embedded vendors of this process; started on first use, on a free port of this machine."""
+def start(variables: Mapping[str, str] = os.environ) -> Server:
+    """The embedded vendors of this process; started on first use, on a free port of this machine.
+
+    Args:
+        variables: where to read ``MOA_OFFLINE_SEED``, ``MOA_OFFLINE_SPEED`` and ``MOA_OFFLINE_FAULTS``.
+
+    Raises:
+        ValueError: one of them holds something else than it should.
+    """
     global _running
     if _running is None:
         from moa_helpers.offline.server import OfflineVendors, Server
 
-        vendors = OfflineVendors(
-            seed=int(os.environ.get("MOA_OFFLINE_SEED", "0")),
-            speed=float(os.environ.get("MOA_OFFLINE_SPEED", "1")),
-            faults=os.environ.get("MOA_OFFLINE_FAULTS", ""),
-        )
+        try:
+            seed, speed = int(variables.get("MOA_OFFLINE_SEED", 0)), float(variables.get("MOA_OFFLINE_SPEED", 1))
+            vendors = OfflineVendors(seed=seed, speed=speed, faults=variables.get("MOA_OFFLINE_FAULTS", ""))
+        except ValueError as error:
+            raise ValueError(f"A variable MOA_OFFLINE_SEED, _SPEED or _FAULTS cannot be read: {error}") from None
         _running = Server(vendors)
     return _running
 
