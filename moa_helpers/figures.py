@@ -10,6 +10,7 @@ import html
 import io
 import re
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -19,7 +20,7 @@ from PIL import Image
 from moa_helpers.calls import Reply
 
 WAITING, WRITING, FAILED = "#56B4E9", "#009E73", "#D55E00"
-LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
+LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#000000", "-"), ("#E69F00", "--"))
 COMMON = frozenset(
     """
     the and for are was were that this with from have has its your you our not but can who which when than then into
@@ -117,11 +118,10 @@ def distribution(samples: Mapping[str, Sequence[float]], xlabel: str = "seconds"
     """Cumulative distributions on one axis: the share of calls (in %) that took at most so many seconds."""
     picture = Picture(figsize=(8.5, 3.6), layout="constrained")
     axes = picture.add_subplot()
-    for (name, values), colour in zip(samples.items(), LINES * (1 + len(samples) // len(LINES)), strict=False):
+    for (name, values), (colour, dashes) in zip(samples.items(), cycle(LINES), strict=False):
         ordered = sorted(values)
-        axes.step(
-            ordered, [100 * (place + 1) / len(ordered) for place in range(len(ordered))], color=colour, label=name
-        )
+        share = [100 * (place + 1) / len(ordered) for place in range(len(ordered))]
+        axes.step(ordered, share, color=colour, linestyle=dashes, label=name)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
