@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from moa_helpers import vendors
@@ -17,10 +18,12 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end and return its result, whether or not an event loop is running already.
 
     The coroutine gets a loop of its own, in a thread of its own, so that it also works in a notebook, where the
-    kernel's loop is always running. Clients and connections are closed at the end. An interrupt (Stop) cancels it.
+    kernel's loop is always running. Clients and connections are closed at the end. An interrupt (Stop) cancels it; the
+    ``KeyboardInterrupt`` has what had arrived in its ``replies``.
     """
     outcome: list[T] = []
     problem: list[BaseException] = []
+    finished = threading.Event()  # before Python 3.13, an interrupted Thread.join() takes the thread for ended
     loop_and_task: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
 
     async def main() -> T:
@@ -35,17 +38,24 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             outcome.append(asyncio.run(main()))
         except BaseException as error:  # handed to the caller's thread, which raises it
             problem.append(error)
+        finally:
+            finished.set()
 
     thread = threading.Thread(target=contextvars.copy_context().run, args=(in_thread,), name="moa.run")
     thread.start()
     try:
-        thread.join()
-    except KeyboardInterrupt:
+        while not finished.wait(0.2):  # a short wait each time: Windows notices an interrupt only in between
+            pass
+    except KeyboardInterrupt as interrupt:
         for loop, task in loop_and_task:
             if task is not None:
-                loop.call_soon_threadsafe(task.cancel)
+                with suppress(RuntimeError):  # the loop has closed meanwhile
+                    loop.call_soon_threadsafe(task.cancel)
+        finished.wait()
         thread.join()
+        interrupt.replies = getattr(problem[0], "replies", ()) if problem else ()  # type: ignore[attr-defined]
         raise
+    thread.join()
     if problem:
         raise problem[0]
     return outcome[0]
