@@ -10,6 +10,7 @@ import threading
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from importlib import metadata
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -175,6 +176,7 @@ def _live_url(vendor: Vendor, values: Mapping[str, str]) -> str:
         # OLLAMA_HOST is also the address the server binds: it may lack scheme and port, or be 0.0.0.0.
         parts = urlsplit(url if "://" in url else f"http://{url}")
         host = "127.0.0.1" if parts.hostname in (None, "0.0.0.0") else parts.hostname
+        host = f"[{host}]" if ":" in host else host  # IPv6
         url = f"{parts.scheme}://{host}:{parts.port or 11434}/v1"
     return url.removesuffix("/v1") if vendor.api != "openai" else url
 
@@ -203,7 +205,7 @@ def _ollama_models(url: str, patience: float = 0.3) -> tuple[str, ...]:
         try:
             with direct.open(url.removesuffix("/v1") + "/api/tags", timeout=patience) as answer:
                 found.extend(f"ollama:{model['name']}" for model in json.load(answer)["models"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, HTTPException, ValueError, KeyError, TypeError):
             return  # nothing there, or something that is no Ollama
 
     thread = threading.Thread(target=look, daemon=True)
@@ -213,7 +215,7 @@ def _ollama_models(url: str, patience: float = 0.3) -> tuple[str, ...]:
 
 
 def _colab_secret(name: str) -> str | None:
-    """A secret of Colab's panel, asked for once; None outside Colab, or when it is missing or not granted."""
+    """A secret of Colab's panel; None outside Colab, or when it is missing or not granted (that is asked only once)."""
     if name not in _colab_secrets:
         try:
             from google.colab import userdata  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -221,7 +223,9 @@ def _colab_secret(name: str) -> str | None:
             return None
         try:
             _colab_secrets[name] = (userdata.get(name) or "").strip() or None
-        except (userdata.SecretNotFoundError, userdata.NotebookAccessError, userdata.TimeoutException):
+        except userdata.SecretNotFoundError:
+            return None  # it may be added before the next setup()
+        except (userdata.NotebookAccessError, userdata.TimeoutException):
             _colab_secrets[name] = None
     return _colab_secrets[name]
 
