@@ -52,6 +52,9 @@ def _fresh(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def _loop():
     with asyncio.Runner() as runner:
+        runner.run(
+            moa.fan_out(MODELS, "Hello?")
+        )  # the first call loads the SDKs, which no test should have to wait for
         yield runner
         runner.run(moa.close())
 
