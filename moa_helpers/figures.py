@@ -88,7 +88,7 @@ def timeline(replies: Sequence[Reply], names: Sequence[str] = ()) -> Picture:
         finish = begin + reply.elapsed
         for attempt in reply.attempts:
             if attempt.failure:
-                width = max(attempt.elapsed, 0.005 * end)  # a refusal within milliseconds stays visible
+                width = max(attempt.elapsed, 0.012 * end)  # a refusal within milliseconds stays visible
                 axes.barh(row, width, left=begin + attempt.started, color=FAILED, hatch="xx", height=0.6)
         if reply.ok and reply.ttft is not None:
             first = begin + reply.ttft
