@@ -30,6 +30,12 @@ from moa_helpers.catalogue import VENDORS  # noqa: E402
 from moa_helpers.offline.server import Server  # noqa: E402
 
 MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
+_VERSIONS = settings._versions()
+
+
+def pytest_configure(config):
+    # matplotlib 3.10 (Colab's) uses names that newer versions of pyparsing call deprecated.
+    config.addinivalue_line("filterwarnings", "ignore:.* deprecated - use .*:DeprecationWarning:matplotlib")
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +44,7 @@ def _fresh(tmp_path, monkeypatch):
     before = dict(os.environ)
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(settings, "_versions", _VERSIONS.copy)  # looked up once: it is what takes setup() longest
     settings._colab_secrets.clear()
     moa.setup("offline")
     yield

@@ -218,7 +218,7 @@ async def collect(*arguments, **options):
     ],
 )
 def test_events_agree_with_the_answer(fault, options, models, question, vendors, run, monkeypatch):
-    monkeypatch.setattr(vendors, "speed", 4)  # slow enough for several deltas a call
+    monkeypatch.setattr(vendors, "speed", 8)  # slow enough for several deltas a call
     with offline.fault(*fault):
         events, answer = run(collect(question, models, AGGREGATOR, **options))
     check_events(events, answer)

@@ -76,7 +76,8 @@ def test_a_quorum_cancels_the_rest_and_keeps_what_had_arrived(quorum, models, qu
 
 
 def test_a_quorum_counts_good_answers_only(models, question, run):
-    with offline.fault("openai", 401), offline.fault("mistral", "empty"):
+    late = offline.fault("anthropic", 429, retry_after=1.2, times=2)
+    with offline.fault("openai", 401), offline.fault("mistral", "empty"), late:
         replies = run(moa.fan_out([*models, models[1]], question, quorum=2))
     assert [reply.failure and reply.failure.kind for reply in replies] == ["authentication", None, "empty", None]
 

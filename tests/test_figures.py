@@ -60,7 +60,7 @@ def alt_of(picture):
     values = dict(tags.attributes)
     image = base64.b64decode(values["src"].removeprefix("data:image/png;base64,"))
     assert image.startswith(b"\x89PNG")
-    assert len(image) > 2000
+    assert len(image) > 1000
     return values["alt"]
 
 

@@ -105,7 +105,7 @@ def refused(run, vendors):
 
 
 def cases(table):
-    return [pytest.param(*case, id=f"{number}-{str(case[0])[:30]}") for number, case in enumerate(table)]
+    return [pytest.param(*case, id=f"{number}-{str(case[0])[:20]}") for number, case in enumerate(table)]
 
 
 @pytest.mark.parametrize("call", ALL)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import types
+from importlib import metadata
 
 import pytest
 from aiohttp import web
@@ -122,7 +123,14 @@ def test_no_key_shows(tmp_path, monkeypatch):
         assert "hidden" in way(connection)
 
 
-def test_connection(monkeypatch):
+def test_the_report_names_versions():
+    versions = moa.setup("offline").versions
+    assert versions["openai"] == metadata.version("openai")
+    assert versions["python"] in sys.version
+    assert f"pandas {metadata.version('pandas')}" in str(moa.setup("offline"))
+
+
+def test_connection():
     url = offline.start().url
     assert dict(moa.connection("openai")) == {"api_key": "offline", "base_url": f"{url}/openai/v1"}
     assert dict(moa.connection("anthropic")) == {"api_key": "offline", "base_url": f"{url}/anthropic"}
@@ -296,7 +304,7 @@ def test_run_leaves_no_thread(models, question):
 
 def test_an_interrupt_cancels_and_carries_the_replies(models, question):
     moa.run(moa.fan_out(models, question))  # the first call loads the SDKs
-    timer = threading.Timer(2, os.kill, [os.getpid(), signal.SIGINT])  # as Stop in JupyterLab does
+    timer = threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGINT])  # as Stop in JupyterLab does
     timer.start()
     with offline.fault("mistral", "hang"), pytest.raises(KeyboardInterrupt) as caught:
         moa.run(moa.fan_out(models, question, timeout=30))
