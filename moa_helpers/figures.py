@@ -21,6 +21,17 @@ from moa_helpers.calls import Reply
 
 WAITING, WRITING, FAILED = "#56B4E9", "#009E73", "#D55E00"
 LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#000000", "-"), ("#E69F00", "--"))
+COLUMNS = (
+    "model",
+    "outcome",
+    "started_s",
+    "ttft_s",
+    "elapsed_s",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "attempts",
+)
 COMMON = frozenset(
     """
     the and for are was were that this with from have has its your you our not but can who which when than then into
@@ -53,21 +64,21 @@ def table(replies: Sequence[Reply]) -> pd.DataFrame:
     """
     zero = min((reply.started for reply in replies), default=0.0)
     rows = [
-        {
-            "model": reply.model,
-            "outcome": reply.failure.kind if reply.failure else "truncated" if reply.truncated else "ok",
-            "started_s": reply.started - zero,
-            "ttft_s": reply.ttft,
-            "elapsed_s": reply.elapsed,
-            "input_tokens": reply.input_tokens,
-            "output_tokens": reply.output_tokens,
-            "cost_usd": reply.cost_usd,
-            "attempts": len(reply.attempts),
-        }
+        (
+            reply.model,
+            reply.failure.kind if reply.failure else "truncated" if reply.truncated else "ok",
+            reply.started - zero,
+            reply.ttft,
+            reply.elapsed,
+            reply.input_tokens,
+            reply.output_tokens,
+            reply.cost_usd,
+            len(reply.attempts),
+        )
         for reply in replies
     ]
     numbers = {"ttft_s": "Float64", "input_tokens": "Int64", "output_tokens": "Int64", "cost_usd": "Float64"}
-    return pd.DataFrame(rows).astype(numbers).rename_axis("call")
+    return pd.DataFrame(rows, columns=COLUMNS).astype(numbers).rename_axis("call")
 
 
 def timeline(replies: Sequence[Reply], names: Sequence[str] = ()) -> Picture:
@@ -170,8 +181,14 @@ def provenance(text: str, references: Sequence[Reply]) -> pd.DataFrame:
 
 
 def provenance_picture(text: str, references: Sequence[Reply]) -> Picture:
-    """``provenance`` as a picture: the darker, the more of the sentence's words the reference has as well."""
+    """``provenance`` as a picture: the darker, the more of the sentence's words the reference has as well.
+
+    Raises:
+        ValueError: there is nothing to compare: no sentence in the text, or no usable reference.
+    """
     shares = provenance(text, references)
+    if shares.empty:
+        raise ValueError("Nothing to draw: the text has no sentence, or no reference has an answer.")
     picture = Picture(figsize=(9, 1.3 + 0.42 * len(shares)), layout="constrained")
     axes = picture.add_subplot()
     axes.imshow(shares.to_numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -179,7 +196,7 @@ def provenance_picture(text: str, references: Sequence[Reply]) -> Picture:
         for column, value in enumerate(values):
             axes.text(column, row, f"{value:.0%}", ha="center", va="center", color="white" if value > 0.6 else "black")
     short = [sentence if len(sentence) <= 60 else sentence[:57].rstrip() + "…" for sentence in shares.index]
-    axes.set_yticks(range(len(shares)), short)
+    axes.set_yticks(range(len(shares)), short, parse_math=False)  # "$5 or $10" is no formula
     axes.set_xticks(range(len(shares.columns)), [name.replace(":", ":\n", 1) for name in shares.columns])
     axes.xaxis.tick_top()
     axes.tick_params(length=0)

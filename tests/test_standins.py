@@ -52,9 +52,10 @@ def test_answers_are_repeatable_samples_differ_and_say_that_they_are_stand_ins(p
     for model in models:
         samples = [says(model, prepared.prompt, sample=number) for number in range(4)]
         assert samples == [says(model, prepared.prompt, sample=number) for number in range(4)]
-        assert len(set(samples)) > 1
+        assert len(set(samples[:3])) == 3
         for text in samples:
-            assert f"Offline stand-in for {model.partition(':')[2]}" in text
+            assert "Offline stand-in, written for this lesson" in text
+            assert model.partition(":")[2] not in text, "an aggregator must not learn who wrote what"
             assert offline.score(prepared.prompt, text).covered > 0
 
 
