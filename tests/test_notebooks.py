@@ -4,6 +4,7 @@ import ast
 import copy
 import csv
 import importlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -364,6 +365,38 @@ def test_notebooks_are_in_normal_form() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_normal_form_leaves_out_who_ran_it_where(tmp_path: Path) -> None:
+    dirty = good()
+    dirty["metadata"]["widgets"] = {}
+    dirty["metadata"]["kernelspec"]["name"] = "venv"
+    dirty["cells"][3]["metadata"]["collapsed"] = True
+    dirty["cells"][3]["execution_count"] = 12
+    dirty["cells"][3]["outputs"] = [printed("1"), printed("\n")]
+    dirty["cells"][4]["outputs"] = [ERROR | {"traceback": ["File ~/here/lib/python3.12/site-packages/a/b.py:1"]}]
+    del dirty["cells"][5]["id"]
+    path = tmp_path / "07-dirty.ipynb"
+    path.write_text(json.dumps(dirty), encoding="utf-8")
+    tool = [sys.executable, str(ROOT / "tools/notebooks.py"), "--check", str(path)]
+    refused = subprocess.run(tool, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert str(path) in refused.stderr
+
+    spec = importlib.util.spec_from_file_location("notebooks_tool", ROOT / "tools/notebooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool_module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool_module)
+    clean = tool_module.normal(dirty, path.stem)
+    path.write_text(tool_module.text(clean), encoding="utf-8")
+    assert subprocess.run(tool, check=False).returncode == 0
+    notebook = Notebook(clean, tmp_path)
+    assert [*no_widget_state(notebook), *python3_kernel(notebook), *counts_run_from_1(notebook)] == []
+    assert clean["cells"][3]["metadata"] == {"tags": []}
+    assert clean["cells"][3]["outputs"] == [printed(["1\n"])]
+    assert clean["cells"][4]["outputs"][0]["traceback"] == ["File site-packages/a/b.py:1"]
+    assert clean["cells"][5]["id"] == "07-06"
+
+
 # ---- Each check sees what it is for. ----
 
 OK_MODEL = next(row["model_id"] for row in MODELS if not row["shutdown_date"])
@@ -382,7 +415,7 @@ def shown(mime: str, text: str) -> dict[str, Any]:
     return {"output_type": "display_data", "data": {mime: text}, "metadata": {}}
 
 
-def printed(text: str) -> dict[str, Any]:
+def printed(text: str | list[str]) -> dict[str, Any]:
     return {"output_type": "stream", "name": "stdout", "text": text}
 
 

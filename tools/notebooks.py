@@ -37,7 +37,7 @@ def normal(notebook: dict[str, Any], name: str) -> dict[str, Any]:
         new = {"cell_type": cell["cell_type"], "id": cell.get("id", f"{name[:2]}-{number:02d}"), "metadata": kept}
         if cell["cell_type"] == "code":
             count = next(counts)
-            new |= {"execution_count": count, "outputs": _outputs(cell["outputs"], count)}
+            new |= {"execution_count": count, "outputs": _outputs(cell.get("outputs", []), count)}
         cells.append(new | {"source": _lines(cell["source"])})
     return {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
 
@@ -52,7 +52,8 @@ def execute(path: Path) -> dict[str, Any]:
     import nbformat
     from nbclient import NotebookClient
 
-    notebook = nbformat.read(path, as_version=4)
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    notebook = nbformat.reads(text(normal(stored, path.stem)), as_version=4)  # normal first, so that all have ids
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(
             notebook,
