@@ -27,7 +27,7 @@ SETUP = """\
 try:
     import moa_helpers as moa
 except ModuleNotFoundError:  # on Colab: upload the wheel that `make wheel` builds, then run this cell
-    %pip install -q --no-deps moa_helpers-*.whl anthropic "mistralai>=2.10,<3" eval-type-backport jsonpath-python
+    %pip install -q --no-deps moa_helpers-*.whl "anthropic<3" "mistralai>=2.10,<3" eval-type-backport jsonpath-python
     import moa_helpers as moa
 
 moa.setup()"""
