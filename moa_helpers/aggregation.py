@@ -9,11 +9,12 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from moa_helpers.calls import Call, Reply, Retry, check_limits, check_number, prepare
+from moa_helpers.calls import Limits, Reply, Retry, check_number, prepare
 from moa_helpers.display import Card, Shown, dollars, seconds
-from moa_helpers.fanout import Replies, check_fan_out, run_all
+from moa_helpers.fanout import Listener, Replies, check_quorum, run_all
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,15 +124,19 @@ class Answer(Shown):
         last = self.layers[-1]
         how_many = f"{len(last.good)} of {len(last)}"
         words = {
-            "complete": f"synthesised from {how_many}",
+            "complete": f"synthesised from {how_many}" + ", so nothing was compared" * (len(last) == 1),
             "partial": f"synthesised from {how_many}",
             "single": f"written from the only answer that came ({how_many}), so nothing was compared",
             "below_quorum": f"no synthesis: {how_many} answered, {self.quorum} were needed",
             "aggregator_failed": f"no synthesis: the aggregator failed; the answers of {how_many} are in .layers",
-            "all_failed": "no answer: every reference model failed",
+            "all_failed": f"no answer: every reference model of layer {len(self.layers)} failed",
         }
-        failed = [f"{reply.model} {reply.summary}" for reply in self.replies if not reply.ok]
-        return "; ".join([words[self.outcome], *failed])
+        notes = [f"{reply.model} {reply.summary}" for reply in self.replies if not reply.ok]
+        if self.text and self.aggregator and self.aggregator.truncated:
+            notes.append("the answer is cut off at max_tokens")
+        if self.outcome == "all_failed" and len(self.layers) > 1:
+            notes.append("the answers of the layers before are in .layers")
+        return "; ".join([words[self.outcome], *notes])
 
     def table(self) -> pd.DataFrame:
         """One row a call; see ``figures.table`` for the columns. The first, ``role``, tells layers and aggregator."""
@@ -197,7 +202,7 @@ async def mixture_of_agents(
     max_concurrency: int | None = None,
     retries: int = 2,
     shuffle_seed: int | None = None,
-    listen: Callable[[Event], None] = lambda event: None,
+    _listen: Callable[[Event], None] = lambda event: None,
 ) -> Answer:
     """Ask several models, then have one of them write a single answer out of theirs.
 
@@ -210,9 +215,9 @@ async def mixture_of_agents(
         aggregator: the model that writes the final answer.
         layers: 2 or more, the aggregator's included.
         max_tokens, temperature, timeout, retries: as in ``ask``, for each call.
-        deadline, quorum, max_concurrency: as in ``fan_out``, for each layer of proposers.
+        deadline: seconds for each stage, that is for each layer of proposers and for the aggregator.
+        quorum, max_concurrency: as in ``fan_out``, for each layer of proposers.
         shuffle_seed: as in ``aggregator_system``.
-        listen: called with each event as it happens; ``stream_mixture`` is made of it.
 
     Returns:
         The answer. Failures do not raise: ``outcome`` and ``heading`` say what it stands on.
@@ -222,30 +227,27 @@ async def mixture_of_agents(
         asyncio.CancelledError: if it is cancelled; the exception's ``replies`` hold what has arrived.
     """
     check_number("layers", layers, least=2, whole=True)
-    check_limits(timeout, deadline, retries)
+    limits = Limits(timeout, deadline, retries, quorum, max_concurrency)
     proposers = prepare(reference_models, prompt, max_tokens=max_tokens, temperature=temperature)
-    (final,) = prepare([aggregator], prompt, max_tokens=max_tokens, temperature=temperature)
-    check_fan_out(reference_models, quorum, max_concurrency)
+    final = prepare([aggregator], prompt, max_tokens=max_tokens, temperature=temperature)
+    check_quorum(quorum, proposers)
     started = time.perf_counter()
     done: list[Replies] = []
-    call: Call | None = None
+    reply: Reply | None = None
     try:
         for layer in range(1, layers):
-            hear = _proposer_events(layer, reference_models, listen)
-            done.append(await run_all(proposers, timeout, deadline, quorum, max_concurrency, retries, hear))
+            done.append(await run_all(proposers, limits, _events(layer, reference_models, _listen)))
             if len(done[-1].good) < (quorum or 1):
                 break
             system = aggregator_system(done[-1], shuffle_seed=shuffle_seed)
             proposers = [replace(request, system=system) for request in proposers]
         else:
-            hear_aggregator = _aggregator_events(layers, listen)
-            call = Call(replace(final, system=system), timeout=timeout, retries=retries, listen=hear_aggregator)
-            await call.run()
+            final = [replace(request, system=system) for request in final]
+            (reply,) = await run_all(final, replace(limits, quorum=None), _events(layers, None, _listen))
     except BaseException as error:
-        now = [*getattr(error, "replies", ()), *([call.reply()] if call else [])]
-        error.replies = Replies([reply for layer in done for reply in layer] + now)  # type: ignore[attr-defined]
+        now = getattr(error, "replies", ())
+        error.replies = Replies([*chain(*done), *now])  # type: ignore[attr-defined]
         raise
-    reply = call.reply() if call else None
     answer = Answer(
         prompt=prompt,
         text=reply.text if reply and reply.ok else "",
@@ -256,7 +258,7 @@ async def mixture_of_agents(
         elapsed=time.perf_counter() - started,
         quorum=quorum,
     )
-    listen(MixtureDone(answer))
+    _listen(MixtureDone(answer))
     return answer
 
 
@@ -270,38 +272,38 @@ async def stream_mixture(
     it in ``contextlib.aclosing`` to do so at once).
 
     Args:
-        options: the keyword arguments of ``mixture_of_agents``, except ``listen``.
+        prompt, reference_models, aggregator, options: as in ``mixture_of_agents``.
     """
     events: asyncio.Queue[Event | None] = asyncio.Queue()
-    mixture = mixture_of_agents(prompt, reference_models, aggregator, listen=events.put_nowait, **options)
+    mixture = mixture_of_agents(prompt, reference_models, aggregator, _listen=events.put_nowait, **options)
     task = asyncio.create_task(mixture)
     task.add_done_callback(lambda task: events.put_nowait(None))
     try:
         while (event := await events.get()) is not None:
             yield event
         await task  # raises what the mixture raised
-    finally:
+    except BaseException as error:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        try:
+            await task
+        except BaseException as ended:
+            error.replies = getattr(ended, "replies", ())  # type: ignore[attr-defined]
+        raise
 
 
-def _proposer_events(
-    layer: int, models: Sequence[str], listen: Callable[[Event], None]
-) -> Callable[[int, str | Retry | Reply], None]:
+def _events(layer: int, proposers: Sequence[str] | None, listen: Callable[[Event], None]) -> Listener:
+    """What turns the happenings of a layer into events; without ``proposers`` it is the aggregator's."""
+
     def hear(index: int, happened: str | Retry | Reply) -> None:
-        if isinstance(happened, str):
-            listen(ProposerDelta(layer, index, models[index], happened))
-        elif isinstance(happened, Retry):
-            listen(Retrying(layer, index, happened))
+        if isinstance(happened, Retry):
+            listen(Retrying(layer, None if proposers is None else index, happened))
+        elif proposers is None:
+            if isinstance(happened, str):
+                listen(AggregatorDelta(happened))
+        elif isinstance(happened, str):
+            listen(ProposerDelta(layer, index, proposers[index], happened))
         else:
             listen(ProposerDone(layer, index, happened))
-
-    return hear
-
-
-def _aggregator_events(layer: int, listen: Callable[[Event], None]) -> Callable[[str | Retry], None]:
-    def hear(happened: str | Retry) -> None:
-        listen(AggregatorDelta(happened) if isinstance(happened, str) else Retrying(layer, None, happened))
 
     return hear
 
@@ -314,6 +316,6 @@ def _outcome(layers: Sequence[Replies], aggregator: Reply | None, quorum: int | 
         return "below_quorum"
     if aggregator is None or not aggregator.ok:
         return "aggregator_failed"
-    if all(reply.ok for layer in layers for reply in layer):
+    if all(reply.ok for reply in chain(*layers)):
         return "complete"
     return "single" if good == 1 else "partial"

@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 
 from moa_helpers import catalogue
@@ -74,6 +74,8 @@ class Reply(Shown):
     @property
     def summary(self) -> str:
         """One line: what happened."""
+        if self.failure and self.failure.kind == "cancelled":
+            return f"stopped after {seconds(self.elapsed)}"
         if self.failure:
             return f"failed ({self.failure.kind}) after {seconds(self.elapsed)}"
         return f"{'cut off at max_tokens' if self.truncated else 'answered'} in {seconds(self.elapsed)}"
@@ -127,9 +129,18 @@ def prepare(
             raise ValueError(f"{model.name} takes no temperature ({model.accepts_temperature}): leave it out.")
         if max_tokens > (model.max_output_tokens or math.inf):
             raise ValueError(f"max_tokens is {max_tokens}; {model.name} writes at most {model.max_output_tokens}.")
-        client(model.vendor)
+    offline = current().mode == "offline"
     return [
-        Request(model, prompt, system, max_tokens, temperature, sample=models[:position].count(model.name))
+        Request(
+            model,
+            prompt,
+            client(model.vendor),
+            offline,
+            system,
+            max_tokens,
+            temperature,
+            sample=models[:position].count(model.name),
+        )
         for position, model in enumerate(found)
     ]
 
@@ -144,12 +155,28 @@ def check_number(name: str, value: object, *, least: float | None = None, whole:
         raise ValueError(f"{name} is {value}; it must be {'above 0' if least is None else f'at least {least}'}.")
 
 
-def check_limits(timeout: float, deadline: float | None, retries: int) -> None:
-    """Raise unless the time limits are positive and ``retries`` is 0 or more."""
-    check_number("timeout", timeout)
-    if deadline is not None:
-        check_number("deadline", deadline)
-    check_number("retries", retries, least=0, whole=True)
+@dataclass(frozen=True)
+class Limits:
+    """How long, how often and how many at once; the names are those of ``fan_out``. It refuses what makes no sense."""
+
+    timeout: float
+    deadline: float | None
+    retries: int
+    quorum: int | None = None
+    max_concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        check_number("timeout", self.timeout)
+        check_number("retries", self.retries, least=0, whole=True)
+        if self.deadline is not None:
+            check_number("deadline", self.deadline)
+        for name in ("quorum", "max_concurrency"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), whole=True)
+
+    def until(self) -> float | None:
+        """When the deadline ends that begins now, on the clock of ``time.perf_counter``."""
+        return None if self.deadline is None else time.perf_counter() + self.deadline
 
 
 async def ask(
@@ -181,10 +208,9 @@ async def ask(
     Raises:
         TypeError, ValueError: the input is wrong; no call was made.
     """
-    check_limits(timeout, deadline, retries)
+    limits = Limits(timeout, deadline, retries)
     (request,) = prepare([model], prompt, system=system, max_tokens=max_tokens, temperature=temperature)
-    until = None if deadline is None else time.perf_counter() + deadline
-    return await Call(request, timeout=timeout, retries=retries, until=until).run()
+    return await Call(request, limits, limits.until()).run()
 
 
 class Call:
@@ -193,14 +219,13 @@ class Call:
     def __init__(
         self,
         request: Request,
-        *,
-        timeout: float,
-        retries: int,
-        until: float | None = None,
+        limits: Limits,
+        until: float | None,
+        gate: AbstractAsyncContextManager[object] | None = None,
         listen: Callable[[str | Retry], None] = lambda happened: None,
     ) -> None:
-        self._request, self._timeout, self._retries, self._until = request, timeout, retries, until
-        self._listen = listen
+        self._request, self._limits, self._until, self._listen = request, limits, until, listen
+        self._gate = gate or nullcontext()  # lets so many attempts through at a time; no pause holds a place
         self._started = time.perf_counter()
         self._ended: float | None = self._started  # a call that never runs takes no time
         self._attempts: list[Attempt] = []
@@ -209,13 +234,15 @@ class Call:
 
     async def run(self) -> Reply:
         """Try until there is an answer, or no retry is left, or the failure is not one to retry."""
-        self._started, self._ended = time.perf_counter(), None
         try:
             while True:
-                if self._until is not None and time.perf_counter() >= self._until:
-                    self._failure = self._fail("deadline")
-                    break
-                await self._attempt()
+                async with self._gate:
+                    if self._ended is not None:
+                        self._started, self._ended = time.perf_counter(), None
+                    if self._until is not None and time.perf_counter() >= self._until:
+                        self._failure = self._fail("deadline")
+                        break
+                    await self._attempt()
                 retry = self._next()
                 if retry is None:
                     break
@@ -225,7 +252,8 @@ class Call:
             self._failure = self._fail("cancelled")
             raise
         finally:
-            self._ended = time.perf_counter()
+            if self._ended is None:  # else it never began
+                self._ended = time.perf_counter()
         return self.reply()
 
     def reply(self) -> Reply:
@@ -234,7 +262,7 @@ class Call:
         ended = self._ended or time.perf_counter()
         return Reply(
             model=self._request.model.name,
-            text="".join(self._pieces),
+            text=self._text(),
             answered_by=self._last.answered_by,
             finish_reason=FINISH_REASONS.get(self._last.finish_reason, "other") if self._last.finish_reason else None,
             ttft=self._ttft,
@@ -245,7 +273,7 @@ class Call:
             attempts=tuple(self._attempts),
             failure=self._failure,
             started=self._started,
-            offline=current().mode == "offline",
+            offline=self._request.offline,
         )
 
     def _clear(self) -> None:
@@ -253,11 +281,16 @@ class Call:
         self._ttft: float | None = None
         self._last = Chunk()  # the latest value of each field
 
+    def _text(self) -> str:
+        """What has arrived. A character that was split between two pieces is whole again; half a one is replaced."""
+        return "".join(self._pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
     async def _attempt(self) -> None:
         self._clear()
         started = time.perf_counter()
-        limit = self._timeout if self._until is None else min(self._timeout, self._until - started)
+        limit = self._limits.timeout if self._until is None else min(self._limits.timeout, self._until - started)
         failure: Failure | None = self._fail("cancelled")
+        self._failure = failure
         try:
             async with asyncio.timeout(limit) as clock, aclosing(stream(self._request)) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
@@ -265,11 +298,11 @@ class Call:
             failure = self._verdict()
         except Exception as error:
             if isinstance(error, TimeoutError) and clock.expired():
-                failure = self._fail("timeout" if limit == self._timeout else "deadline")
+                failure = self._fail("timeout" if limit == self._limits.timeout else "deadline")
             else:
                 failure = explain(error, self._request.model.name)
         finally:
-            refused = failure is not None and failure.status is not None
+            refused = failure is not None and failure.status not in (None, 408, 504)  # these may come after a start
             cost = self._request.model.cost(self._last.input_tokens, self._last.output_tokens)
             elapsed = time.perf_counter() - started
             self._attempts.append(Attempt(started - self._started, elapsed, failure, 0.0 if refused else cost))
@@ -293,10 +326,10 @@ class Call:
         """Judge an attempt whose stream came to an end without an error."""
         reason = self._last.finish_reason
         if reason is None:
-            return self._fail("incomplete")
+            return self._fail("incomplete" if self._last.answered_by else "malformed")
         if FINISH_REASONS.get(reason) in ("content_filter", "error"):
             return self._fail("content_filter" if FINISH_REASONS[reason] == "content_filter" else "server_error")
-        return None if "".join(self._pieces).strip() else self._fail("empty")
+        return None if self._text().strip() else self._fail("empty")
 
     def _next(self) -> Retry | None:
         """Whether another attempt follows, and after how long.
@@ -305,7 +338,7 @@ class Call:
         0.5 s, 1 s, 2 s ... (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
         """
         failure, number = self._failure, len(self._attempts)
-        if failure is None or failure.kind not in RETRIED or number > self._retries:
+        if failure is None or failure.kind not in RETRIED or number > self._limits.retries:
             return None
         wait = failure.retry_after
         if wait is None:

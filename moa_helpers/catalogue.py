@@ -103,7 +103,7 @@ def find(name: str) -> Model:
             f"{name!r} names no model. Write 'vendor:model-id', with one of the vendors {', '.join(VENDORS)}; "
             "moa.models() lists the models whose price is known."
         )
-    return _catalogue().get(name) or _unlisted(VENDORS[vendor_name], model_id)
+    return listed().get(name) or _unlisted(VENDORS[vendor_name], model_id)
 
 
 def warn_if_shut_down(model: Model) -> None:
@@ -122,7 +122,7 @@ def models() -> pd.DataFrame:
     rows = [
         {"model": model.name}
         | {field: getattr(model, field) for field in Model.__dataclass_fields__ if field not in ("vendor", "id")}
-        for model in _catalogue().values()
+        for model in listed().values()
     ]
     table = pd.DataFrame(rows).set_index("model")
     sizes = ["prices_hold_to_input_tokens", "context_tokens", "max_output_tokens"]
@@ -134,7 +134,8 @@ def _unlisted(vendor: Vendor, model_id: str) -> Model:
 
 
 @cache
-def _catalogue() -> dict[str, Model]:
+def listed() -> dict[str, Model]:
+    """The models of the catalogue by their names."""
     lines = (files("moa_helpers") / "data" / "models.csv").read_text(encoding="utf-8").splitlines()
     return {f"{row['vendor']}:{row['model_id']}": _read(row) for row in csv.DictReader(lines)}
 

@@ -6,6 +6,7 @@ Everything that came from a model passes through an escape here.
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ class Shown:
         if card.rows:
             lines = [card.header, ["---"] * len(card.header), *card.rows]
             parts.append("\n".join("| " + " | ".join(map(_markdown_cell, line)) + " |" for line in lines))
-        return "\n\n".join([*parts, *([_markdown(card.text)] if card.text else [])])
+        return "\n\n".join([*parts, *([_fenced(card.text)] if card.text else [])])
 
     def _repr_html_(self) -> str:
         card = self._card()
@@ -80,8 +81,15 @@ def count(value: int | None) -> str:
 
 
 def _markdown(text: str) -> str:
-    return html.escape(text, quote=False)
+    """A text that Markdown shows as it stands: no link, no image, no HTML."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>&~$])", r"\\\1", text)
+
+
+def _fenced(text: str) -> str:
+    """A text of several lines as a code block, whose fence is longer than any run of backticks in it."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
+    return f"{fence}text\n{text}\n{fence}"
 
 
 def _markdown_cell(text: str) -> str:
-    return _markdown(" ".join(text.split())).replace("|", "\\|")
+    return _markdown(" ".join(text.split()))

@@ -34,6 +34,7 @@ ADVICE = {
 RETRIED = ("rate_limit", "overloaded", "server_error", "connection", "timeout", "incomplete")
 STATUS_KINDS = {
     401: "authentication",
+    402: "quota",
     403: "permission",
     404: "not_found",
     408: "timeout",
@@ -66,7 +67,8 @@ def explain(error: Exception, model_name: str) -> Failure:
     words = f"{error} {body}".lower()
     if isinstance(status, int) and status >= 400:
         fallback = "server_error" if status >= 500 else "bad_request"
-        kind = "quota" if status == 429 and "insufficient_quota" in words else STATUS_KINDS.get(status, fallback)
+        unpaid = "insufficient_quota" in words or "credit balance" in words
+        kind = "quota" if unpaid and status in (400, 429) else STATUS_KINDS.get(status, fallback)
     elif names & {"APITimeoutError", "TimeoutException", "TimeoutError"}:
         status, kind = None, "timeout"
     elif names & {"APIConnectionError", "TransportError", "ConnectionError"}:
@@ -77,7 +79,7 @@ def explain(error: Exception, model_name: str) -> Failure:
         status, kind = None, "rate_limit"
     elif names & {"APIError", "MistralError"} and (isinstance(body, dict) or '"error"' in words.replace("'", '"')):
         status, kind = None, "server_error"  # an error event inside a stream that had begun well
-    elif names & {"JSONDecodeError", "ValidationError", "ResponseValidationError", "UnicodeDecodeError"}:
+    elif names & {"JSONDecodeError", "ValidationError", "MistralError", "APIError", "UnicodeDecodeError"}:
         status, kind = None, "malformed"
     else:
         status, kind = None, "unexpected"

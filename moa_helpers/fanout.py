@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from moa_helpers.calls import Call, Reply, Retry, check_limits, check_number, prepare
+from moa_helpers.calls import Call, Limits, Reply, Retry, prepare
 from moa_helpers.display import Card, Shown
 from moa_helpers.vendors import Request
 
@@ -48,16 +47,6 @@ class Replies(tuple[Reply, ...], Shown):
         return Card(f"{len(self.good)} of {len(self)} answered{stand_in}", ("model", "outcome", "text"), rows)
 
 
-def check_fan_out(models: Sequence[str], quorum: int | None, max_concurrency: int | None) -> None:
-    """Raise unless the quorum can be reached and the limit on concurrency lets a call through."""
-    if max_concurrency is not None:
-        check_number("max_concurrency", max_concurrency, whole=True)
-    if quorum is not None:
-        check_number("quorum", quorum, whole=True)
-        if quorum > len(models):
-            raise ValueError(f"quorum is {quorum}, but only {len(models)} models are asked: lower it or list more.")
-
-
 async def fan_out(
     models: Sequence[str],
     prompt: str,
@@ -87,51 +76,39 @@ async def fan_out(
         TypeError, ValueError: the input is wrong; no call was made.
         asyncio.CancelledError: if it is cancelled; the exception's ``replies`` hold what has arrived.
     """
-    check_limits(timeout, deadline, retries)
+    limits = Limits(timeout, deadline, retries, quorum, max_concurrency)
     requests = prepare(models, prompt, system=system, max_tokens=max_tokens, temperature=temperature)
-    check_fan_out(models, quorum, max_concurrency)
-    return await run_all(requests, timeout, deadline, quorum, max_concurrency, retries)
+    return await run_all(requests, limits)
+
+
+def check_quorum(quorum: int | None, models: Sequence[object]) -> None:
+    """Raise unless as many models are asked as have to answer."""
+    if quorum is not None and quorum > len(models):
+        raise ValueError(f"quorum is {quorum}, but only {len(models)} models are asked: lower it or list more.")
 
 
 async def run_all(
-    requests: Sequence[Request],
-    timeout: float,
-    deadline: float | None,
-    quorum: int | None,
-    max_concurrency: int | None,
-    retries: int,
-    listen: Listener = lambda index, happened: None,
+    requests: Sequence[Request], limits: Limits, listen: Listener = lambda index, happened: None
 ) -> Replies:
     """Run prepared requests at once; ``listen`` hears every delta, retry and reply. No task outlives it."""
-    until = None if deadline is None else time.perf_counter() + deadline
-    calls = [
-        Call(request, timeout=timeout, retries=retries, until=until, listen=partial(listen, index))
-        for index, request in enumerate(requests)
-    ]
-    gate = asyncio.Semaphore(max_concurrency or len(calls))
-
-    async def run(call: Call) -> Reply:
-        async with gate:
-            return await call.run()
-
-    tasks = [asyncio.create_task(run(call)) for call in calls]
+    check_quorum(limits.quorum, requests)
+    until, gate = limits.until(), asyncio.Semaphore(limits.max_concurrency or len(requests))
+    calls = [Call(request, limits, until, gate, partial(listen, index)) for index, request in enumerate(requests)]
+    tasks = [asyncio.create_task(call.run()) for call in calls]
     for index, task in enumerate(tasks):
         task.add_done_callback(lambda task, index=index: listen(index, calls[index].reply()))  # type: ignore[misc]
     good = 0
     try:
-        for finished in asyncio.as_completed(tasks):
-            good += (await finished).ok
-            if good == quorum:
-                break
+        try:
+            for finished in asyncio.as_completed(tasks):
+                good += (await finished).ok
+                if good == limits.quorum:
+                    break
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     except BaseException as error:
-        await _cancel(tasks)
         error.replies = Replies(call.reply() for call in calls)  # type: ignore[attr-defined]
         raise
-    await _cancel(tasks)
     return Replies(call.reply() for call in calls)
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[Reply]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -23,11 +23,15 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     outcome: list[T] = []
     problem: list[BaseException] = []
+    stopped = threading.Event()
     finished = threading.Event()  # before Python 3.13, an interrupted Thread.join() takes the thread for ended
     loop_and_task: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
 
     async def main() -> T:
         loop_and_task.append((asyncio.get_running_loop(), asyncio.current_task()))
+        if stopped.is_set():  # interrupted before there was a task to cancel
+            coroutine.close()
+            raise asyncio.CancelledError
         try:
             return await coroutine
         finally:
@@ -47,6 +51,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         while not finished.wait(0.2):  # a short wait each time: Windows notices an interrupt only in between
             pass
     except KeyboardInterrupt as interrupt:
+        stopped.set()
         for loop, task in loop_and_task:
             if task is not None:
                 with suppress(RuntimeError):  # the loop has closed meanwhile

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
-import threading
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPException
-from importlib import metadata
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from moa_helpers import environment
 from moa_helpers.catalogue import VENDORS, UnknownModel, Vendor
 from moa_helpers.display import Card, Shown
 
 Mode = Literal["auto", "live", "offline"]
-PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
 _KEY_SHAPED = re.compile(r"\b(?:sk|gsk|csk|pk|key|hf|tgp)[-_][\w*.-]{6,}|\bBearer\s+\S+")
 
 
@@ -71,14 +66,14 @@ class Connection(dict[str, Any]):
 
 
 _current: Settings | None = None
-_colab_secrets: dict[str, str | None] = {}
 
 
 def setup(mode: Mode | None = None) -> Settings:
     """Decide between live and offline, find the keys, and start the offline vendors if they are needed.
 
     Reads the environment, then a ``.env`` file here or above, then Colab's secrets. Call it again at any time, for
-    example after a key was added.
+    example after a key was added; calls under way stay with what they began with. The variables ``MOA_OFFLINE_…`` are
+    read once, when the offline vendors start.
 
     Args:
         mode: ``"live"``, ``"offline"``, or ``"auto"``: live with any key, offline with none. Default: the variable
@@ -104,7 +99,7 @@ def setup(mode: Mode | None = None) -> Settings:
             continue
         secret = None
         if vendor.key_variable not in values and wanted != "offline":
-            secret = _colab_secret(vendor.key_variable)
+            secret = environment.colab_secret(vendor.key_variable)
         if secret:
             values[vendor.key_variable] = secret
         if vendor.key_variable in values:
@@ -120,9 +115,9 @@ def setup(mode: Mode | None = None) -> Settings:
         mode="live" if live else "offline",
         reason=reason,
         key_sources=sources,
-        versions={"python": platform.python_version()} | _versions(),
+        versions={"python": platform.python_version()} | environment.versions(),
         offline_url=None if live else _start_offline(values),
-        ollama_models=_ollama_models(_live_url(ollama, values)),
+        ollama_models=environment.running_ollama(_live_url(ollama, values)),
         _values=values,
     )
     return _current
@@ -157,7 +152,7 @@ def connection(vendor_name: str) -> Connection:
             f"secrets and run moa.setup() again; or leave {vendor.name} out; or run offline with moa.setup('offline')."
         )
     if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1"):
-        _keep_proxy_off_loopback()
+        environment.keep_proxy_off_loopback()
     return Connection({"api_key": key, "server_url" if vendor.api == "mistral" else "base_url": url})
 
 
@@ -173,71 +168,26 @@ def redact(text: str) -> str:
 def _live_url(vendor: Vendor, values: Mapping[str, str]) -> str:
     url = values.get(vendor.url_variable, vendor.base_url).rstrip("/")
     if vendor.name == "ollama" and vendor.url_variable in values:
-        # OLLAMA_HOST is also the address the server binds: it may lack scheme and port, or be 0.0.0.0.
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        host = "127.0.0.1" if parts.hostname in (None, "0.0.0.0") else parts.hostname
-        host = f"[{host}]" if ":" in host else host  # IPv6
-        url = f"{parts.scheme}://{host}:{parts.port or 11434}/v1"
+        url = _ollama_url(url)
     return url.removesuffix("/v1") if vendor.api != "openai" else url
 
 
-def _keep_proxy_off_loopback() -> None:
-    """Exempt this machine from any proxy of the environment, for every HTTP client in this process."""
-    for name in ("no_proxy", "NO_PROXY"):
-        exempt = [part for part in os.environ.get(name, "").split(",") if part]
-        missing = [host for host in ("127.0.0.1", "localhost") if host not in exempt and "*" not in exempt]
-        if missing:
-            os.environ[name] = ",".join(exempt + missing)
+def _ollama_url(host: str) -> str:
+    """The address in OLLAMA_HOST, which may lack scheme and port, or be the 0.0.0.0 that the server itself binds."""
+    parts = urlsplit(host if "://" in host else f"http://{host}")
+    name = parts.hostname if parts.hostname not in (None, "0.0.0.0", "::") else "127.0.0.1"
+    try:
+        port = parts.port or (11434 if "://" not in host else 443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise ValueError(f"OLLAMA_HOST is {host!r}; write it as 127.0.0.1:11434.") from None
+    place = f"[{name}]" if ":" in str(name) else name
+    return f"{parts.scheme}://{place}:{port}{parts.path.removesuffix('/v1')}/v1"
 
 
 def _start_offline(values: Mapping[str, str]) -> str:
     from moa_helpers import offline
 
     return offline.start(values).url
-
-
-def _ollama_models(url: str, patience: float = 0.3) -> tuple[str, ...]:
-    """Names of the models of a running Ollama; none if nothing answers within ``patience`` seconds."""
-    found: list[str] = []
-
-    def look() -> None:
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with direct.open(url.removesuffix("/v1") + "/api/tags", timeout=patience) as answer:
-                found.extend(f"ollama:{model['name']}" for model in json.load(answer)["models"])
-        except (OSError, HTTPException, ValueError, KeyError, TypeError):
-            return  # nothing there, or something that is no Ollama
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    thread.join(patience)
-    return () if thread.is_alive() else tuple(found)
-
-
-def _colab_secret(name: str) -> str | None:
-    """A secret of Colab's panel; None outside Colab, or when it is missing or not granted (that is asked only once)."""
-    if name not in _colab_secrets:
-        try:
-            from google.colab import userdata  # type: ignore[import-not-found, import-untyped, unused-ignore]
-        except ImportError:
-            return None
-        try:
-            _colab_secrets[name] = (userdata.get(name) or "").strip() or None
-        except userdata.SecretNotFoundError:
-            return None  # it may be added before the next setup()
-        except (userdata.NotebookAccessError, userdata.TimeoutException):
-            _colab_secrets[name] = None
-    return _colab_secrets[name]
-
-
-def _versions() -> dict[str, str]:
-    installed = {}
-    for package in PACKAGES:
-        try:
-            installed[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            installed[package] = "not installed"
-    return installed
 
 
 def _non_empty(variables: Mapping[str, str]) -> dict[str, str]:

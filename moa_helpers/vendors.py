@@ -6,22 +6,25 @@ The SDKs are imported when their vendor is first used. Their own retries are off
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from moa_helpers.catalogue import Model, Vendor
-from moa_helpers.settings import connection, current
+from moa_helpers.settings import connection
 
 
 @dataclass(frozen=True)
 class Request:
-    """One question for one model."""
+    """One question for one model, bound to the client that will ask it, so that no later ``setup()`` redirects it."""
 
     model: Model
     prompt: str
+    sdk: Any = field(repr=False, compare=False)
+    offline: bool
     system: str | None = None
     max_tokens: int = 2048
     temperature: float | None = None
@@ -62,7 +65,7 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[object, ...], 
 async def stream(request: Request) -> AsyncIterator[Chunk]:
     """Send a request to its vendor and yield the answer as it arrives; raises whatever the SDK raises."""
     adapter = {"openai": _openai, "anthropic": _anthropic, "mistral": _mistral}[request.model.vendor.api]
-    async with aclosing(adapter(client(request.model.vendor), request)) as chunks:  # type: ignore[type-var]
+    async with aclosing(adapter(request)) as chunks:  # type: ignore[type-var]
         async for chunk in chunks:
             yield chunk
 
@@ -75,6 +78,8 @@ def client(vendor: Vendor) -> Any:
         ImportError: the vendor's SDK is not installed.
     """
     how = connection(vendor.name)
+    for ended in [loop for loop in _clients if loop.is_closed()]:
+        del _clients[ended]  # its clients hold on to it, so nothing else would free them
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     identity = (vendor.name, *how.values())
     if identity not in clients:
@@ -93,7 +98,13 @@ def _new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     if vendor.api == "openai":
         from openai import AsyncOpenAI
 
-        return AsyncOpenAI(**how, max_retries=0, timeout=None)
+        # The SDK sends these to whatever host it talks to; they are meant for OpenAI alone.
+        private = () if vendor.name == "openai" else ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS")
+        hidden = {name: os.environ.pop(name) for name in private if name in os.environ}
+        try:
+            return AsyncOpenAI(**how, max_retries=0, timeout=None)
+        finally:
+            os.environ.update(hidden)
     if vendor.api == "anthropic":
         from anthropic import AsyncAnthropic
 
@@ -105,7 +116,7 @@ def _new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
 
 def _extra_headers(request: Request) -> dict[str, str] | None:
     """Offline only: equal requests get equal answers, so a second sample has to say that it is one."""
-    if current().mode == "offline" and request.sample:
+    if request.offline and request.sample:
         return {"x-moa-sample": str(request.sample)}
     return None
 
@@ -119,8 +130,8 @@ def _temperature(request: Request) -> dict[str, float]:
     return {} if request.temperature is None else {"temperature": request.temperature}
 
 
-async def _openai(sdk: Any, request: Request) -> AsyncIterator[Chunk]:
-    answer = await sdk.chat.completions.create(
+async def _openai(request: Request) -> AsyncIterator[Chunk]:
+    answer = await request.sdk.chat.completions.create(
         model=request.model.id,
         messages=_messages(request),
         stream=True,
@@ -129,21 +140,18 @@ async def _openai(sdk: Any, request: Request) -> AsyncIterator[Chunk]:
         **{request.model.token_parameter: request.max_tokens},
         **_temperature(request),
     )
+    refused = False
     async with answer:
         async for event in answer:
-            choice = event.choices[0] if event.choices else None
-            yield Chunk(
-                text=(choice.delta.content or getattr(choice.delta, "refusal", None) or "") if choice else "",
-                finish_reason=choice.finish_reason if choice else None,
-                answered_by=event.model or None,
-                input_tokens=event.usage.prompt_tokens if event.usage else None,
-                output_tokens=event.usage.completion_tokens if event.usage else None,
-            )
+            chunk = _chat_chunk(event)
+            if event.choices and (refusal := getattr(event.choices[0].delta, "refusal", None)):
+                refused, chunk = True, replace(chunk, text=chunk.text + refusal)
+            yield replace(chunk, finish_reason="refusal") if refused and chunk.finish_reason else chunk
 
 
-async def _anthropic(sdk: Any, request: Request) -> AsyncIterator[Chunk]:
+async def _anthropic(request: Request) -> AsyncIterator[Chunk]:
     system = {"system": request.system} if request.system else {}
-    answer = await sdk.messages.create(
+    answer = await request.sdk.messages.create(
         model=request.model.id,
         messages=[{"role": "user", "content": request.prompt}],
         max_tokens=request.max_tokens,
@@ -159,10 +167,12 @@ async def _anthropic(sdk: Any, request: Request) -> AsyncIterator[Chunk]:
                 yield Chunk(text=event.delta.text)
             elif event.type == "message_delta":
                 yield Chunk(finish_reason=event.delta.stop_reason, output_tokens=event.usage.output_tokens)
+            elif event.type == "message_stop":
+                return  # all is there; what the connection does from here on does not matter
 
 
-async def _mistral(sdk: Any, request: Request) -> AsyncIterator[Chunk]:
-    answer = await sdk.chat.stream_async(
+async def _mistral(request: Request) -> AsyncIterator[Chunk]:
+    answer = await request.sdk.chat.stream_async(
         model=request.model.id,
         messages=_messages(request),
         max_tokens=request.max_tokens,
@@ -171,19 +181,22 @@ async def _mistral(sdk: Any, request: Request) -> AsyncIterator[Chunk]:
     )
     async with answer:
         async for event in answer:
-            choice = event.data.choices[0] if event.data.choices else None
-            usage = event.data.usage
-            yield Chunk(
-                text=_mistral_text(choice.delta.content) if choice else "",
-                finish_reason=(choice.finish_reason or None) if choice else None,
-                answered_by=event.data.model or None,
-                input_tokens=usage.prompt_tokens if usage else None,
-                output_tokens=usage.completion_tokens if usage else None,
-            )
+            yield _chat_chunk(event.data)
 
 
-def _mistral_text(content: Any) -> str:
-    """Mistral sends a string, or a list of pieces of which those that reason are not part of the answer."""
-    if isinstance(content, str):
-        return content
-    return "".join(piece.text for piece in content or () if getattr(piece, "type", None) == "text")
+def _chat_chunk(event: Any) -> Chunk:
+    """A chunk of OpenAI's or Mistral's, which have the same shape.
+
+    Mistral's content may be a list of pieces, of which those that reason are not part of the answer.
+    """
+    choice = event.choices[0] if event.choices else None
+    content = (choice.delta.content or "") if choice else ""
+    if not isinstance(content, str):
+        content = "".join(piece.text for piece in content if getattr(piece, "type", None) == "text")
+    return Chunk(
+        text=content,
+        finish_reason=(choice.finish_reason or None) if choice else None,
+        answered_by=event.model or None,
+        input_tokens=event.usage.prompt_tokens if event.usage else None,
+        output_tokens=event.usage.completion_tokens if event.usage else None,
+    )

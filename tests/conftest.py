@@ -25,12 +25,12 @@ for name in [name for name in os.environ if name.upper().startswith(OURS) or nam
 os.environ |= {"MOA_MODE": "offline", "MOA_OFFLINE_SPEED": "20", "OLLAMA_HOST": "127.0.0.1:9"}
 
 import moa_helpers as moa  # noqa: E402
-from moa_helpers import offline, settings  # noqa: E402
+from moa_helpers import environment, offline  # noqa: E402
 from moa_helpers.catalogue import VENDORS  # noqa: E402
 from moa_helpers.offline.server import Server  # noqa: E402
 
 MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
-_VERSIONS = settings._versions()
+_VERSIONS = environment.versions()
 
 
 def pytest_configure(config):
@@ -44,8 +44,8 @@ def _fresh(tmp_path, monkeypatch):
     before = dict(os.environ)
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(settings, "_versions", _VERSIONS.copy)  # looked up once: it is what takes setup() longest
-    settings._colab_secrets.clear()
+    monkeypatch.setattr(environment, "versions", _VERSIONS.copy)  # looked up once: it is what takes setup() longest
+    environment._colab_secrets.clear()
     moa.setup("offline")
     yield
     os.environ.clear()
@@ -113,7 +113,7 @@ def _recorder():
 def recorder(_recorder):
     """A vendor that writes down what it is sent; ``.url`` is its address."""
     recorder = _recorder.vendors
-    recorder.url, recorder.requests, recorder.refuse = _recorder.url, [], False
+    recorder.url, recorder.requests, recorder.refuse, recorder.answer = _recorder.url, [], False, None
     return recorder
 
 
@@ -141,7 +141,8 @@ def go_live(url, monkeypatch):
 class Recorder:
     """Answers every request with "Hello there." in the smallest valid stream of the wire format asked for.
 
-    With ``refuse`` it answers 401 and repeats the key in its message instead, as some vendors do.
+    With ``refuse`` it answers 401 and repeats the key in its message instead, as some vendors do; with ``answer``, a
+    coroutine function, it lets that answer.
     """
 
     def application(self):
@@ -152,6 +153,8 @@ class Recorder:
     async def _answer(self, request):
         body = await request.json()
         self.requests.append({"path": request.path, "headers": request.headers.copy(), "body": body})
+        if self.answer:
+            return await self.answer(request, body)
         if self.refuse:
             key = request.headers["authorization"].removeprefix("Bearer ")
             message = f"{self.refuse}{key} is not a valid key"

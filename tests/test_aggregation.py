@@ -155,7 +155,7 @@ def test_middle_layers_see_the_answers_of_the_layer_before(models, live, recorde
             4,
         ),
         ({AGGREGATOR: "truncated_stream"}, {}, "aggregator_failed", r"failed \(incomplete\)", 4),
-        ({"*": 503}, {}, "all_failed", "no answer: every reference model failed", 3),
+        ({"*": 503}, {}, "all_failed", "no answer: every reference model of layer 1 failed", 3),
         ({"mistral": 503}, {"layers": 3}, "partial", "synthesised from 2 of 3", 7),
     ],
 )

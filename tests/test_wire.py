@@ -42,8 +42,7 @@ def test_request(name, live, recorder, ask):
     (request,) = recorder.requests
     sent, headers = request["body"], request["headers"]
     anthropic = vendor_name == "anthropic"
-    home = "" if vendor_name == "ollama" else f"/{vendor_name}"  # OLLAMA_HOST is a host, without a path
-    assert request["path"] == home + ("/v1/messages" if anthropic else "/v1/chat/completions")
+    assert request["path"] == f"/{vendor_name}" + ("/v1/messages" if anthropic else "/v1/chat/completions")
     key = f"dummy-{vendor_name}" if VENDORS[vendor_name].key_variable else "none-needed"
     assert headers["Authorization"] == f"Bearer {key}"
     assert not [header for header in headers if header.lower().startswith("x-moa")]

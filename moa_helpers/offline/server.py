@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from moa_helpers.catalogue import VENDORS, Model, _catalogue, find
+from moa_helpers.catalogue import VENDORS, Model, find, listed
 from moa_helpers.offline import standins
 from moa_helpers.offline.faults import STATUSES, Fault, Faults
 from moa_helpers.offline.latency import Latency
@@ -53,8 +53,8 @@ class OfflineVendors:
 
     async def _models(self, request: web.Request) -> web.Response:
         vendor = request.match_info.get("vendor")
-        listed = [model for model in _catalogue().values() if vendor in (None, model.vendor.name)]
-        data = [{"id": model.id, "object": "model", "created": 0, "owned_by": model.vendor.name} for model in listed]
+        found = [model for model in listed().values() if vendor in (None, model.vendor.name)]
+        data = [{"id": model.id, "object": "model", "created": 0, "owned_by": model.vendor.name} for model in found]
         return web.json_response({"object": "list", "data": data})
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -207,8 +207,8 @@ class Server:
 
 def _model(model_id: str, vendor: str | None, anthropic: bool) -> Model:
     if vendor is None:
-        listed = [model for model in _catalogue().values() if model.id == model_id]
-        vendor = listed[0].vendor.name if listed else "anthropic" if anthropic else "openai"
+        found = [model for model in listed().values() if model.id == model_id]
+        vendor = found[0].vendor.name if found else "anthropic" if anthropic else "openai"
     if vendor not in VENDORS:
         raise ValueError(f"no vendor {vendor!r}")
     return find(f"{vendor}:{model_id}")
