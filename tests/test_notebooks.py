@@ -230,6 +230,8 @@ def model_ids_in_one_place(notebook: Notebook) -> Iterator[str]:
         if "models" not in cell.tags:
             found = re.findall(rf"(?<![\w/-])(?:{ids})(?![\w-]|\.\d)", cell.source)
             yield from (f"{name} stands in a cell without the tag models" for name in found)
+    if sum("models" in cell.tags for cell in notebook.cells) > 1:
+        yield "more than one cell with the tag models"
 
 
 def no_model_about_to_end(notebook: Notebook) -> Iterator[str]:
@@ -502,6 +504,7 @@ BROKEN: list[tuple[Callable[[Notebook], Iterator[str]], Callable[[dict[str, Any]
     (setup_cell_first, change("cells.1.metadata.tags", ["setup"])),
     (model_ids_in_one_place, change("cells.3.source", f"print('openai:{OK_MODEL}')")),
     (model_ids_in_one_place, change("cells.5.source", lambda old: f"{old} Take {OK_MODEL}.")),
+    (model_ids_in_one_place, change("cells.3.metadata", {"tags": ["models"]})),
     (no_model_about_to_end, change("cells.2.source", f"models = ['{ENDING['vendor']}:{ENDING['model_id']}']")),
     (only_public_names, change("cells.6.source", "import nest_asyncio")),
     (only_public_names, change("cells.6.source", "import matplotlib.pyplot as plt")),
