@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import time
 
 import pytest
@@ -80,6 +81,14 @@ def run(_loop):
             assert asyncio.all_tasks() == {asyncio.current_task()}, "a task was left behind"
 
     return lambda coroutine: _loop.run(alone(coroutine))
+
+
+@pytest.fixture
+def interruptible():
+    """An interrupt raises KeyboardInterrupt, also where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

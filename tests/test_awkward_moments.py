@@ -203,7 +203,7 @@ def test_many_event_loops_leave_no_clients_behind(models):
     assert len(set(kept)) == 1, "closed loops are kept"
 
 
-def test_an_interrupt_before_the_loop_exists_ends_moa_run(monkeypatch):
+def test_an_interrupt_before_the_loop_exists_ends_moa_run(interruptible, monkeypatch):
     real = asyncio.run
 
     def late(coroutine):

@@ -302,7 +302,7 @@ def test_run_leaves_no_thread(models, question):
     assert threading.active_count() == before
 
 
-def test_an_interrupt_cancels_and_carries_the_replies(models, question):
+def test_an_interrupt_cancels_and_carries_the_replies(interruptible, models, question):
     moa.run(moa.fan_out(models, question))  # the first call loads the SDKs
     timer = threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGINT])  # as Stop in JupyterLab does
     timer.start()
