@@ -158,8 +158,9 @@ class Answer(Shown):
     def _card(self) -> Card:
         stand_in = " · offline stand-ins" if any(reply.offline for reply in self.replies) else ""
         heading = f"{self.heading} · {seconds(self.elapsed)} · {dollars(self.cost_usd)}{stand_in}"
-        rows = [(reply.model, reply.summary, dollars(reply.cost_usd)) for reply in self.replies]
-        return Card(heading, ("call", "outcome", "cost"), rows, self.text)
+        calls = zip(self._roles(), self.replies, strict=True)
+        rows = [(role, reply.model, reply.summary, dollars(reply.cost_usd)) for role, reply in calls]
+        return Card(heading, ("role", "model", "outcome", "cost"), rows, self.text)
 
 
 def aggregator_system(replies: Sequence[Reply], *, shuffle_seed: int | None = None) -> str:

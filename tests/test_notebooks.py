@@ -329,7 +329,15 @@ def _outputs(notebook: Notebook) -> list[dict[str, Any]]:
     return [output for cell in notebook.code for output in cell.outputs]
 
 
+def dollars_are_no_formula(notebook: Notebook) -> Iterator[str]:
+    for cell in notebook.markdown:
+        prose = re.sub(r"(?s)```.*?```|`[^`]*`", "", cell.source)
+        if len(re.findall(r"(?<!\\)\$", prose)) > 1:
+            yield f"what stands between two $ is shown as a formula; write \\$ in {prose[:40]!r}"
+
+
 CHECKS: list[Callable[[Notebook], Iterator[str]]] = [
+    dollars_are_no_formula,
     valid_format,
     python3_kernel,
     no_widget_state,
@@ -502,6 +510,7 @@ BROKEN: list[tuple[Callable[[Notebook], Iterator[str]], Callable[[dict[str, Any]
     (local_links_resolve, change("cells.5.source", lambda old: old + "\n[gone](#Gone)")),
     (setup_cell_first, change("cells.1.source", lambda old: old + "  ")),
     (setup_cell_first, change("cells.1.metadata.tags", ["setup"])),
+    (dollars_are_no_formula, change("cells.0.source", lambda old: f"{old} It costs $1 to $2.")),
     (model_ids_in_one_place, change("cells.3.source", f"print('openai:{OK_MODEL}')")),
     (model_ids_in_one_place, change("cells.5.source", lambda old: f"{old} Take {OK_MODEL}.")),
     (model_ids_in_one_place, change("cells.3.metadata", {"tags": ["models"]})),

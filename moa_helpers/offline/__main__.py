@@ -6,6 +6,7 @@ import argparse
 
 from aiohttp import web
 
+from moa_helpers.catalogue import listed
 from moa_helpers.offline.faults import KINDS
 from moa_helpers.offline.server import OfflineVendors
 from moa_helpers.offline.standins import questions
@@ -16,13 +17,14 @@ Try it from another terminal (any key will do):
   curl http://127.0.0.1:8000/v1/models
 
   curl http://127.0.0.1:8000/v1/chat/completions -H "Authorization: Bearer any" -d '{
-    "model": "MODEL", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
+    "model": "OPENAI_MODEL", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
 
   curl -N http://127.0.0.1:8000/v1/messages -H "x-api-key: any" -d '{
-    "model": "MODEL", "max_tokens": 500, "stream": true,
+    "model": "ANTHROPIC_MODEL", "max_tokens": 500, "stream": true,
     "messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
 
-MODEL is any id from /v1/models. /VENDOR/v1/... says which vendor is meant where several serve a model.
+/v1/models lists the other ids; each model takes the parameters that its vendor's takes. /VENDOR/v1/... says which
+vendor is meant where several serve a model.
 Headers: x-moa-sample: 1 asks for another sample of the same answer; x-moa-fault: 429,retry_after=2 for a fault.
 An SDK takes the address as its base URL: http://127.0.0.1:8000/v1 (OpenAI), http://127.0.0.1:8000 (the others).
 """
@@ -31,11 +33,15 @@ An SDK takes the address as its base URL: http://127.0.0.1:8000/v1 (OpenAI), htt
 def main() -> None:
     """Read the command line and serve until interrupted."""
     faults = "faults:\n" + "\n".join(f"  {kind:17}{meaning}" for kind, meaning in KINDS.items())
+    examples = EXAMPLES.rstrip()
+    for vendor in ("openai", "anthropic"):
+        small = next(m.id for m in listed().values() if m.vendor.name == vendor and m.tier == "small")
+        examples = examples.replace(f"{vendor.upper()}_MODEL", small)
     prepared = "prepared questions:\n" + "\n".join(f"  {question.prompt}" for question in questions())
     parser = argparse.ArgumentParser(
         prog="python -m moa_helpers.offline",
         description="Serve offline stand-ins for the vendors on this machine.",
-        epilog="\n\n".join([EXAMPLES.rstrip(), faults, prepared]),
+        epilog="\n\n".join([examples, faults, prepared]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1 (default 8000)")
@@ -49,7 +55,10 @@ def main() -> None:
         vendors = OfflineVendors(seed=given.seed, speed=given.speed, faults=given.faults)
     except ValueError as error:
         parser.error(str(error))
-    web.run_app(vendors.application(), host="127.0.0.1", port=given.port, access_log=None)
+    try:
+        web.run_app(vendors.application(), host="127.0.0.1", port=given.port, access_log=None)
+    except OSError as error:
+        parser.error(f"cannot serve on port {given.port} ({error.strerror}); try another with --port")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from moa_helpers.catalogue import VENDORS
+
 STATUSES = {
     "400": "invalid request",
     "401": "invalid API key",
@@ -48,6 +50,10 @@ class Fault:
 
     def __post_init__(self) -> None:
         self.kind = str(self.kind)
+        if self.where != "*" and self.where.partition(":")[0] not in VENDORS:
+            raise ValueError(
+                f"{self.where!r} is neither '*' nor one of the vendors {', '.join(VENDORS)}, nor its model."
+            )
         if self.kind not in KINDS:
             raise ValueError(f"There is no fault {self.kind!r}; there are {', '.join(KINDS)}.")
 

@@ -53,8 +53,8 @@ class OfflineVendors:
 
     async def _models(self, request: web.Request) -> web.Response:
         vendor = request.match_info.get("vendor")
-        found = [model for model in listed().values() if vendor in (None, model.vendor.name)]
-        data = [{"id": model.id, "object": "model", "created": 0, "owned_by": model.vendor.name} for model in found]
+        found = {model.id: model for model in listed().values() if vendor in (None, model.vendor.name)}
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": found[name].vendor.name} for name in found]
         return web.json_response({"object": "list", "data": data})
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

@@ -228,11 +228,11 @@ def _compose(model: Model, question: Question, points: list[Point], sample: int)
         by_topic.setdefault(point.topic, []).append(point.wordings[(voice + sample) % 3])
     if voice == 0:
         return "\n\n".join(
-            f"**{topic}**\n" + "\n".join(f"- {said}" for said in all_said) for topic, all_said in by_topic.items()
+            f"{topic}\n" + "\n".join(f"- {said}" for said in all_said) for topic, all_said in by_topic.items()
         )
     if voice == 1:
         return "\n\n".join(f"{topic}. " + " ".join(all_said) for topic, all_said in by_topic.items())
-    return "\n".join(f"- **{topic}:** " + " ".join(all_said) for topic, all_said in by_topic.items())
+    return "\n".join(f"- {topic}: " + " ".join(all_said) for topic, all_said in by_topic.items())
 
 
 def _unprepared() -> str:
