@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from openai import AsyncOpenAI, OpenAI
 import moa_helpers as moa
 from moa_helpers import offline
 from moa_helpers.offline import standins
+from moa_helpers.offline.faults import Faults
+from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.server import OfflineVendors, Server
 
 HEADERS = {"authorization": "Bearer any", "content-type": "application/json"}
@@ -89,10 +92,107 @@ def test_a_server_of_ones_own_takes_faults_and_ends(question):
         post(f"{server.url}/v1/chat/completions", ask)
 
 
-@pytest.mark.parametrize("text", ["openai=flood", "openai=429,for=3", "openai"])
+@pytest.mark.parametrize(
+    "text", ["openai=flood", "openai=429,for=3", "openai", "*=any,chance=1.1", "*=hang,chance=-0.1", "*=429,chance=nan"]
+)
 def test_faults_that_do_not_exist_are_refused(text):
-    with pytest.raises(ValueError, match=r"There is no fault|takes retry_after and times"):
+    with pytest.raises(ValueError, match=r"There is no fault|takes retry_after, times and chance|must be from 0 to 1"):
         OfflineVendors(faults=text)
+
+
+# What is left to chance
+
+
+def interleaved(draw, models, prompts, order):
+    """What ``draw(model, prompt)`` gives each of three rounds of questions that come in an order of their own."""
+    asked = [(model, prompt) for model in models for prompt in prompts] * 3
+    random.Random(order).shuffle(asked)
+    found = {pair: [] for pair in asked}
+    for pair in asked:
+        found[pair].append(draw(*pair))
+    return found
+
+
+def hits(seed, text, models, prompts, order=0):
+    """Which kind of fault, if any, hit which request."""
+    faults = Faults(text, seed)
+
+    def draw(model, prompt):
+        fault = faults.next(model.partition(":")[0], model, prompt)
+        return fault and fault.kind
+
+    return interleaved(draw, models, prompts, order)
+
+
+def test_delays_do_not_depend_on_the_order_of_different_questions(models):
+    prompts = [f"Question {number}?" for number in range(20)]
+    one, two = (interleaved(Latency(3).draw, models, prompts, order) for order in (1, 2))
+    assert one == two
+    assert one != interleaved(Latency(4).draw, models, prompts, 1)
+    delays = [ttft for drawn in one.values() for ttft, _ in drawn]
+    assert len(set(delays)) > 0.9 * len(delays), "questions or their repeats share a delay"  # spikes of a model do
+
+
+def test_a_chance_hits_its_share_and_any_draws_every_kind(models):
+    prompts = [f"Question {number}?" for number in range(400)]
+    one, two = (hits(3, "*=any,chance=0.3", models, prompts, order) for order in (1, 2))
+    assert one == two
+    assert one != hits(4, "*=any,chance=0.3", models, prompts)
+    drawn = Counter(kind for kinds in one.values() for kind in kinds)
+    share = 1 - drawn.pop(None) / (3 * 3 * 400)
+    assert share == pytest.approx(0.3, abs=0.04)  # five standard deviations
+    assert set(drawn) == set(offline.KINDS) - {"any"}
+    assert max(drawn.values()) < 3 * min(drawn.values())
+    for place in range(3):  # a request says nothing about the next one of the same prompt
+        assert sum(kinds[place] is not None for kinds in one.values()) / 1200 == pytest.approx(0.3, abs=0.07)
+    repeated = sum(None not in kinds for kinds in one.values()) / 1200
+    assert repeated == pytest.approx(0.3**3, abs=0.025)
+
+
+def test_a_fault_that_chance_passes_by_leaves_the_request_to_the_next(models):
+    prompts = [f"Question {number}?" for number in range(100)]
+    found = hits(0, "openai=hang,chance=0.5; *=429", models, prompts)
+    drawn = Counter((model.partition(":")[0], kind) for (model, _), kinds in found.items() for kind in kinds)
+    assert set(drawn) == {("openai", "hang"), ("openai", "429"), ("anthropic", "429"), ("mistral", "429")}
+    assert drawn["openai", "hang"] / 300 == pytest.approx(0.5, abs=0.15)
+    assert set(hits(0, "*=hang,chance=0", models, prompts)[models[0], prompts[0]]) == {None}
+    some = hits(0, "*=hang,chance=0.5,times=5", models, prompts)
+    assert sum(kind == "hang" for kinds in some.values() for kind in kinds) == 5
+
+
+def test_a_server_repeats_its_random_faults_for_its_seed(models):
+    """Over HTTP, where a fault that refuses sends no Retry-After unless it was given one."""
+
+    def statuses(seed):
+        server = Server(OfflineVendors(speed=1000, seed=seed, faults="*=429,chance=0.5"))
+        asked = [
+            {"model": models[0].partition(":")[2], "messages": [{"role": "user", "content": f"{n}?"}]}
+            for n in "12345678"
+        ]
+        try:
+            return [post(f"{server.url}/v1/chat/completions", ask)[0] for ask in asked * 2]
+        finally:
+            server.stop()
+
+    first = statuses(5)
+    assert first == statuses(5)
+    assert set(first) == {200, 429}
+    assert first != statuses(6)
+
+
+def test_fault_takes_a_chance(models, run, vendors):
+    prompts = [f"Question {number}?" for number in range(12)]
+
+    async def ask_all():
+        return await asyncio.gather(*(moa.ask(models[0], prompt, retries=0) for prompt in prompts))
+
+    with offline.fault("openai", 503, chance=0.5):
+        replies = run(ask_all())
+    assert {reply.failure and reply.failure.kind for reply in replies} == {None, "overloaded"}
+    with offline.fault("openai", "any", chance=0):
+        assert run(moa.ask(models[0], prompts[0])).ok
+    with pytest.raises(ValueError, match="chance of a fault is 2"):
+        offline.fault("openai", "any", chance=2)
 
 
 # As a program
@@ -102,7 +202,14 @@ def test_help_shows_curl_examples():
     command = [sys.executable, "-m", "moa_helpers.offline", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment()).stdout
     assert shown.count("curl ") >= 3
-    for words in ("/v1/models", "/v1/chat/completions", "/v1/messages", "retry_after=2", offline.questions()[0].prompt):
+    for words in (
+        "/v1/models",
+        "/v1/chat/completions",
+        "/v1/messages",
+        "retry_after=2",
+        "*=any,chance=0.1",
+        offline.questions()[0].prompt,
+    ):
         assert words in shown
     assert all(kind in shown for kind in offline.KINDS)
 

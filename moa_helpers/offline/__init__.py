@@ -1,7 +1,8 @@
 """Stand-ins for the vendors, on this machine, so that the lesson needs no key. See ``python -m moa_helpers.offline``.
 
-Answers are written for this lesson and say that they are stand-ins. Variables: ``MOA_OFFLINE_SEED`` (of the delays),
-``MOA_OFFLINE_SPEED`` (20 is twenty times as fast as the vendors), ``MOA_OFFLINE_FAULTS`` (see ``faults.parse``).
+Answers are written for this lesson and say that they are stand-ins. Variables: ``MOA_OFFLINE_SEED`` (of the delays, and
+of faults left to chance), ``MOA_OFFLINE_SPEED`` (20 is twenty times as fast as the vendors), ``MOA_OFFLINE_FAULTS``
+(see ``faults.parse``).
 """
 
 from __future__ import annotations
@@ -45,7 +46,12 @@ def start(variables: Mapping[str, str] = os.environ) -> Server:
 
 
 def fault(
-    where: str, kind: str | int, *, retry_after: float | None = None, times: int | None = None
+    where: str,
+    kind: str | int,
+    *,
+    retry_after: float | None = None,
+    times: int | None = None,
+    chance: float = 1.0,
 ) -> AbstractContextManager[None]:
     """Have the embedded vendors fail inside a ``with`` block: ``with offline.fault("mistral", 429): ...``.
 
@@ -54,5 +60,6 @@ def fault(
         kind: one of ``KINDS``.
         retry_after: seconds that the vendor asks to wait.
         times: how many requests to hit; default all.
+        chance: the share of the requests to hit, from 0 to 1, drawn with ``MOA_OFFLINE_SEED``; default all.
     """
-    return start().vendors.faults.switched_on(Fault(where, str(kind), retry_after, times))
+    return start().vendors.faults.switched_on(Fault(where, str(kind), retry_after, times, chance))

@@ -27,6 +27,11 @@ Try it from another terminal (any key will do):
 vendor is meant where several serve a model.
 Headers: x-moa-sample: 1 asks for another sample of the same answer; x-moa-fault: 429,retry_after=2 for a fault.
 An SDK takes the address as its base URL: http://127.0.0.1:8000/v1 (OpenAI), http://127.0.0.1:8000 (the others).
+
+--faults takes WHERE=KIND entries, separated by ";". WHERE is a vendor, vendor:model-id or * for all; after the KIND may
+stand retry_after (seconds), times (how many requests it hits) and chance (the share of the requests that it hits, drawn
+with the seed): --faults "mistral=429,retry_after=2,times=1; *=any,chance=0.1". The delays and what is left to chance
+depend on seed, model, prompt and how often that model was asked that prompt, and not on what else is under way.
 """
 
 
@@ -45,11 +50,11 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1 (default 8000)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the delays (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the delays and of random faults (default 0)")
     parser.add_argument(
         "--speed", type=float, default=1.0, help="20 is twenty times as fast as the vendors (default 1)"
     )
-    parser.add_argument("--faults", default="", help="such as 'mistral=429,retry_after=2,times=1; openai=hang'")
+    parser.add_argument("--faults", default="", help="such as '*=any,chance=0.1'; see below")
     given = parser.parse_args()
     try:
         vendors = OfflineVendors(seed=given.seed, speed=given.speed, faults=given.faults)

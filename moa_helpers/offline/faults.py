@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moa_helpers.catalogue import VENDORS
 
@@ -36,7 +38,9 @@ KINDS = {
     "content_filter": "the vendor withholds the answer",
     "liar": "the answer states false points with confidence",
     "injector": "the answer tries to instruct the aggregator",
+    "any": "one of all these, drawn for each request",
 }
+DRAWN = [kind for kind in KINDS if kind != "any"]
 
 
 @dataclass
@@ -47,6 +51,7 @@ class Fault:
     kind: str
     retry_after: float | None = None  # seconds, sent as Retry-After
     times: int | None = None  # how many requests it hits; None: all
+    chance: float = 1.0  # the share of the requests that it may hit, drawn with the seed
 
     def __post_init__(self) -> None:
         self.kind = str(self.kind)
@@ -56,23 +61,35 @@ class Fault:
             )
         if self.kind not in KINDS:
             raise ValueError(f"There is no fault {self.kind!r}; there are {', '.join(KINDS)}.")
+        if not 0 <= self.chance <= 1:
+            raise ValueError(f"The chance of a fault is {self.chance}; it must be from 0 to 1.")
 
 
 class Faults:
-    """The faults that are switched on."""
+    """The faults that are switched on.
 
-    def __init__(self, text: str = "") -> None:
+    What is left to chance depends on the seed, the model, the prompt and how often that model was asked that prompt,
+    so it does not change with the order in which different questions come in.
+    """
+
+    def __init__(self, text: str = "", seed: int = 0) -> None:
         self._active = parse(text)
+        self._seed = seed
+        self._asked: Counter[tuple[str, str]] = Counter()
 
-    def next(self, vendor: str, model_name: str, header: str | None = None) -> Fault | None:
+    def next(self, vendor: str, model_name: str, prompt: str = "", header: str | None = None) -> Fault | None:
         """The fault that hits this request, if any; one asked for by the request's own header comes first."""
-        if header:
-            return parse(f"*={header}")[0]
-        for fault in self._active:
-            if fault.where in ("*", vendor, model_name) and fault.times != 0:
+        number = self._asked[model_name, prompt]
+        self._asked[model_name, prompt] += 1
+        of_its_own = parse(f"*={header}") if header else []
+        for fault in of_its_own + self._active:
+            if fault.where not in ("*", vendor, model_name) or fault.times == 0:
+                continue
+            dice = random.Random(f"{self._seed}/{fault.where}={fault.kind}/{model_name}/{number}/{prompt}")
+            if dice.random() < fault.chance:
                 if fault.times is not None:
                     fault.times -= 1
-                return fault
+                return replace(fault, kind=dice.choice(DRAWN)) if fault.kind == "any" else fault
         return None
 
     @contextmanager
@@ -86,14 +103,22 @@ class Faults:
 
 
 def parse(text: str) -> list[Fault]:
-    """Read faults as in ``mistral=429,retry_after=2,times=1; openai:model-id=hang``."""
+    """Read faults as in ``mistral=429,retry_after=2,times=1; openai:model-id=hang; *=any,chance=0.1``."""
     faults = []
     for entry in filter(None, re.split(r"\s*;\s*", text.strip())):
         where, _, rest = entry.partition("=")
         kind, *options = rest.split(",")
         given = dict(option.split("=", 1) for option in options)
-        after, times = given.pop("retry_after", None), given.pop("times", None)
+        after, times, chance = (given.pop(name, None) for name in ("retry_after", "times", "chance"))
         if given:
-            raise ValueError(f"A fault takes retry_after and times, not {', '.join(given)}.")
-        faults.append(Fault(where, kind, float(after) if after else None, int(times) if times else None))
+            raise ValueError(f"A fault takes retry_after, times and chance, not {', '.join(given)}.")
+        faults.append(
+            Fault(
+                where,
+                kind,
+                float(after) if after else None,
+                int(times) if times else None,
+                float(chance) if chance else 1.0,
+            )
+        )
     return faults

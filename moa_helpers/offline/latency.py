@@ -40,20 +40,23 @@ def median(model_name: str) -> tuple[float, float]:
 
 
 class Latency:
-    """Draws times for one request after another; the n-th request to a model gets the same times for the same seed."""
+    """Draws times for requests. They depend on the seed, the model, the prompt and how often the two came together.
+
+    So they repeat, whatever other questions are under way at the same time.
+    """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._drawn: Counter[str] = Counter()
+        self._drawn: Counter[tuple[str, str]] = Counter()
 
-    def draw(self, model_name: str) -> tuple[float, float]:
-        """TTFT in seconds and tokens per second of the next request to a model.
+    def draw(self, model_name: str, prompt: str = "") -> tuple[float, float]:
+        """TTFT in seconds and tokens per second of the next request of a prompt to a model.
 
         TTFT is the median times exp(SIGMA * N(0, 1)), and with SPIKE_CHANCE the median times SPIKE_FACTOR.
         """
         ttft, rate = median(model_name)
-        dice = random.Random(f"{self._seed}/{model_name}/{self._drawn[model_name]}")
-        self._drawn[model_name] += 1
+        dice = random.Random(f"{self._seed}/{model_name}/{self._drawn[model_name, prompt]}/{prompt}")
+        self._drawn[model_name, prompt] += 1
         if dice.random() < SPIKE_CHANCE:
             return ttft * SPIKE_FACTOR, rate
         return ttft * math.exp(SIGMA * dice.gauss(0, 1)), rate

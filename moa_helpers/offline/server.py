@@ -37,7 +37,7 @@ class OfflineVendors:
         if not speed > 0:
             raise ValueError(f"The speed is {speed}; it must be above 0 (20 is twenty times as fast as the vendors).")
         self.speed = speed
-        self.faults = Faults(faults)
+        self.faults = Faults(faults, seed)
         self.asked: Counter[str] = Counter()
         self.under_way = 0
         self._latency = Latency(seed)
@@ -76,19 +76,20 @@ class OfflineVendors:
                 dialect = MistralChat()
             elif not anthropic:
                 dialect = ChatCompletions(with_usage=bool((asked.get("stream_options") or {}).get("include_usage")))
-            fault = self.faults.next(model.vendor.name, model.name, request.headers.get("x-moa-fault"))
-            plan = self._plan(request, asked, model, fault)
+            system, prompt = _texts(asked)
+            fault = self.faults.next(model.vendor.name, model.name, prompt, request.headers.get("x-moa-fault"))
+            plan = _plan(request, asked, model, fault, system, prompt)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             return web.json_response(dialect.error(400, f"The request is malformed: {error!r}"), status=400)
         self.asked[model.name] += 1
         kind = fault.kind if fault else ""
+        ttft, rate = self._latency.draw(model.name, prompt)  # also for what is refused: a retry is another request
         status, message = _refusal(request, asked, model)
         if fault and kind in STATUSES:
             status, message = int(kind), f"{STATUSES[kind]} (a fault on demand)"
         if status:
             headers = {"retry-after": f"{fault.retry_after:g}"} if fault and fault.retry_after is not None else {}
             return web.json_response(dialect.error(status, message), status=status, headers=headers)
-        ttft, rate = self._latency.draw(model.name)
         if kind == "reset":
             return _reset(request)
         if kind == "hang":
@@ -98,22 +99,6 @@ class OfflineVendors:
         if asked.get("stream"):
             return await self._stream(request, dialect, plan, duration, kind)
         return await self._whole(request, dialect, plan, duration, kind)
-
-    def _plan(self, request: web.Request, asked: dict[str, Any], model: Model, fault: Fault | None) -> Plan:
-        system, prompt = _texts(asked)
-        kind = fault.kind if fault else ""
-        sample = request.headers.get("x-moa-sample") or asked.get("seed") or asked.get("random_seed") or 0
-        text = standins.answer(model, system, prompt, int(sample), lie=kind == "liar", inject=kind == "injector")
-        finish = "stop"
-        limit = 4 * int(asked.get("max_completion_tokens") or asked.get("max_tokens") or 10**9)
-        if kind == "length":
-            limit = len(text) // 2
-        if len(text) > limit:
-            text, finish = text[:limit], "length"
-        if kind in ("empty", "content_filter"):
-            text, finish = "", "stop" if kind == "empty" else kind
-        identity = f"offline-{uuid.uuid4().hex[:12]}"
-        return Plan(identity, model.id, text, finish, _tokens(system + prompt), _tokens(text))
 
     async def _whole(
         self, request: web.Request, dialect: Dialect, plan: Plan, duration: float, kind: str
@@ -212,6 +197,24 @@ def _model(model_id: str, vendor: str | None, anthropic: bool) -> Model:
     if vendor not in VENDORS:
         raise ValueError(f"no vendor {vendor!r}")
     return find(f"{vendor}:{model_id}")
+
+
+def _plan(
+    request: web.Request, asked: dict[str, Any], model: Model, fault: Fault | None, system: str, prompt: str
+) -> Plan:
+    kind = fault.kind if fault else ""
+    sample = request.headers.get("x-moa-sample") or asked.get("seed") or asked.get("random_seed") or 0
+    text = standins.answer(model, system, prompt, int(sample), lie=kind == "liar", inject=kind == "injector")
+    finish = "stop"
+    limit = 4 * int(asked.get("max_completion_tokens") or asked.get("max_tokens") or 10**9)
+    if kind == "length":
+        limit = len(text) // 2
+    if len(text) > limit:
+        text, finish = text[:limit], "length"
+    if kind in ("empty", "content_filter"):
+        text, finish = "", "stop" if kind == "empty" else kind
+    identity = f"offline-{uuid.uuid4().hex[:12]}"
+    return Plan(identity, model.id, text, finish, _tokens(system + prompt), _tokens(text))
 
 
 def _texts(asked: dict[str, Any]) -> tuple[str, str]:
