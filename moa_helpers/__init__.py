@@ -3,18 +3,22 @@
 from moa_helpers.aggregation import (
     AggregatorDelta,
     Answer,
+    Hedging,
     MixtureDone,
     ProposerDelta,
     ProposerDone,
     Retrying,
     aggregator_system,
+    estimate,
     mixture_of_agents,
     stream_mixture,
 )
+from moa_helpers.budget import Estimate
 from moa_helpers.calls import Attempt, Reply, Retry, ask
 from moa_helpers.catalogue import UnknownModel, find, models
 from moa_helpers.failures import Failure
 from moa_helpers.fanout import Replies, fan_out
+from moa_helpers.hedging import Hedge
 from moa_helpers.running import run
 from moa_helpers.settings import MissingKey, Settings, connection, setup
 from moa_helpers.vendors import close
@@ -23,7 +27,10 @@ __all__ = [
     "AggregatorDelta",
     "Answer",
     "Attempt",
+    "Estimate",
     "Failure",
+    "Hedge",
+    "Hedging",
     "MissingKey",
     "MixtureDone",
     "ProposerDelta",
@@ -38,6 +45,7 @@ __all__ = [
     "ask",
     "close",
     "connection",
+    "estimate",
     "fan_out",
     "find",
     "mixture_of_agents",

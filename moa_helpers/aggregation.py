@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from moa_helpers.calls import Limits, Reply, Retry, check_number, prepare
+from moa_helpers.budget import Allowance, Estimate, price
+from moa_helpers.calls import Limits, Reply, Retry, check, check_number, prepare
 from moa_helpers.display import Card, Shown, dollars, seconds
-from moa_helpers.fanout import Listener, Replies, check_quorum, run_all
+from moa_helpers.fanout import Listener, Replies, check_quorum, prepare_hedges, run_all
+from moa_helpers.hedging import Happened, Hedge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,20 +76,30 @@ class Retrying:
 
 
 @dataclass(frozen=True)
+class Hedging:
+    """A proposer was slow, so a second request went out for it."""
+
+    layer: int
+    index: int
+    hedge: Hedge
+
+
+@dataclass(frozen=True)
 class MixtureDone:
     """The last event: the whole answer."""
 
     answer: Answer
 
 
-Event: TypeAlias = "ProposerDelta | ProposerDone | AggregatorDelta | Retrying | MixtureDone"
+Event: TypeAlias = "ProposerDelta | ProposerDone | AggregatorDelta | Retrying | Hedging | MixtureDone"
 
 
 @dataclass(frozen=True)
 class Answer(Shown):
     """What a mixture gave. ``text`` is the aggregator's answer and empty if there is none; nothing stands in for it.
 
-    ``layers`` holds the replies of each proposer layer. Times are seconds (``started`` on ``time.perf_counter``).
+    ``layers`` holds the replies of each proposer layer, ``left_out`` those whose answer came but was kept from the next
+    stage (see ``robust`` in ``mixture_of_agents``). Times are seconds (``started`` on ``time.perf_counter``).
     """
 
     prompt: str
@@ -99,6 +110,7 @@ class Answer(Shown):
     started: float
     elapsed: float
     quorum: int | None = None
+    left_out: tuple[Reply, ...] = ()
 
     @property
     def replies(self) -> Replies:
@@ -108,8 +120,28 @@ class Answer(Shown):
     @property
     def cost_usd(self) -> float | None:
         """US dollars for all calls, or None if that of any call is unknown."""
-        costs = [reply.cost_usd for reply in self.replies]
-        return None if None in costs else math.fsum(cost for cost in costs if cost is not None)
+        return self.replies.cost_usd
+
+    @property
+    def least_usd(self) -> float:
+        """The part of the cost that is certain, in US dollars."""
+        return self.replies.least_usd
+
+    @property
+    def substitute(self) -> Reply | None:
+        """Where there is no synthesis: the first usable answer of the last layer that has one, to show in its place.
+
+        It is one model's answer, so say so when you show it.
+        """
+        if self.text:
+            return None
+        return next((reply for layer in reversed(self.layers) for reply in layer.good), None)
+
+    @property
+    def critical_path(self) -> tuple[Reply, ...]:
+        """The call that each stage waited for, in order: their times add up to the time of the whole."""
+        stages = [*self.layers, *([Replies([self.aggregator])] if self.aggregator else [])]
+        return tuple(stage.slowest for stage in stages if stage.slowest)
 
     @property
     def ttft(self) -> float | None:
@@ -131,7 +163,8 @@ class Answer(Shown):
             "aggregator_failed": f"no synthesis: the aggregator failed; the answers of {how_many} are in .layers",
             "all_failed": f"no answer: every reference model of layer {len(self.layers)} failed",
         }
-        notes = [f"{reply.model} {reply.summary}" for reply in self.replies if not reply.ok]
+        notes = [f"{reply.model} {reply.summary}" for reply in self.replies if not reply.ok or reply.by_hedge]
+        notes += [f"{reply.model} left out, as it agrees too little with the others" for reply in self.left_out]
         if self.text and self.aggregator and self.aggregator.truncated:
             notes.append("the answer is cut off at max_tokens")
         if self.outcome == "all_failed" and len(self.layers) > 1:
@@ -149,7 +182,7 @@ class Answer(Shown):
         from moa_helpers import figures
 
         names = [f"{role}\n{reply.model}" for role, reply in zip(self._roles(), self.replies, strict=True)]
-        return figures.timeline(self.replies, names)
+        return figures.timeline(self.replies, names, self.critical_path)
 
     def _roles(self) -> list[str]:
         roles = [f"layer {number}" for number, layer in enumerate(self.layers, 1) for _ in layer]
@@ -157,10 +190,13 @@ class Answer(Shown):
 
     def _card(self) -> Card:
         stand_in = " · offline stand-ins" if any(reply.offline for reply in self.replies) else ""
-        heading = f"{self.heading} · {seconds(self.elapsed)} · {dollars(self.cost_usd)}{stand_in}"
+        cost = dollars(self.cost_usd, self.least_usd)
+        heading = f"{self.heading} · {seconds(self.elapsed)} · {cost}{stand_in}"
         calls = zip(self._roles(), self.replies, strict=True)
-        rows = [(role, reply.model, reply.summary, dollars(reply.cost_usd)) for role, reply in calls]
-        return Card(heading, ("role", "model", "outcome", "cost"), rows, self.text)
+        rows = [(role, reply.model, reply.summary, dollars(reply.cost_usd, reply.least_usd)) for role, reply in calls]
+        alone = self.substitute
+        text = f"No synthesis. This is what {alone.written_by} answered alone:\n\n{alone.text}" if alone else self.text
+        return Card(heading, ("role", "model", "outcome", "cost"), rows, text)
 
 
 def aggregator_system(replies: Sequence[Reply], *, shuffle_seed: int | None = None) -> str:
@@ -189,6 +225,34 @@ def aggregator_system(replies: Sequence[Reply], *, shuffle_seed: int | None = No
     return INSTRUCTION.format(asked=len(replies), answered=len(usable), fence=fence, references=references)
 
 
+def estimate(
+    prompt: str,
+    reference_models: Sequence[str],
+    aggregator: str | None = None,
+    *,
+    layers: int = 2,
+    max_tokens: int = 2048,
+    answer_tokens: int = 400,
+) -> Estimate:
+    """Say what a mixture will cost, from the catalogue's prices, without a call.
+
+    Args:
+        prompt, reference_models, aggregator, layers, max_tokens: as in ``mixture_of_agents``. Without an aggregator,
+            the proposers alone are counted, as for ``fan_out``.
+        answer_tokens: how many tokens to expect of an answer.
+
+    Raises:
+        TypeError, ValueError: the input is wrong.
+    """
+    check_number("layers", layers, least=2, whole=True)
+    check_number("answer_tokens", answer_tokens, whole=True)
+    proposers = check(reference_models, prompt, max_tokens=max_tokens)
+    final = [] if aggregator is None else [check([aggregator], prompt, max_tokens=max_tokens)]
+    frame = aggregator_system([Reply(model.name) for model in proposers])
+    stages = [proposers] * (layers - 1) + final
+    return price(stages, prompt, max_tokens=max_tokens, answer_tokens=answer_tokens, frame=frame)
+
+
 async def mixture_of_agents(
     prompt: str,
     reference_models: Sequence[str],
@@ -200,7 +264,12 @@ async def mixture_of_agents(
     timeout: float = 60.0,
     deadline: float | None = None,
     quorum: int | None = None,
-    max_concurrency: int | None = None,
+    grace: float = 0.0,
+    hedge_after: float | None = None,
+    hedge_with: str | None = None,
+    max_concurrency: int | Mapping[str, int] | None = None,
+    max_calls: int | None = None,
+    budget_usd: float | None = None,
     retries: int = 2,
     shuffle_seed: int | None = None,
     _listen: Callable[[Event], None] = lambda event: None,
@@ -217,7 +286,8 @@ async def mixture_of_agents(
         layers: 2 or more, the aggregator's included.
         max_tokens, temperature, timeout, retries: as in ``ask``, for each call.
         deadline: seconds for each stage, that is for each layer of proposers and for the aggregator.
-        quorum, max_concurrency: as in ``fan_out``, for each layer of proposers.
+        quorum, grace, hedge_after, hedge_with, max_concurrency: as in ``fan_out``, for each layer of proposers.
+        max_calls, budget_usd: as in ``fan_out``, for the whole mixture.
         shuffle_seed: as in ``aggregator_system``.
 
     Returns:
@@ -227,24 +297,28 @@ async def mixture_of_agents(
         TypeError, ValueError: the input is wrong; no call was made.
         asyncio.CancelledError: if it is cancelled; the exception's ``replies`` hold what has arrived.
     """
-    check_number("layers", layers, least=2, whole=True)
-    limits = Limits(timeout, deadline, retries, quorum, max_concurrency)
+    limits = Limits(timeout, deadline, retries, quorum, grace, hedge_after, max_concurrency, max_calls, budget_usd)
+    planned = estimate(prompt, reference_models, aggregator, layers=layers, max_tokens=max_tokens)
     proposers = prepare(reference_models, prompt, max_tokens=max_tokens, temperature=temperature)
     final = prepare([aggregator], prompt, max_tokens=max_tokens, temperature=temperature)
+    hedges = prepare_hedges(proposers, limits, hedge_with)
     check_quorum(quorum, proposers)
+    allowance = Allowance(planned, max_calls, budget_usd)
     started = time.perf_counter()
     done: list[Replies] = []
     reply: Reply | None = None
     try:
         for layer in range(1, layers):
-            done.append(await run_all(proposers, limits, _events(layer, reference_models, _listen)))
+            done.append(await run_all(proposers, limits, allowance, hedges, _events(layer, reference_models, _listen)))
             if len(done[-1].good) < (quorum or 1):
                 break
             system = aggregator_system(done[-1], shuffle_seed=shuffle_seed)
-            proposers = [replace(request, system=system) for request in proposers]
+            proposers, hedges, final = (
+                [replace(request, system=system) for request in requests] for requests in (proposers, hedges, final)
+            )
         else:
-            final = [replace(request, system=system) for request in final]
-            (reply,) = await run_all(final, replace(limits, quorum=None), _events(layers, None, _listen))
+            alone = replace(limits, quorum=None, grace=0.0, hedge_after=None)
+            (reply,) = await run_all(final, alone, allowance, listen=_events(layers, None, _listen))
     except BaseException as error:
         now = getattr(error, "replies", ())
         error.replies = Replies([*chain(*done), *now])  # type: ignore[attr-defined]
@@ -295,9 +369,11 @@ async def stream_mixture(
 def _events(layer: int, proposers: Sequence[str] | None, listen: Callable[[Event], None]) -> Listener:
     """What turns the happenings of a layer into events; without ``proposers`` it is the aggregator's."""
 
-    def hear(index: int, happened: str | Retry | Reply) -> None:
+    def hear(index: int, happened: Happened | Reply) -> None:
         if isinstance(happened, Retry):
             listen(Retrying(layer, None if proposers is None else index, happened))
+        elif isinstance(happened, Hedge):
+            listen(Hedging(layer, index, happened))
         elif proposers is None:
             if isinstance(happened, str):
                 listen(AggregatorDelta(happened))

@@ -6,11 +6,12 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from moa_helpers import catalogue
+from moa_helpers.budget import Allowance
 from moa_helpers.display import Card, Shown, count, dollars, seconds
 from moa_helpers.failures import ADVICE, RETRIED, Failure, explain
 from moa_helpers.settings import current
@@ -28,6 +29,7 @@ class Attempt:
     elapsed: float
     failure: Failure | None
     cost_usd: float | None  # 0.0 if the vendor refused with an HTTP error (nothing was generated), None if unknown
+    least_usd: float = 0.0  # what is certain of it: for an abandoned attempt, the tokens that the vendor had reported
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,10 @@ class Reply(Shown):
 
     Times are seconds: ``started`` on the clock of ``time.perf_counter``, ``ttft`` (time to first token) and
     ``elapsed`` from there, earlier attempts included. Tokens are the vendor's own count for the last attempt; money
-    is US dollars for all attempts. None means unknown.
+    is US dollars for all attempts. None means unknown; ``least_usd`` is the part of the cost that is certain.
+
+    A slow call may have been hedged. ``hedged`` then holds the replies of the first request and of the second, the
+    fields above are those of the one that answered, and attempts and cost are those of both.
     """
 
     model: str
@@ -60,6 +65,8 @@ class Reply(Shown):
     failure: Failure | None = None
     started: float = 0.0
     offline: bool = False
+    least_usd: float = 0.0
+    hedged: tuple[Reply, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -72,19 +79,35 @@ class Reply(Shown):
         return self.finish_reason == "length"
 
     @property
+    def ended(self) -> float:
+        """When the call ended, on the clock of ``started``."""
+        return self.started + self.elapsed
+
+    @property
+    def written_by(self) -> str:
+        """The model that was asked for this text: ``model``, or that of the second request if it answered."""
+        return self.hedged[1].model if self.by_hedge else self.model
+
+    @property
+    def by_hedge(self) -> bool:
+        """Whether the text is the second request's."""
+        return bool(self.hedged) and self.hedged[1].ok and not self.hedged[0].ok
+
+    @property
     def summary(self) -> str:
         """One line: what happened."""
         if self.failure and self.failure.kind == "cancelled":
             return f"stopped after {seconds(self.elapsed)}"
         if self.failure:
             return f"failed ({self.failure.kind}) after {seconds(self.elapsed)}"
-        return f"{'cut off at max_tokens' if self.truncated else 'answered'} in {seconds(self.elapsed)}"
+        hedge = f" by its second request, to {self.written_by}" if self.by_hedge else ""
+        return f"{'cut off at max_tokens' if self.truncated else 'answered'} in {seconds(self.elapsed)}{hedge}"
 
     def _card(self) -> Card:
         row = (
             seconds(self.ttft),
             f"{count(self.input_tokens)} in, {count(self.output_tokens)} out",
-            dollars(self.cost_usd),
+            dollars(self.cost_usd, self.least_usd),
             str(len(self.attempts)),
             self.answered_by or "unknown",
         )
@@ -108,27 +131,9 @@ def prepare(
         TypeError, ValueError: what is wrong, and what to write instead.
         UnknownModel, MissingKey, ImportError: the model, its key or its SDK is not there.
     """
-    if isinstance(models, str) or not isinstance(models, Sequence):
-        raise TypeError(f"Give the models as a list of names, such as ['openai:model-id'], not {models!r}.")
-    if not models:
-        raise ValueError("The list of models is empty: name at least one.")
-    for name, text in {"prompt": prompt, "system": system}.items():
-        if text is None and name == "system":
-            continue
-        if not isinstance(text, str):
-            raise TypeError(f"The {name} must be text, not {type(text).__name__}.")
-        if not text.strip():
-            raise ValueError(f"The {name} is empty: write the {'question' if name == 'prompt' else 'instruction'}.")
-    check_number("max_tokens", max_tokens, whole=True)
-    if temperature is not None:
-        check_number("temperature", temperature, least=0)
-    found = [catalogue.find(name) for name in models]
+    found = check(models, prompt, system=system, max_tokens=max_tokens, temperature=temperature)
     for model in found:
         catalogue.warn_if_shut_down(model)
-        if temperature is not None and not model.takes_temperature:
-            raise ValueError(f"{model.name} takes no temperature ({model.accepts_temperature}): leave it out.")
-        if max_tokens > (model.max_output_tokens or math.inf):
-            raise ValueError(f"max_tokens is {max_tokens}; {model.name} writes at most {model.max_output_tokens}.")
     offline = current().mode == "offline"
     return [
         Request(
@@ -145,6 +150,38 @@ def prepare(
     ]
 
 
+def check(
+    models: Sequence[str],
+    prompt: str,
+    *,
+    system: str | None = None,
+    max_tokens: int = 2048,
+    temperature: float | None = None,
+) -> list[catalogue.Model]:
+    """Check the input of a call, and find the models; raises as ``prepare`` does, but asks for no key."""
+    if isinstance(models, str) or not isinstance(models, Sequence):
+        raise TypeError(f"Give the models as a list of names, such as ['openai:model-id'], not {models!r}.")
+    if not models:
+        raise ValueError("The list of models is empty: name at least one.")
+    for name, text in {"prompt": prompt, "system": system}.items():
+        if text is None and name == "system":
+            continue
+        if not isinstance(text, str):
+            raise TypeError(f"The {name} must be text, not {type(text).__name__}.")
+        if not text.strip():
+            raise ValueError(f"The {name} is empty: write the {'question' if name == 'prompt' else 'instruction'}.")
+    check_number("max_tokens", max_tokens, whole=True)
+    if temperature is not None:
+        check_number("temperature", temperature, least=0)
+    found = [catalogue.find(name) for name in models]
+    for model in found:
+        if temperature is not None and not model.takes_temperature:
+            raise ValueError(f"{model.name} takes no temperature ({model.accepts_temperature}): leave it out.")
+        if max_tokens > (model.max_output_tokens or math.inf):
+            raise ValueError(f"max_tokens is {max_tokens}; {model.name} writes at most {model.max_output_tokens}.")
+    return found
+
+
 def check_number(name: str, value: object, *, least: float | None = None, whole: bool = False) -> None:
     """Raise unless ``value`` is a number above 0, or at least ``least``; with ``whole``, an integer (from 1)."""
     kinds, article = ((int,), "a whole number") if whole else ((int, float), "a number")
@@ -157,26 +194,63 @@ def check_number(name: str, value: object, *, least: float | None = None, whole:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long, how often and how many at once; the names are those of ``fan_out``. It refuses what makes no sense."""
+    """How long, how often, how many at once and for how much; the names are those of ``fan_out``.
+
+    It refuses what makes no sense.
+    """
 
     timeout: float
     deadline: float | None
     retries: int
     quorum: int | None = None
-    max_concurrency: int | None = None
+    grace: float = 0.0
+    hedge_after: float | None = None
+    max_concurrency: int | Mapping[str, int] | None = None
+    max_calls: int | None = None
+    budget_usd: float | None = None
 
     def __post_init__(self) -> None:
         check_number("timeout", self.timeout)
         check_number("retries", self.retries, least=0, whole=True)
-        if self.deadline is not None:
-            check_number("deadline", self.deadline)
-        for name in ("quorum", "max_concurrency"):
+        check_number("grace", self.grace, least=0)
+        for name in ("deadline", "hedge_after", "budget_usd"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name))
+        for name in ("quorum", "max_calls"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), whole=True)
+        for vendor, most in self.places().items():
+            if vendor != "all" and vendor not in catalogue.VENDORS:
+                known = ", ".join(catalogue.VENDORS)
+                raise ValueError(f"max_concurrency names {vendor!r}; it takes 'all' and the vendors {known}.")
+            check_number("max_concurrency", most, whole=True)
+        if self.grace and self.quorum is None:
+            raise ValueError("grace is how long to wait on after a quorum: give quorum too.")
 
-    def until(self) -> float | None:
-        """When the deadline ends that begins now, on the clock of ``time.perf_counter``."""
-        return None if self.deadline is None else time.perf_counter() + self.deadline
+    def places(self) -> Mapping[str, int]:
+        """How many calls may run at the same time, by vendor and in ``all``; what is missing is not limited."""
+        if self.max_concurrency is None:
+            return {}
+        return self.max_concurrency if isinstance(self.max_concurrency, Mapping) else {"all": self.max_concurrency}
+
+
+class Bounds:
+    """What the calls of one fan-out share: its limits, the end of its deadline, its places, and its allowance."""
+
+    def __init__(self, limits: Limits, allowance: Allowance | None = None) -> None:
+        self.limits = limits
+        self.until = None if limits.deadline is None else time.perf_counter() + limits.deadline
+        self.allowance = allowance or Allowance()
+        self._free = {vendor: asyncio.Semaphore(most) for vendor, most in limits.places().items()}
+
+    @asynccontextmanager
+    async def place(self, vendor: str) -> AsyncIterator[None]:
+        """Wait for a free place, first at the vendor and then in all, and hold it."""
+        async with AsyncExitStack() as held:
+            for name in (vendor, "all"):
+                if name in self._free:
+                    await held.enter_async_context(self._free[name])
+            yield
 
 
 async def ask(
@@ -210,22 +284,17 @@ async def ask(
     """
     limits = Limits(timeout, deadline, retries)
     (request,) = prepare([model], prompt, system=system, max_tokens=max_tokens, temperature=temperature)
-    return await Call(request, limits, limits.until()).run()
+    return await Call(request, Bounds(limits)).run()
 
 
 class Call:
     """A request under way. ``reply()`` gives what is known at any moment, so that nothing that arrived is lost."""
 
     def __init__(
-        self,
-        request: Request,
-        limits: Limits,
-        until: float | None,
-        gate: AbstractAsyncContextManager[object] | None = None,
-        listen: Callable[[str | Retry], None] = lambda happened: None,
+        self, request: Request, bounds: Bounds, listen: Callable[[str | Retry], None] = lambda happened: None
     ) -> None:
-        self._request, self._limits, self._until, self._listen = request, limits, until, listen
-        self._gate = gate or nullcontext()  # lets so many attempts through at a time; no pause holds a place
+        self._request, self._bounds, self._listen = request, bounds, listen
+        self.began = asyncio.Event()  # set when the first attempt begins, after any wait for a place
         self._started = time.perf_counter()
         self._ended: float | None = self._started  # a call that never runs takes no time
         self._attempts: list[Attempt] = []
@@ -234,14 +303,16 @@ class Call:
 
     async def run(self) -> Reply:
         """Try until there is an answer, or no retry is left, or the failure is not one to retry."""
+        until = self._bounds.until
         try:
             while True:
-                async with self._gate:
+                async with self._bounds.place(self._request.model.vendor.name):  # no pause holds a place
                     if self._ended is not None:
                         self._started, self._ended = time.perf_counter(), None
-                    if self._until is not None and time.perf_counter() >= self._until:
+                    if until is not None and time.perf_counter() >= until:
                         self._failure = self._fail("deadline")
                         break
+                    self.began.set()
                     await self._attempt()
                 retry = self._next()
                 if retry is None:
@@ -274,6 +345,7 @@ class Call:
             failure=self._failure,
             started=self._started,
             offline=self._request.offline,
+            least_usd=math.fsum(attempt.least_usd for attempt in self._attempts),
         )
 
     def _clear(self) -> None:
@@ -288,7 +360,8 @@ class Call:
     async def _attempt(self) -> None:
         self._clear()
         started = time.perf_counter()
-        limit = self._limits.timeout if self._until is None else min(self._limits.timeout, self._until - started)
+        timeout, until = self._bounds.limits.timeout, self._bounds.until
+        limit = timeout if until is None else min(timeout, until - started)
         failure: Failure | None = self._fail("cancelled")
         self._failure = failure
         try:
@@ -298,15 +371,18 @@ class Call:
             failure = self._verdict()
         except Exception as error:
             if isinstance(error, TimeoutError) and clock.expired():
-                failure = self._fail("timeout" if limit == self._limits.timeout else "deadline")
+                failure = self._fail("timeout" if limit == timeout else "deadline")
             else:
                 failure = explain(error, self._request.model.name)
         finally:
             refused = failure is not None and failure.status not in (None, 408, 504)  # these may come after a start
-            cost = self._request.model.cost(self._last.input_tokens, self._last.output_tokens)
+            model, known = self._request.model, (self._last.input_tokens, self._last.output_tokens)
+            cost = 0.0 if refused else model.cost(*known)
+            least = 0.0 if refused else model.cost(*(count or 0 for count in known)) or 0.0
             elapsed = time.perf_counter() - started
-            self._attempts.append(Attempt(started - self._started, elapsed, failure, 0.0 if refused else cost))
+            self._attempts.append(Attempt(started - self._started, elapsed, failure, cost, least))
             self._failure = failure
+            self._bounds.allowance.settle(self._request, cost)
 
     def _take(self, chunk: Chunk) -> None:
         if chunk.text:
@@ -338,16 +414,21 @@ class Call:
         0.5 s, 1 s, 2 s ... (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
         """
         failure, number = self._failure, len(self._attempts)
-        if failure is None or failure.kind not in RETRIED or number > self._limits.retries:
+        if failure is None or failure.kind not in RETRIED or number > self._bounds.limits.retries:
             return None
         wait = failure.retry_after
         if wait is None:
             wait = random.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2 ** (number - 1)))
-        if wait > LONGEST_WAIT or (self._until is not None and time.perf_counter() + wait >= self._until):
-            message = f"{failure.message} Not tried again: the next attempt was due only after {wait:.1f} s."
-            self._failure = Failure(failure.kind, message, failure.status, failure.retry_after)
-            return None
-        return Retry(failure, wait)
+        until = self._bounds.until
+        if wait > LONGEST_WAIT or (until is not None and time.perf_counter() + wait >= until):
+            reason = f"the next attempt was due only after {wait:.1f} s"
+        elif not self._bounds.allowance.grants(self._request):
+            reason = "max_calls or budget_usd leaves none"
+        else:
+            return Retry(failure, wait)
+        message = f"{failure.message} Not tried again: {reason}."
+        self._failure = Failure(failure.kind, message, failure.status, failure.retry_after)
+        return None
 
     def _fail(self, kind: str) -> Failure:
         return Failure(kind, f"{self._request.model.name}: {kind.replace('_', ' ')}. {ADVICE[kind]}")

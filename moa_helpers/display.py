@@ -70,9 +70,14 @@ def seconds(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f} s"
 
 
-def dollars(value: float | None) -> str:
-    """A price for the reader, with enough digits for a single small call: ``$0.000123``."""
-    return "unknown" if value is None else f"${value:.6f}"
+def dollars(value: float | None, least: float = 0.0) -> str:
+    """A price for the reader, with enough digits for a single small call: ``$0.000123``.
+
+    If it is unknown but ``least`` of it is certain: ``at least $0.000100``.
+    """
+    if value is None:
+        return f"at least ${least:.6f}" if least else "unknown"
+    return f"${value:.6f}"
 
 
 def count(value: int | None) -> str:

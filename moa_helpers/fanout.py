@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from moa_helpers.calls import Call, Limits, Reply, Retry, prepare
-from moa_helpers.display import Card, Shown
+from moa_helpers.budget import Allowance, price
+from moa_helpers.calls import Bounds, Call, Limits, Reply, prepare
+from moa_helpers.display import Card, Shown, dollars
+from moa_helpers.hedging import Happened, HedgedCall, stop
 from moa_helpers.vendors import Request
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-Listener: TypeAlias = Callable[[int, "str | Retry | Reply"], None]  # which call, and what happened to it
+Listener: TypeAlias = Callable[[int, "Happened | Reply"], None]  # which call, and what happened to it
 
 
 class Replies(tuple[Reply, ...], Shown):
@@ -25,6 +29,23 @@ class Replies(tuple[Reply, ...], Shown):
     def good(self) -> tuple[Reply, ...]:
         """Those with an answer to use."""
         return tuple(reply for reply in self if reply.ok)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """US dollars for all calls, or None if that of any call is unknown, as it is for one that was abandoned."""
+        costs = [reply.cost_usd for reply in self]
+        return None if None in costs else math.fsum(cost for cost in costs if cost is not None)
+
+    @property
+    def least_usd(self) -> float:
+        """The part of the cost that is certain, in US dollars."""
+        return math.fsum(reply.least_usd for reply in self)
+
+    @property
+    def slowest(self) -> Reply | None:
+        """The call that was waited for: the last to end of those that were not abandoned."""
+        waited = [reply for reply in self if reply.failure is None or reply.failure.kind != "cancelled"]
+        return max(waited, key=lambda reply: reply.ended, default=None)
 
     def table(self) -> pd.DataFrame:
         """One row a call; see ``figures.table`` for the columns."""
@@ -44,7 +65,8 @@ class Replies(tuple[Reply, ...], Shown):
             (reply.model, reply.summary, reply.text or (reply.failure.message if reply.failure else ""))
             for reply in self
         ]
-        return Card(f"{len(self.good)} of {len(self)} answered{stand_in}", ("model", "outcome", "text"), rows)
+        cost = dollars(self.cost_usd, self.least_usd)
+        return Card(f"{len(self.good)} of {len(self)} answered · {cost}{stand_in}", ("model", "outcome", "text"), rows)
 
 
 async def fan_out(
@@ -57,7 +79,12 @@ async def fan_out(
     timeout: float = 60.0,
     deadline: float | None = None,
     quorum: int | None = None,
-    max_concurrency: int | None = None,
+    grace: float = 0.0,
+    hedge_after: float | None = None,
+    hedge_with: str | None = None,
+    max_concurrency: int | Mapping[str, int] | None = None,
+    max_calls: int | None = None,
+    budget_usd: float | None = None,
     retries: int = 2,
 ) -> Replies:
     """Ask several models the same question at the same time.
@@ -67,48 +94,104 @@ async def fan_out(
         prompt, system, max_tokens, temperature, timeout, retries: as in ``ask``, for each call.
         deadline: seconds for the whole fan-out; what is not there by then has failed with ``deadline``.
         quorum: go on as soon as this many good answers are in; the other calls are cancelled.
-        max_concurrency: most calls that run at the same time.
+        grace: seconds to wait for the others once there is a quorum.
+        hedge_after: seconds without a complete answer after which a call gets a second request. The first good answer
+            counts, the other request is cancelled; ``Reply.hedged`` shows both.
+        hedge_with: the model for second requests; default: the same one again.
+        max_concurrency: most calls that run at the same time, in all or as in ``{"mistral": 2, "all": 8}``.
+        max_calls: most requests in all. Retries and second requests get what the planned calls leave.
+        budget_usd: most US dollars to risk, in the same way: before the first call, the plan is priced with every
+            answer at ``max_tokens`` (see ``estimate``).
 
     Returns:
         One reply for each model, in the order of the list. A failed call is a reply with a ``failure``.
 
     Raises:
-        TypeError, ValueError: the input is wrong; no call was made.
+        TypeError, ValueError: the input is wrong, or the plan above max_calls or budget_usd; no call was made.
         asyncio.CancelledError: if it is cancelled; the exception's ``replies`` hold what has arrived.
     """
-    limits = Limits(timeout, deadline, retries, quorum, max_concurrency)
+    limits = Limits(timeout, deadline, retries, quorum, grace, hedge_after, max_concurrency, max_calls, budget_usd)
     requests = prepare(models, prompt, system=system, max_tokens=max_tokens, temperature=temperature)
-    return await run_all(requests, limits)
+    seconds = prepare_hedges(requests, limits, hedge_with)
+    planned = price([[request.model for request in requests]], (system or "") + prompt, max_tokens=max_tokens)
+    return await run_all(requests, limits, Allowance(planned, max_calls, budget_usd), seconds)
+
+
+def prepare_hedges(requests: Sequence[Request], limits: Limits, hedge_with: str | None) -> Sequence[Request]:
+    """The second request for each one, for when it is slow; none without ``hedge_after``.
+
+    Raises:
+        ValueError: there is a model for second requests, but none will be made, or none may be paid for.
+    """
+    if limits.hedge_after is None:
+        if hedge_with is not None:
+            raise ValueError("hedge_with is the model for second requests: give hedge_after too.")
+        return ()
+    samples = range(len(requests), 2 * len(requests))  # offline, no second request repeats a first one
+    if hedge_with is None:
+        return [replace(request, sample=sample) for request, sample in zip(requests, samples, strict=True)]
+    one = requests[0]
+    (second,) = prepare(
+        [hedge_with], one.prompt, system=one.system, max_tokens=one.max_tokens, temperature=one.temperature
+    )
+    if limits.budget_usd is not None and second.model.usd_out_per_m is None:
+        raise ValueError(f"budget_usd cannot be kept: no price is known for {hedge_with}. Hedge with another model.")
+    return [replace(second, sample=sample) for sample in samples]
+
+
+async def run_all(
+    requests: Sequence[Request],
+    limits: Limits,
+    allowance: Allowance,
+    seconds: Sequence[Request] = (),
+    listen: Listener = lambda index, happened: None,
+) -> Replies:
+    """Run prepared requests at once. No task outlives it.
+
+    Args:
+        requests: the first request of each call.
+        limits: for all of them together.
+        allowance: for what retries and second requests may be made.
+        seconds: the second request for each, to be sent if the first is slower than ``limits.hedge_after``.
+        listen: hears every delta, retry, second request and reply.
+    """
+    check_quorum(limits.quorum, requests)
+    bounds = Bounds(limits, allowance)
+    calls: list[Call | HedgedCall] = [
+        Call(request, bounds, partial(listen, index))
+        if limits.hedge_after is None
+        else HedgedCall(request, seconds[index], limits.hedge_after, bounds, partial(listen, index))
+        for index, request in enumerate(requests)
+    ]
+    tasks = [asyncio.create_task(call.run()) for call in calls]
+    for index, task in enumerate(tasks):
+        task.add_done_callback(lambda task, index=index: listen(index, calls[index].reply()))  # type: ignore[misc]
+    try:
+        try:
+            await _enough(tasks, limits)
+        finally:
+            await stop(tasks)
+    except BaseException as error:
+        error.replies = Replies(call.reply() for call in calls)  # type: ignore[attr-defined]
+        raise
+    return Replies(call.reply() for call in calls)
+
+
+async def _enough(tasks: Sequence[asyncio.Task[Reply]], limits: Limits) -> None:
+    """Wait until all have ended, or until the grace is over that follows the quorum."""
+    good = 0
+    try:
+        async with asyncio.timeout(None) as clock:
+            for finished in asyncio.as_completed(tasks):
+                good += (await finished).ok
+                if good == limits.quorum:
+                    clock.reschedule(asyncio.get_running_loop().time() + limits.grace)
+    except TimeoutError:
+        if not clock.expired():
+            raise
 
 
 def check_quorum(quorum: int | None, models: Sequence[object]) -> None:
     """Raise unless as many models are asked as have to answer."""
     if quorum is not None and quorum > len(models):
         raise ValueError(f"quorum is {quorum}, but only {len(models)} models are asked: lower it or list more.")
-
-
-async def run_all(
-    requests: Sequence[Request], limits: Limits, listen: Listener = lambda index, happened: None
-) -> Replies:
-    """Run prepared requests at once; ``listen`` hears every delta, retry and reply. No task outlives it."""
-    check_quorum(limits.quorum, requests)
-    until, gate = limits.until(), asyncio.Semaphore(limits.max_concurrency or len(requests))
-    calls = [Call(request, limits, until, gate, partial(listen, index)) for index, request in enumerate(requests)]
-    tasks = [asyncio.create_task(call.run()) for call in calls]
-    for index, task in enumerate(tasks):
-        task.add_done_callback(lambda task, index=index: listen(index, calls[index].reply()))  # type: ignore[misc]
-    good = 0
-    try:
-        try:
-            for finished in asyncio.as_completed(tasks):
-                good += (await finished).ok
-                if good == limits.quorum:
-                    break
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-    except BaseException as error:
-        error.replies = Replies(call.reply() for call in calls)  # type: ignore[attr-defined]
-        raise
-    return Replies(call.reply() for call in calls)

@@ -9,7 +9,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 
 import pandas as pd
@@ -18,8 +18,15 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from moa_helpers.calls import Reply
+from moa_helpers.fanout import Replies
 
-WAITING, WRITING, FAILED = "#56B4E9", "#009E73", "#D55E00"
+MARKS = {  # what a call did -> colour and pattern
+    "waiting for the first token": ("#56B4E9", ".."),
+    "writing": ("#009E73", ""),
+    "failed attempt": ("#D55E00", "xx"),
+    "pause before a retry": ("#FFFFFF", "--"),
+    "abandoned": ("#CCCCCC", "//"),
+}
 LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#000000", "-"), ("#E69F00", "--"))
 COLUMNS = (
     "model",
@@ -31,6 +38,7 @@ COLUMNS = (
     "output_tokens",
     "cost_usd",
     "attempts",
+    "second_request",
 )
 COMMON = frozenset(
     """
@@ -59,8 +67,8 @@ def table(replies: Sequence[Reply]) -> pd.DataFrame:
     """One row a call.
 
     Columns: ``model``, ``outcome`` (ok, truncated, or the kind of failure), ``started_s`` (seconds after the first
-    call began), ``ttft_s``, ``elapsed_s``, ``input_tokens``, ``output_tokens``, ``cost_usd``, ``attempts``. Missing
-    values are unknown.
+    call began), ``ttft_s``, ``elapsed_s``, ``input_tokens``, ``output_tokens``, ``cost_usd``, ``attempts``,
+    ``second_request`` (empty, or to which model, and whether its answer counts). Missing values are unknown.
     """
     zero = min((reply.started for reply in replies), default=0.0)
     rows = [
@@ -74,6 +82,7 @@ def table(replies: Sequence[Reply]) -> pd.DataFrame:
             reply.output_tokens,
             reply.cost_usd,
             len(reply.attempts),
+            f"{reply.hedged[1].model}{' (its answer counts)' if reply.by_hedge else ''}" if reply.hedged else "",
         )
         for reply in replies
     ]
@@ -81,48 +90,99 @@ def table(replies: Sequence[Reply]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).astype(numbers).rename_axis("call")
 
 
-def timeline(replies: Sequence[Reply], names: Sequence[str] = ()) -> Picture:
-    """A bar for each call on a common clock: waiting for the first token, writing, and attempts that failed.
+def timeline(
+    replies: Sequence[Reply], names: Sequence[str] = (), critical_path: Sequence[Reply] | None = None
+) -> Picture:
+    """A bar for each request on a common clock: waiting, writing, failing, pausing before a retry, or abandoned.
+
+    The title says how long each stage waited, and for whom. A second request has a row of its own.
 
     Args:
         replies: the calls.
         names: how to label them; default: the names of their models.
+        critical_path: the call that each stage waited for, in order; default: the last of ``replies`` to end.
     """
-    names = names or [reply.model for reply in replies]
+    if critical_path is None:
+        critical_path = [slowest] if (slowest := Replies(replies).slowest) else []
     zero = min(reply.started for reply in replies)
-    end = max(reply.started + reply.elapsed for reply in replies) - zero
-    picture = Picture(figsize=(8.5, 1.1 + 0.46 * len(replies)), layout="constrained")
+    end = max(reply.ended for reply in replies) - zero or 1.0
+    rows: list[tuple[str, Reply, bool]] = []
+    for reply, name in zip(replies, names or [reply.model for reply in replies], strict=True):
+        first, *second = reply.hedged or (reply,)
+        rows.append((name, first, reply in critical_path and not reply.by_hedge))
+        rows += [
+            (f"second request:\n{other.model}", other, reply.by_hedge and reply in critical_path) for other in second
+        ]
+    picture = Picture(figsize=(8.5, 1.4 + 0.46 * len(rows)), layout="constrained")
     axes = picture.add_subplot()
-    sentences = []
-    for row, (name, reply) in enumerate(zip(names, replies, strict=True)):
-        begin = reply.started - zero
-        finish = begin + reply.elapsed
-        for attempt in reply.attempts:
-            if attempt.failure:
-                width = max(attempt.elapsed, 0.012 * end)  # a refusal within milliseconds stays visible
-                axes.barh(row, width, left=begin + attempt.started, color=FAILED, hatch="xx", height=0.6)
-        if reply.ok and reply.ttft is not None:
-            first = begin + reply.ttft
-            last_try = begin + reply.attempts[-1].started
-            axes.barh(row, first - last_try, left=last_try, color=WAITING, hatch="..", height=0.6)
-            axes.barh(row, finish - first, left=first, color=WRITING, height=0.6)
+    sentences, shown = [], set()
+    for row, (name, reply, critical) in enumerate(rows):
+        begin, finish = reply.started - zero, reply.ended - zero
+        for kind, start, width in _segments(reply):
+            colour, hatch = MARKS[kind]
+            drawn = max(width, 0.012 * end if "failed" in kind else 0)  # a refusal within milliseconds stays visible
+            axes.barh(
+                row,
+                drawn,
+                left=begin + start,
+                color=colour,
+                hatch=hatch,
+                edgecolor="#444444",
+                linewidth=0.5,
+                height=0.6,
+            )
+            shown.add(kind)
         label = f"{reply.elapsed:.2f} s" + (f", {reply.failure.kind}" if reply.failure else "")
-        axes.text(finish + 0.01 * end, row, label, va="center")
+        axes.text(finish + 0.01 * end, row, label + (", waited for" if critical else ""), va="center")
         sentences.append(f"{name} from {begin:.2f} s to {finish:.2f} s ({reply.summary})")
-    axes.set_yticks(range(len(replies)), names)
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     axes.invert_yaxis()
-    axes.set_xlim(0, end * 1.25)
+    axes.set_xlim(0, end * 1.3)
     axes.set_xlabel("seconds since the first call began")
     axes.spines[["top", "right"]].set_visible(False)
-    marks = [
-        Patch(facecolor=WAITING, hatch="..", label="waiting for the first token"),
-        Patch(facecolor=WRITING, label="writing"),
-        Patch(facecolor=FAILED, hatch="xx", label="failed attempt"),
+    title = _critical(critical_path, zero)
+    axes.set_title(title, loc="left", fontsize="medium", parse_math=False)
+    legend = [
+        Patch(facecolor=MARKS[kind][0], hatch=MARKS[kind][1], edgecolor="#444444", label=kind)
+        for kind in MARKS
+        if kind in shown
     ]
-    shown = marks if any(attempt.failure for reply in replies for attempt in reply.attempts) else marks[:2]
-    picture.legend(handles=shown, loc="outside upper center", ncols=3, frameon=False)
-    picture.alt = "Timeline of the calls: " + "; ".join(sentences) + "."
+    picture.legend(handles=legend, loc="outside lower center", ncols=3, frameon=False)
+    picture.alt = f"Timeline of the calls: {'; '.join(sentences)}. {' '.join(title.splitlines())}"
     return picture
+
+
+def _segments(reply: Reply) -> Iterator[tuple[str, float, float]]:
+    """What a call did: a key of ``MARKS``, since when, and how long, in seconds from its start."""
+    now = 0.0
+    for number, attempt in enumerate(reply.attempts, 1):
+        if number > 1:
+            yield "pause before a retry", now, attempt.started - now
+        now = attempt.started + attempt.elapsed
+        if attempt.failure is None and reply.ttft is not None:
+            yield "waiting for the first token", attempt.started, reply.ttft - attempt.started
+            yield "writing", reply.ttft, now - reply.ttft
+        else:
+            abandoned = attempt.failure is None or attempt.failure.kind == "cancelled"
+            yield "abandoned" if abandoned else "failed attempt", attempt.started, attempt.elapsed
+    if reply.failure and reply.failure.kind == "cancelled" and reply.elapsed > now:
+        yield "pause before a retry", now, reply.elapsed - now
+
+
+def _critical(path: Sequence[Reply], zero: float) -> str:
+    """Who was waited for, and how long."""
+    if not path:
+        return "No call came to its end."
+    before, lines = zero, []
+    for reply in path:
+        lost = sum(width for kind, _, width in _segments(reply) if kind in ("failed attempt", "pause before a retry"))
+        of_it = f" ({lost:.2f} s of it failed attempts and pauses)" if lost >= 0.005 and not reply.hedged else ""
+        second = " and its second request" if reply.hedged else ""
+        lines.append(
+            f"{reply.ended - before:.2f} s of {path[-1].ended - zero:.2f} s waited for {reply.model}{second}{of_it}"
+        )
+        before = reply.ended
+    return "\n".join(lines)
 
 
 def distribution(samples: Mapping[str, Sequence[float]], xlabel: str = "seconds") -> Picture:

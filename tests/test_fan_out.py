@@ -162,7 +162,7 @@ def test_a_sample_does_not_depend_on_its_neighbours(models, question, run):
 def test_replies_show_how_many_answered(models, question, run):
     with offline.fault("mistral", 503):
         replies = run(moa.fan_out(models, question, retries=0))
-    assert str(replies).startswith("2 of 3 answered · offline stand-ins")
+    assert str(replies).startswith("2 of 3 answered · $0.000107 · offline stand-ins")
     assert replies.good == (replies[0], replies[1])
     assert list(replies.table()["outcome"]) == ["ok", "ok", "overloaded"]
     assert models[2] in replies.timeline().alt

@@ -21,6 +21,7 @@ COLUMNS = [
     "output_tokens",
     "cost_usd",
     "attempts",
+    "second_request",
 ]
 EVIL = "<script>alert(1)</script> & \"quoted\" <img src=x onerror='boo'> | a | b |"
 GREEN = "Plants are green because chlorophyll reflects green light."
