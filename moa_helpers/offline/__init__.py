@@ -13,12 +13,13 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from moa_helpers.offline.faults import KINDS, Fault
+from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.standins import Question, Score, questions, score
 
 if TYPE_CHECKING:
     from moa_helpers.offline.server import Server
 
-__all__ = ["KINDS", "Question", "Score", "fault", "questions", "score", "start"]
+__all__ = ["KINDS", "Latency", "Question", "Score", "fault", "questions", "score", "start"]
 
 _running: Server | None = None
 
