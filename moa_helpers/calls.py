@@ -320,7 +320,8 @@ class Call:
                 self._listen(retry)
                 await asyncio.sleep(retry.wait)
         except asyncio.CancelledError:
-            self._failure = self._fail("cancelled")
+            if self._failure is not None:  # else the answer was complete
+                self._failure = self._fail("cancelled")
             raise
         finally:
             if self._ended is None:  # else it never began
@@ -375,6 +376,8 @@ class Call:
             else:
                 failure = explain(error, self._request.model.name)
         finally:
+            if self._last.finish_reason and self._verdict() is None:
+                failure = None  # the answer is complete, whatever came between it and the end of the stream
             refused = failure is not None and failure.status not in (None, 408, 504)  # these may come after a start
             model, known = self._request.model, (self._last.input_tokens, self._last.output_tokens)
             cost = 0.0 if refused else model.cost(*known)

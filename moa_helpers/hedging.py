@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from moa_helpers.calls import Bounds, Call, Reply, Retry
+from moa_helpers.failures import Failure
 from moa_helpers.vendors import Request
 
 
@@ -52,11 +53,9 @@ class HedgedCall:
         finally:
             await stop(tasks)
         reply = self.reply()
-        winner = int(reply.by_hedge)
-        if reply.ok and self._leader not in (None, winner):
-            loser = reply.hedged[1 - winner].failure
-            assert loser is not None
-            self._listen(Retry(loser, 0.0))
+        if reply.ok and self._leader not in (None, int(reply.by_hedge)):  # the listener was following the other one
+            void = Failure("cancelled", f"{reply.model}: stopped, as the other of its two requests answered first.")
+            self._listen(Retry(void, 0.0))
             self._listen(reply.text)
         return reply
 

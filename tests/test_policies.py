@@ -1,0 +1,377 @@
+"""What cuts the tail and keeps to a budget: second requests, grace, places by vendor, max_calls, budget_usd."""
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+import moa_helpers as moa
+from moa_helpers import calls, offline
+
+
+@pytest.fixture
+def streams(monkeypatch):
+    """How many requests were under way at most, in all and by vendor, seen from where they are sent."""
+    now, most, stream = Counter(), Counter(), calls.stream
+
+    async def counted(request):
+        for name in (request.model.vendor.name, "all"):
+            now[name] += 1
+            most[name] = max(most[name], now[name])
+        try:
+            async for chunk in stream(request):
+                yield chunk
+        finally:
+            now.subtract([request.model.vendor.name, "all"])
+
+    monkeypatch.setattr(calls, "stream", counted)
+    return most
+
+
+# Second requests
+
+
+def test_a_slow_call_is_answered_by_a_second_request_to_another_model(models, question, vendors, run):
+    with offline.fault("mistral", "hang"):
+        replies = run(moa.fan_out(models, question, hedge_after=0.5, hedge_with=models[1], timeout=30))
+    reply = replies[2]
+    assert (reply.model, reply.written_by, reply.by_hedge) == (models[2], models[1], True)
+    assert reply.answered_by == models[1].partition(":")[2]
+    assert f"by its second request, to {models[1]}" in reply.summary, "the substitute is not named"
+    first, second = reply.hedged
+    assert (first.model, first.failure.kind) == (models[2], "cancelled")
+    assert second.ok
+    assert second.text == reply.text != replies[1].text
+    assert second.started - first.started == pytest.approx(0.5, abs=0.3)
+    assert reply.started == first.started
+    assert reply.ended == second.ended
+    assert reply.ttft == pytest.approx(second.started + second.ttft - first.started)
+    offset = second.started - first.started
+    assert [attempt.started for attempt in reply.attempts] == pytest.approx([0, offset], abs=0.01)
+    assert vendors.asked == {models[0]: 1, models[1]: 2, models[2]: 1}
+    assert reply.cost_usd is None, "what the abandoned request costs is not known"
+    assert reply.least_usd == second.cost_usd > 0
+    assert replies.cost_usd is None
+    assert replies.least_usd == pytest.approx(replies[0].cost_usd + replies[1].cost_usd + second.cost_usd)
+    assert f"at least ${replies.least_usd:.6f}" in str(replies)
+
+
+def test_without_another_model_the_second_request_goes_to_the_same_and_is_another_sample(models, question, run):
+    usual = run(moa.ask(models[0], question))
+    with offline.fault("openai", "hang", times=1):
+        (reply,) = run(moa.fan_out(models[:1], question, hedge_after=0.4, timeout=30))
+    assert reply.by_hedge
+    assert reply.written_by == models[0]
+    assert reply.text != usual.text
+
+
+def test_a_quick_call_gets_no_second_request(models, question, vendors, run):
+    replies = run(moa.fan_out(models, question, hedge_after=20))
+    assert vendors.asked.total() == 3
+    assert [reply.hedged for reply in replies] == [()] * 3
+
+
+def test_the_first_request_still_counts_while_the_second_runs(models, question, run):
+    with offline.fault("openai", 429, retry_after=1, times=1), offline.fault("anthropic", "hang"):
+        (reply,) = run(moa.fan_out(models[:1], question, hedge_after=0.3, hedge_with=models[1], timeout=30))
+    assert reply.ok
+    assert not reply.by_hedge
+    assert reply.written_by == models[0]
+    assert reply.hedged[1].failure.kind == "cancelled"
+    assert "second request" not in reply.summary
+
+
+@pytest.mark.parametrize("kind", [401, "empty", "content_filter"])
+def test_a_second_request_that_fails_does_not_end_the_first(kind, models, question, run):
+    with offline.fault("openai", 429, retry_after=1.5, times=1), offline.fault("anthropic", kind):
+        (reply,) = run(moa.fan_out(models[:1], question, hedge_after=0.3, hedge_with=models[1], timeout=30))
+    assert reply.ok
+    assert not reply.by_hedge
+    assert not reply.hedged[1].ok
+    assert reply.hedged[1].failure.kind != "cancelled"
+
+
+def test_a_first_request_that_fails_meanwhile_does_not_end_the_second(models, question, vendors, run):
+    async def fail_once_hedged():
+        task = asyncio.create_task(moa.fan_out(models[:1], question, hedge_after=0.3, hedge_with=models[1], timeout=30))
+        while not vendors.asked[models[1]]:
+            await asyncio.sleep(0.01)
+        with offline.fault("openai", 401):  # what the first request's second attempt meets
+            return await task
+
+    first = offline.fault("openai", 429, retry_after=0.6, times=1)
+    with first, offline.fault("anthropic", 429, retry_after=1.5, times=1):
+        (reply,) = run(fail_once_hedged())
+    assert reply.by_hedge
+    assert reply.hedged[0].failure.kind == "authentication"
+    assert reply.elapsed > 1.5
+
+
+def test_when_both_fail_the_first_failure_is_told(models, question, run):
+    with offline.fault("openai", "hang"), offline.fault("anthropic", 401):
+        (reply,) = run(moa.fan_out(models[:1], question, hedge_after=0.3, hedge_with=models[1], timeout=0.8, retries=0))
+    assert not reply.ok
+    assert (reply.failure.kind, reply.hedged[1].failure.kind) == ("timeout", "authentication")
+    assert reply.elapsed == pytest.approx(0.8, abs=0.3)
+    assert not reply.by_hedge
+
+
+def test_a_call_that_fails_before_it_is_slow_gets_no_second_request(models, question, vendors, run):
+    with offline.fault("openai", 401):
+        (reply,) = run(moa.fan_out(models[:1], question, hedge_after=5, hedge_with=models[1]))
+    assert reply.failure.kind == "authentication"
+    assert vendors.asked == {models[0]: 1}
+
+
+def test_waiting_in_line_is_not_being_slow(models, question, vendors, run, monkeypatch):
+    monkeypatch.setattr(vendors, "speed", 4)
+    replies = run(moa.fan_out(models[:1] * 4, question, max_concurrency=1, hedge_after=2))
+    assert sum(reply.elapsed for reply in replies) > 1
+    assert all(reply.ok and not reply.hedged for reply in replies)
+    assert vendors.asked == {models[0]: 4}
+
+
+def test_the_deadline_ends_both_requests(models, question, run):
+    started = time.perf_counter()
+    with offline.fault("*", "hang"):
+        replies = run(moa.fan_out(models, question, hedge_after=0.2, deadline=0.8, timeout=30))
+    assert time.perf_counter() - started < 1.3
+    assert {other.failure.kind for reply in replies for other in reply.hedged} == {"deadline"}
+
+
+def test_cancellation_ends_both_requests_and_keeps_what_they_wrote(models, question, run):
+    async def give_up():
+        task = asyncio.create_task(moa.fan_out(models[:1], question, hedge_after=0.3, hedge_with=models[1], timeout=30))
+        await asyncio.sleep(1.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        return caught.value.replies
+
+    with offline.fault("openai", "stalled_stream"), offline.fault("anthropic", "stalled_stream"):
+        (reply,) = run(give_up())
+    assert all(other.text and other.failure.kind == "cancelled" for other in reply.hedged)
+
+
+def test_cancelled_twice_it_still_leaves_nothing_behind(models, question, run):
+    async def give_up():
+        task = asyncio.create_task(moa.fan_out(models, question, hedge_after=0.1, timeout=30))
+        await asyncio.sleep(0.5)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with offline.fault("*", "hang"):
+        run(give_up())  # the fixture looks for tasks and connections left behind
+
+
+@pytest.mark.parametrize("winner", ["first", "second", "second, after the first wrote"])
+def test_the_events_say_when_a_second_request_goes_out_and_what_is_void(winner, models, question, run):
+    first, second = {
+        "first": ((429, {"retry_after": 1, "times": 1}), ("hang", {})),
+        "second": (("hang", {}), None),
+        "second, after the first wrote": (("stalled_stream", {}), None),
+    }[winner]
+
+    async def listen():
+        events, options = [], {"hedge_after": 0.6, "hedge_with": models[1], "timeout": 30}
+        async for event in moa.stream_mixture(question, models[:1], models[2], **options):
+            events.append(event)
+        return events
+
+    with offline.fault("openai", first[0], **first[1]):
+        if second:
+            with offline.fault("anthropic", second[0], **second[1]):
+                events = run(listen())
+        else:
+            events = run(listen())
+    hedging = [event for event in events if isinstance(event, moa.Hedging)]
+    assert [(event.layer, event.index, event.hedge.model, event.hedge.after) for event in hedging] == [
+        (1, 0, models[1], 0.6)
+    ]
+    written, text = False, ""
+    for event in events:
+        if isinstance(event, moa.Retrying):
+            written, text = written or bool(text), ""
+        elif isinstance(event, moa.ProposerDelta):
+            text += event.text
+        elif isinstance(event, moa.ProposerDone):
+            assert event.reply.text == text
+            assert event.reply.by_hedge == winner.startswith("second")
+    assert written == (winner == "second, after the first wrote")
+
+
+def test_a_mixture_says_who_answered_instead(models, question, run):
+    with offline.fault("mistral", "hang"):
+        answer = run(
+            moa.mixture_of_agents(
+                question, models, models[0], layers=3, hedge_after=0.6, hedge_with=models[1], timeout=30
+            )
+        )
+    assert answer.outcome == "complete"
+    assert answer.heading.count(f"{models[2]} answered in") == 2
+    assert answer.heading.count(f"by its second request, to {models[1]}") == 2
+    assert list(answer.table().second_request) == ["", "", f"{models[1]} (its answer counts)"] * 2 + [""]
+    assert "second request" in answer.timeline().alt
+    assert answer.critical_path[-1] == answer.aggregator
+
+
+# Quorum and grace
+
+
+def test_within_the_grace_late_answers_still_count(models, question, run):
+    late = offline.fault("anthropic", 429, retry_after=1, times=1)
+    with offline.fault("mistral", "hang"), late:
+        at_once = run(moa.fan_out(models, question, quorum=1, timeout=30))
+    late = offline.fault("anthropic", 429, retry_after=1, times=1)
+    with offline.fault("mistral", "hang"), late:
+        started = time.perf_counter()
+        later = run(moa.fan_out(models, question, quorum=1, grace=2, timeout=30))
+        elapsed = time.perf_counter() - started
+    assert [reply.ok for reply in at_once] == [True, False, False]
+    assert [reply.ok for reply in later] == [True, True, False]
+    assert elapsed == pytest.approx(later[0].elapsed + 2, abs=0.4)
+    assert later.slowest is later[1]
+
+
+def test_no_grace_is_waited_out_when_all_are_there(models, question, run):
+    started = time.perf_counter()
+    replies = run(moa.fan_out(models, question, quorum=2, grace=30))
+    assert len(replies.good) == 3
+    assert time.perf_counter() - started < 10
+
+
+# Places
+
+
+def test_each_vendor_has_its_own_places(models, question, streams, run):
+    replies = run(moa.fan_out(models * 4, question, max_concurrency={"mistral": 1, "openai": 3, "all": 6}))
+    assert len(replies.good) == 12
+    assert (streams["mistral"], streams["openai"], streams["all"]) == (1, 3, 6)
+
+
+def test_second_requests_take_places_too(models, question, streams, run):
+    with offline.fault("openai", "hang", times=2):
+        run(moa.fan_out(models[:1] * 4, question, hedge_after=0.2, max_concurrency=3, timeout=30))
+    assert streams["all"] == 3
+
+
+# Calls and dollars
+
+
+def test_a_plan_above_its_limit_is_refused_before_any_call(models, question, vendors, run):
+    with pytest.raises(ValueError, match="5 calls are planned, but max_calls is 4"):
+        run(moa.mixture_of_agents(question, models[:2], models[2], layers=3, max_calls=4))
+    plan = moa.estimate(question, models, models[0], layers=3)
+    with pytest.raises(ValueError, match=rf"7 calls of up to 2048 tokens may cost \${plan.most_usd:.6f}"):
+        run(moa.mixture_of_agents(question, models, models[0], layers=3, budget_usd=plan.most_usd * 0.999))
+    with pytest.raises(ValueError, match="no price is known for ollama:some"):
+        run(moa.fan_out(["ollama:some"], question, budget_usd=1))
+    with pytest.raises(ValueError, match="no price is known for ollama:some"):
+        run(moa.fan_out(models, question, budget_usd=1, hedge_after=1, hedge_with="ollama:some"))
+    assert vendors.asked.total() == 0
+
+
+def test_a_plan_just_within_its_limits_runs(models, question, run):
+    plan = moa.estimate(question, models, models[0], layers=3)
+    answer = run(
+        moa.mixture_of_agents(
+            question, models, models[0], layers=3, max_calls=plan.calls, budget_usd=plan.most_usd * 1.001
+        )
+    )
+    assert answer.outcome == "complete"
+    assert answer.cost_usd < plan.most_usd
+
+
+@pytest.mark.parametrize(("max_calls", "asked"), [(3, 3), (4, 4), (9, 6)])
+def test_retries_get_what_the_plan_leaves(max_calls, asked, models, question, vendors, run):
+    with offline.fault("*", 503):
+        replies = run(moa.fan_out(models, question, max_calls=max_calls, retries=1))
+    assert vendors.asked.total() == asked
+    refused = [reply for reply in replies if "Not tried again: max_calls" in reply.failure.message]
+    assert len(refused) == 6 - asked
+
+
+def test_second_requests_get_what_the_plan_leaves(models, question, vendors, run):
+    with offline.fault("*", "hang"):
+        replies = run(moa.fan_out(models, question, hedge_after=0.2, max_calls=4, timeout=1, retries=0))
+    assert vendors.asked.total() == 4
+    assert sum(bool(reply.hedged) for reply in replies) == 1
+
+
+def test_the_aggregator_is_not_starved_by_retries_before_it(models, question, vendors, run):
+    with offline.fault("mistral", 503):
+        answer = run(moa.mixture_of_agents(question, models, models[0], max_calls=4, retries=5))
+    assert (answer.outcome, vendors.asked.total()) == ("partial", 4)
+
+
+def test_a_refusal_costs_nothing_so_the_budget_still_allows_a_retry(models, question, vendors, run):
+    budget = moa.estimate(question, models).most_usd * 1.001
+    with offline.fault("openai", 429, retry_after=0, times=2):
+        replies = run(moa.fan_out(models, question, budget_usd=budget))
+    assert len(replies.good) == 3
+    assert len(replies[0].attempts) == 3
+
+
+def test_what_was_abandoned_is_taken_for_spent(models, question, vendors, run):
+    """Its cost is unknown, so what was set aside for it is not given back."""
+    budget = moa.estimate(question, models[:1]).most_usd * 1.9
+    with offline.fault("openai", "hang"):
+        replies = run(moa.fan_out(models[:1], question, budget_usd=budget, timeout=0.3))
+    assert vendors.asked.total() == 1
+    assert "Not tried again: max_calls or budget_usd" in replies[0].failure.message
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_estimates_and_actuals_agree(layers, models, vendors, run):
+    """Told how long the answers were, the estimate comes within 10 % of what all the questions together cost."""
+    estimated = actual = 0.0
+    for question in offline.questions():
+        answer = run(moa.mixture_of_agents(question.prompt, models, models[1], layers=layers))
+        tokens = [reply.output_tokens for reply in answer.replies]
+        plan = moa.estimate(
+            question.prompt, models, models[1], layers=layers, answer_tokens=round(sum(tokens) / len(tokens))
+        )
+        assert plan.calls == len(answer.replies)
+        assert answer.cost_usd == answer.least_usd < plan.most_usd
+        estimated, actual = estimated + plan.usd, actual + answer.cost_usd
+    assert estimated == pytest.approx(actual, rel=0.10)
+
+
+def test_an_unknown_price_stays_unknown(models, question, run):
+    plan = moa.estimate(question, [*models, "ollama:some"], models[0])
+    assert (plan.calls, plan.usd, plan.most_usd, plan.unpriced) == (5, None, None, ("ollama:some",))
+    assert "unknown" in str(plan)
+    assert "no price known for ollama:some" in str(plan)
+    assert moa.estimate(question, models).calls == 3
+
+
+def test_an_estimate_needs_no_key_and_makes_no_call(models, question, vendors, monkeypatch):
+    monkeypatch.setenv("MOA_MODE", "live")
+    assert moa.estimate(question, models, models[0], layers=4).calls == 10
+    assert vendors.asked.total() == 0
+
+
+# An answer that is complete counts, whatever becomes of the connection
+
+
+def test_an_answer_is_complete_once_its_finish_reason_is_there(live, recorder, run):
+    """The vendor says why the answer ended, and then never closes the stream."""
+    from aiohttp import web
+
+    async def endless(request, body):
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        chunk = '{"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, '
+        await response.write(f'data: {chunk}"delta": {{"content": "All."}}, "finish_reason": "stop"}}]}}\n\n'.encode())
+        while not request.transport.is_closing():
+            await asyncio.sleep(0.02)
+        return response
+
+    recorder.answer = endless
+    reply = run(moa.ask("openai:gpt-6-luna", "Hello?", deadline=0.8))
+    assert (reply.ok, reply.text, reply.finish_reason) == (True, "All.", "stop")
+    assert reply.cost_usd is None
