@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
+from moa_helpers.agreement import sentences_of, words_of
 from moa_helpers.calls import Reply
 from moa_helpers.fanout import Replies
 
@@ -39,12 +39,6 @@ COLUMNS = (
     "cost_usd",
     "attempts",
     "second_request",
-)
-COMMON = frozenset(
-    """
-    the and for are was were that this with from have has its your you our not but can who which when than then into
-    also only any all one two three more most such because since each they them there their what how
-    """.split()  # noqa: SIM905
 )
 
 
@@ -228,14 +222,14 @@ def provenance(text: str, references: Sequence[Reply]) -> pd.DataFrame:
         Rows: the text's sentences, headings left out. Columns: the usable replies, ``1 openai:…`` and so on.
     """
     usable = {f"{number} {reply.model}": reply.text for number, reply in enumerate(references, 1) if reply.ok}
-    others = {name: [_words(sentence) for sentence in _sentences(other)] for name, other in usable.items()}
+    others = {name: [words_of(sentence) for sentence in sentences_of(other)] for name, other in usable.items()}
     rows = {
         sentence: {
             name: max((len(words & other) / len(words) for other in sentences), default=0.0)
             for name, sentences in others.items()
         }
-        for sentence in _sentences(text)
-        if len(words := _words(sentence)) >= 4
+        for sentence in sentences_of(text)
+        if len(words := words_of(sentence)) >= 4
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(usable))
 
@@ -266,16 +260,3 @@ def provenance_picture(text: str, references: Sequence[Reply]) -> Picture:
         for sentence, row in zip(short, shares.to_dict("records"), strict=True)
     )
     return picture
-
-
-def _sentences(text: str) -> list[str]:
-    """The sentences of a text, without Markdown's marks and without notes in parentheses of their own."""
-    lines = [re.sub(r"^[\s#>*-]+|\*\*", "", line).strip() for line in text.splitlines()]
-    found = [part for line in lines for part in re.split(r"(?<=[.!?:])\s+", line)]
-    return [part for part in found if part and not (part.startswith("(") and part.endswith(")"))]
-
-
-def _words(sentence: str) -> set[str]:
-    """Distinctive words, cut to six letters so that ``walks`` meets ``walking``'s stem as often as not."""
-    found = {word[:6] for word in re.findall(r"[^\W_]{3,}", sentence.lower()) if word not in COMMON}
-    return found | set(re.findall(r"\d+", sentence))
