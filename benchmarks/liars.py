@@ -63,7 +63,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of one draw: coverage (0 to 1), false points, shares of bad and of honest left out, injection obeyed."""
+    """What came of one draw: coverage (0 to 1), false points, shares of bad and honest left out, injection obeyed."""
 
     coverage: float
     wrong: int

@@ -1,0 +1,110 @@
+"""The embedded vendors in a process of their own, with a log of what they were asked and what they delivered.
+
+``python benchmarks/vendors.py --speed 2`` prints its address and serves until its standard input closes. ``GET /log``
+gives one entry a request, and the CPU seconds that this process has used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextvars
+import json
+import sys
+import time
+from typing import Any
+
+from aiohttp import web
+
+from moa_helpers.offline import server
+from moa_helpers.offline.faults import Fault, Faults
+from moa_helpers.offline.wire import Dialect, Plan
+
+_entry: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("_entry")
+
+
+class NotedFaults(Faults):
+    """Faults that write down which of them hit the request being answered."""
+
+    def next(self, vendor: str, model_name: str, prompt: str = "", header: str | None = None) -> Fault | None:
+        """As in ``Faults``."""
+        fault = super().next(vendor, model_name, prompt, header)
+        _entry.get().update(model=model_name, prompt=prompt, fault=fault.kind if fault else "")
+        return fault
+
+
+class LoggedVendors(server.OfflineVendors):
+    """The embedded vendors; ``log`` has an entry for each request.
+
+    An entry: model, prompt, fault, ``seconds`` from the request to the end of its answer, ``aggregating`` (there was a
+    system message), ``status``, ``port`` of the client's connection, and ``text`` if an answer was delivered whole.
+    """
+
+    def __init__(self, *, seed: int, speed: float, faults: str) -> None:
+        super().__init__(seed=seed, speed=speed)
+        self.faults = NotedFaults(faults, seed)
+        self.log: list[dict[str, Any]] = []
+
+    def application(self) -> web.Application:
+        """The application, ready to be served."""
+        application = super().application()
+        application.middlewares.append(self._note)
+        application.router.add_get("/log", self._show)
+        return application
+
+    @web.middleware
+    async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.method == "GET":
+            return await handler(request)
+        began, entry = time.perf_counter(), {"text": None, "status": None}
+        entry["port"] = request.transport.get_extra_info("peername")[1] if request.transport else None
+        _entry.set(entry)
+        self.log.append(entry)
+        try:
+            asked = json.loads(await request.read())
+            entry["aggregating"] = bool(asked.get("system")) or asked["messages"][0]["role"] == "system"
+            response = await handler(request)
+            entry["status"] = response.status
+            return response
+        finally:
+            entry["seconds"] = time.perf_counter() - began
+
+    async def _show(self, request: web.Request) -> web.Response:
+        return web.json_response({"log": self.log, "cpu": time.process_time(), "under_way": self.under_way})
+
+    async def _whole(
+        self, request: web.Request, dialect: Dialect, plan: Plan, duration: float, kind: str
+    ) -> web.StreamResponse:
+        return _delivered(await super()._whole(request, dialect, plan, duration, kind), plan, kind)
+
+    async def _stream(
+        self, request: web.Request, dialect: Dialect, plan: Plan, duration: float, kind: str
+    ) -> web.StreamResponse:
+        return _delivered(await super()._stream(request, dialect, plan, duration, kind), plan, kind)
+
+
+def _delivered(response: web.StreamResponse, plan: Plan, kind: str) -> web.StreamResponse:
+    if response.status == 200 and kind not in ("truncated_stream", "error_event", "malformed_json"):
+        _entry.get()["text"] = plan.text
+    return response
+
+
+async def serve(vendors: LoggedVendors) -> None:
+    """Print the address, and serve until standard input closes, which it does when the parent process ends."""
+    runner = web.AppRunner(vendors.application(), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+    print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--speed", type=float, default=1.0)
+    parser.add_argument("--faults", default="")
+    parser.add_argument("--tick", type=float, default=server.TICK, help="seconds between two pieces of a stream")
+    given = parser.parse_args()
+    server.TICK = given.tick
+    asyncio.run(serve(LoggedVendors(seed=given.seed, speed=given.speed, faults=given.faults)))
