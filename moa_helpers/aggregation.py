@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from moa_helpers.agreement import majority
 from moa_helpers.budget import Allowance, Estimate, price
 from moa_helpers.calls import Limits, Reply, Retry, check, check_number, prepare
 from moa_helpers.display import Card, Shown, dollars, seconds
@@ -154,7 +155,7 @@ class Answer(Shown):
     def heading(self) -> str:
         """What the reader has to know about this answer: how many it stands on, and who failed."""
         last = self.layers[-1]
-        how_many = f"{len(last.good)} of {len(last)}"
+        how_many = f"{sum(reply not in self.left_out for reply in last.good)} of {len(last)}"
         words = {
             "complete": f"synthesised from {how_many}" + ", so nothing was compared" * (len(last) == 1),
             "partial": f"synthesised from {how_many}",
@@ -271,6 +272,7 @@ async def mixture_of_agents(
     max_calls: int | None = None,
     budget_usd: float | None = None,
     retries: int = 2,
+    robust: bool = False,
     shuffle_seed: int | None = None,
     _listen: Callable[[Event], None] = lambda event: None,
 ) -> Answer:
@@ -288,6 +290,9 @@ async def mixture_of_agents(
         deadline: seconds for each stage, that is for each layer of proposers and for the aggregator.
         quorum, grace, hedge_after, hedge_with, max_concurrency: as in ``fan_out``, for each layer of proposers.
         max_calls, budget_usd: as in ``fan_out``, for the whole mixture.
+        robust: keep answers from the next stage that agree too little with the others, as those of a liar may. It costs
+            no call and some coverage, helps more among six than among three, and fails where liars are the majority;
+            see ``agreement.majority``, and ``benchmarks/results/liars.csv`` for figures.
         shuffle_seed: as in ``aggregator_system``.
 
     Returns:
@@ -306,13 +311,18 @@ async def mixture_of_agents(
     allowance = Allowance(planned, max_calls, budget_usd)
     started = time.perf_counter()
     done: list[Replies] = []
+    left_out: list[Reply] = []
     reply: Reply | None = None
     try:
         for layer in range(1, layers):
             done.append(await run_all(proposers, limits, allowance, hedges, _events(layer, reference_models, _listen)))
             if len(done[-1].good) < (quorum or 1):
                 break
-            system = aggregator_system(done[-1], shuffle_seed=shuffle_seed)
+            good = done[-1].good
+            enter = [good[place] for place in majority([reply.text for reply in good])] if robust else good
+            left_out += [reply for reply in good if reply not in enter]
+            shown = [reply for reply in done[-1] if reply not in left_out]
+            system = aggregator_system(shown, shuffle_seed=shuffle_seed)
             proposers, hedges, final = (
                 [replace(request, system=system) for request in requests] for requests in (proposers, hedges, final)
             )
@@ -326,12 +336,13 @@ async def mixture_of_agents(
     answer = Answer(
         prompt=prompt,
         text=reply.text if reply and reply.ok else "",
-        outcome=_outcome(done, reply, quorum),
+        outcome=_outcome(done, left_out, reply, quorum),
         layers=tuple(done),
         aggregator=reply,
         started=started,
         elapsed=time.perf_counter() - started,
         quorum=quorum,
+        left_out=tuple(left_out),
     )
     _listen(MixtureDone(answer))
     return answer
@@ -385,7 +396,9 @@ def _events(layer: int, proposers: Sequence[str] | None, listen: Callable[[Event
     return hear
 
 
-def _outcome(layers: Sequence[Replies], aggregator: Reply | None, quorum: int | None) -> Outcome:
+def _outcome(
+    layers: Sequence[Replies], left_out: Sequence[Reply], aggregator: Reply | None, quorum: int | None
+) -> Outcome:
     good = len(layers[-1].good)
     if not good:
         return "all_failed"
@@ -393,6 +406,6 @@ def _outcome(layers: Sequence[Replies], aggregator: Reply | None, quorum: int | 
         return "below_quorum"
     if aggregator is None or not aggregator.ok:
         return "aggregator_failed"
-    if all(reply.ok for reply in chain(*layers)):
+    if all(reply.ok and reply not in left_out for reply in chain(*layers)):
         return "complete"
     return "single" if good == 1 else "partial"

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import re
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -11,6 +11,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import aggregation, offline
+from moa_helpers.catalogue import listed
 from moa_helpers.offline.standins import references_in
 
 AGGREGATOR = "openai:gpt-6-sol"
@@ -258,3 +259,74 @@ def test_cancellation_carries_what_was_paid_for(models, question, run):
         replies = run(give_up())
     assert [reply.model for reply in replies] == [*models, AGGREGATOR]
     assert [reply.failure and reply.failure.kind for reply in replies] == [None, None, None, "cancelled"]
+
+
+# Robust aggregation, and what is shown where there is no synthesis
+
+SIX = [model.name for model in listed().values() if model.vendor.name in ("openai", "anthropic", "mistral")][:6]
+
+
+def test_what_agrees_too_little_is_kept_from_the_aggregator_and_named(question, run, monkeypatch):
+    heard = []
+    monkeypatch.setattr(aggregation, "aggregator_system", lambda shown, **rest: heard.append(shown) or "Merge them.")
+    with offline.fault(SIX[4], "liar"), offline.fault(SIX[5], "liar"):
+        answer = run(moa.mixture_of_agents(question, SIX, AGGREGATOR, robust=True))
+    assert [reply.model for reply in answer.left_out] == SIX[4:]
+    *_, shown = heard  # the first call was the estimate's
+    assert [reply.model for reply in shown] == SIX[:4]
+    assert answer.outcome == "partial"
+    assert answer.heading.startswith("synthesised from 4 of 6; ")
+    for model in SIX[4:]:
+        assert f"{model} left out, as it agrees too little with the others" in answer.heading
+    assert len(answer.replies) == 7, "what was left out is no longer there"
+
+
+def test_robust_is_off_unless_asked_for(question, run):
+    with offline.fault(SIX[5], "liar"):
+        answer = run(moa.mixture_of_agents(question, SIX, AGGREGATOR))
+    assert answer.left_out == ()
+    assert answer.outcome == "complete"
+
+
+def test_robust_lets_fewer_wrong_points_through_over_the_whole_bank(run):
+    wrong = {True: 0, False: 0}
+    with offline.fault(SIX[4], "liar"), offline.fault(SIX[5], "liar"):
+        for robust in wrong:
+            for asked in offline.questions():
+                answer = run(moa.mixture_of_agents(asked.prompt, SIX, AGGREGATOR, robust=robust))
+                wrong[robust] += offline.score(asked.prompt, answer.text).wrong
+    assert 0 <= wrong[True] < wrong[False]
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+def test_where_there_is_no_synthesis_a_substitute_is_there_and_labelled(layers, models, question, run):
+    with offline.fault("mistral", 401):
+        answer = run(moa.mixture_of_agents(question, models, models[2], layers=layers))
+    assert (answer.outcome, answer.text) == ("aggregator_failed", "")
+    assert answer.substitute is answer.layers[-1][0]
+    label = f"No synthesis. This is what {models[0]} answered alone:"
+    for shown in (str(answer), answer._repr_html_()):
+        assert label in shown
+        assert answer.substitute.text.splitlines()[0] in shown
+    assert label in answer._repr_markdown_().replace("\\", "")
+
+
+def test_a_layer_that_fails_leaves_the_substitute_of_the_layer_before(models, question, run):
+    async def fail_in_layer_two():
+        async for event in moa.stream_mixture(question, models, models[0], layers=3):
+            if isinstance(event, moa.ProposerDone) and event.layer == 1 and event.reply.model == slowest:
+                faults.enter_context(offline.fault("*", 401))
+            if isinstance(event, moa.MixtureDone):
+                return event.answer
+        return None
+
+    slowest = models[2]
+    with ExitStack() as faults:
+        faults.enter_context(offline.fault("mistral", 429, retry_after=2, times=1))
+        answer = run(fail_in_layer_two())
+    assert answer.outcome == "all_failed"
+    assert answer.substitute is answer.layers[0][0]
+
+
+def test_a_synthesis_has_no_substitute(models, question, run):
+    assert run(moa.mixture_of_agents(question, models, AGGREGATOR)).substitute is None
