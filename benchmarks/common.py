@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import moa_helpers as moa
 from moa_helpers import offline
 from moa_helpers.catalogue import VENDORS
 from moa_helpers.offline.server import TICK
 
+Result = TypeVar("Result")
 HERE = Path(__file__).parent
 MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
 AGGREGATOR = "openai:gpt-6-sol"
-HEDGE = "groq:openai/gpt-oss-120b"
 MAX_TOKENS = 2048
 SEED = 20261123
 PACKAGES = [
@@ -85,6 +87,12 @@ def use(url: str) -> None:
         if vendor.key_variable:
             os.environ |= {vendor.url_variable: base_url(url, vendor.name), vendor.key_variable: f"dummy-{vendor.name}"}
     moa.setup("live")
+
+
+def alone(work: Callable[..., Result], *given: Any) -> Result:
+    """Do some work in a new process, so that no contender inherits another's imports, clients or leftovers."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(work, *given).result()
 
 
 def prompts(count: int) -> list[str]:

@@ -20,7 +20,7 @@ from moa_helpers.offline.server import TICK
 SIZES, WALL_SPEED, WALL_ROUNDS = (3, 16, 64), 2.0, 3
 # (b) CPU time: blocks of CALLS calls, AT_ONCE at a time. The vendors are fast, so that little time goes by in waiting,
 # but send as many pieces as at the real pace: about 25 a second.
-CPU_SPEED, CPU_ROUNDS, CALLS, AT_ONCE = 40.0, 21, 16, 8
+CPU_SPEED, CPU_ROUNDS, CALLS, AT_ONCE = 40.0, 16, 16, 8
 Call = Callable[[str], Awaitable[Any]]
 
 
@@ -189,8 +189,8 @@ def main() -> None:
             "calls": f"{CPU_ROUNDS} rounds of {CALLS} for each, {AT_ONCE} at a time, contenders in turn",
             "characters an answer": f"{sum(pieces) / len(pieces):.0f}, in as many pieces as at the real pace",
         },
-        "Ratio: CPU of a block of calls over that of the bare SDK's block in the same round; median and middle half of the "
-        "rounds, and the cheapest block over the bare SDK's cheapest, which other work on the machine disturbs least.",
+        "Ratio: CPU of a block of calls over that of the bare SDK's block in the same round; median, middle half of "
+        "the rounds,\nand the cheapest block over the bare SDK's cheapest, which other work on the machine disturbs less.",
     )
     with common.vendors(speed=WALL_SPEED) as vendors:
         rows = asyncio.run(fan_outs(vendors.url, vendors.log))

@@ -26,8 +26,8 @@ SYNTHESISE = (
 class Result:
     """What a mixture gave; ``said`` is what it says about itself, where the text is not the plain whole synthesis."""
 
-    text: str
-    references: list[str]
+    text: str | None  # some vendors' empty answers come as None
+    references: list[str | None]
     said: str = ""
 
 
@@ -125,6 +125,7 @@ class LiteLLM(Peer):
         os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches a price list when it is imported
         import litellm
 
+        litellm.suppress_debug_info = True
         self.litellm = litellm
         self.limits: dict[str, Any] = {"timeout": TIMEOUT * pace, "num_retries": 2} if hardened else {}
 

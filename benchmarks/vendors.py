@@ -56,7 +56,7 @@ class LoggedVendors(server.OfflineVendors):
     async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if request.method == "GET":
             return await handler(request)
-        began, entry = time.perf_counter(), {"text": None, "status": None}
+        began, entry = time.perf_counter(), {"text": None, "status": None, "prompt": "", "fault": ""}
         entry["port"] = request.transport.get_extra_info("peername")[1] if request.transport else None
         _entry.set(entry)
         self.log.append(entry)
@@ -66,6 +66,8 @@ class LoggedVendors(server.OfflineVendors):
             response = await handler(request)
             entry["status"] = response.status
             return response
+        except ConnectionError:
+            return web.Response(status=499)  # the client has gone before it had sent its request
         finally:
             entry["seconds"] = time.perf_counter() - began
 
