@@ -7,7 +7,7 @@ NBVAL = --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-kernel-start
 PYTEST = $(VENV)/bin/pytest -n 2 --dist loadfile
 
 .NOTPARALLEL:
-.PHONY: help lab test test-all test-colab notebooks wheel clean lint unit nbval colab-install
+.PHONY: help lab test test-all test-colab notebooks wheel bench clean lint unit nbval colab-install
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
@@ -34,6 +34,14 @@ wheel: $(VENV)/ready ## build dist/moa_helpers-*.whl, to upload to Colab
 	rm -rf build dist
 	$(VENV)/bin/python -m pip wheel -q --no-deps -w dist .
 
+bench: bench-overhead bench-tail bench-survival bench-liars ## benchmarks beside other libraries; about 20 minutes
+
+bench-%: .venv-bench/ready
+	.venv-bench/bin/python benchmarks/$*.py
+
+.venv-bench/ready: REQUIREMENTS = benchmarks/requirements.txt
+.venv-bench/ready: benchmarks/requirements.txt
+
 clean: ## remove all that the other targets made
 	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
@@ -52,9 +60,9 @@ nbval: $(VENV)/ready
 colab-install: $(VENV)/ready
 	$(VENV)/bin/python tools/colab.py dist/*.whl
 
-$(VENV)/ready: $(REQUIREMENTS) pyproject.toml
-	@rm -rf $(VENV)
-	@python=$$(tools/find-python $(PYTHONS)) && echo "Setting up $(VENV) with $$python; this takes a minute or two." && \
-	    "$$python" -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install -q -r $(REQUIREMENTS)
+%/ready: $(REQUIREMENTS) pyproject.toml
+	@rm -rf $(@D)
+	@python=$$(tools/find-python $(PYTHONS)) && echo "Setting up $(@D) with $$python; this takes a minute or two." && \
+	    "$$python" -m venv $(@D)
+	@$(@D)/bin/python -m pip install -q -r $(REQUIREMENTS)
 	@touch $@
