@@ -102,7 +102,7 @@ def test_an_attacker_who_knows_everything_and_tries_again_and_again():
 
 
 def test_a_text_that_holds_the_mark_of_its_own_hash(monkeypatch):
-    """Finding such a text takes thousands of millions of tries, so a hash that can be foreseen stands in for the real."""
+    """Finding such a text takes thousands of millions of tries, so a foreseen hash stands in for the real."""
     digests = cycle("0123")
     weak = SimpleNamespace(hexdigest=lambda: next(digests) * 64)
     monkeypatch.setattr(aggregation, "hashlib", SimpleNamespace(sha256=lambda data: weak))
