@@ -38,7 +38,7 @@ def majority(texts: Sequence[str]) -> list[int]:
         Places in ``texts``, ascending; never empty unless ``texts`` is.
     """
     found = agreement(texts)
-    if len(texts) < 3 or max(found) < 0.5:
+    if max(found, default=0.0) < 0.5:
         return list(range(len(texts)))
     floor = min(LEFT_OUT_BELOW * max(found), sorted(found)[_minority(len(texts))])
     return [place for place, share in enumerate(found) if share >= floor]

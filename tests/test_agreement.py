@@ -136,6 +136,21 @@ def test_short_answers_are_compared_too():
     assert majority(["42", "42", "It is 17."]) == [0, 1]
 
 
+def test_a_short_answer_within_a_long_one_is_no_copy():
+    dice = random.Random(11)
+    facts = [fact(dice) for _ in range(8)]
+    texts = [text(dice, facts), text(dice, facts[:4]), *(text(dice, [fact(dice)]) for _ in range(3))]
+    assert agreement.agreement(texts) == [0.5, 1, 0, 0, 0]
+
+
+def test_too_little_agreement_to_judge_by():
+    dice = random.Random(12)
+    shared = fact(dice)
+    texts = [text(dice, [fact(dice) for _ in range(3)] + [shared] * (place < 2)) for place in range(5)]
+    assert max(agreement.agreement(texts)) == 0.25
+    assert majority(texts) == [0, 1, 2, 3, 4]
+
+
 def test_repeating_a_true_sentence_does_not_help():
     dice = random.Random(6)
     facts = [fact(dice) for _ in range(5)]
