@@ -215,7 +215,7 @@ def aggregator_system(replies: Sequence[Reply], *, shuffle_seed: int | None = No
         random.Random(shuffle_seed).shuffle(usable)
     texts = [reply.text.strip() for reply in usable]
     mark = hashlib.sha256("\0".join(texts).encode()).hexdigest()
-    while any(mark[:8] in text for text in texts):
+    while any(mark[:8] in text.lower() for text in texts):
         mark = hashlib.sha256(mark.encode()).hexdigest()
     fence = f"reference-{mark[:8]}"
     notes = [' note="cut off before its end"' if reply.truncated else "" for reply in usable]

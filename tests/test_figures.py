@@ -143,12 +143,47 @@ def test_timeline_with_failures_and_retries(models, question, run):
         assert f"{each.model} from " in alt
     assert "failed (authentication)" in alt
     labels = [text.get_text() for text in picture.legends[0].get_texts()]
-    assert labels == ["waiting for the first token", "writing", "failed attempt"]
+    assert labels == ["waiting for the first token", "writing", "failed attempt", "pause before a retry"]
     assert [label.get_text() for label in picture.axes[0].get_yticklabels()] == [each.model for each in replies]
     bars = [(bar.get_x(), bar.get_width()) for bar in picture.axes[0].patches]
-    assert len(bars) == 2 + 3 + 1 + 2  # waiting and writing; one failed attempt before them; only that; as the first
+    assert len(bars) == 2 + 4 + 1 + 2  # waiting and writing; a failed attempt and a pause before; only that; as first
     end = max(each.started + each.elapsed for each in replies) - min(each.started for each in replies)
-    assert max(x + width for x, width in bars) == pytest.approx(end)
+    assert max(x + width for x, width in bars) == pytest.approx(end, abs=0.01)
+
+
+def test_the_timeline_names_who_was_waited_for(models, question, run):
+    with offline.fault("mistral", 429, retry_after=1, times=1):
+        answer = run(moa.mixture_of_agents(question, models, models[0]))
+    picture = answer.timeline()
+    proposer, aggregator = answer.critical_path
+    assert (proposer, aggregator) == (answer.layers[0][2], answer.aggregator)
+    first, second = picture.axes[0].get_title(loc="left").splitlines()
+    total = aggregator.ended - min(reply.started for reply in answer.replies)
+    waited = re.fullmatch(rf"([\d.]+) s of {total:.2f} s waited for {models[2]} \(([\d.]+) s of it .*pauses\)", first)
+    assert waited
+    assert 1 <= float(waited[2]) < float(waited[1])
+    waited_then = re.fullmatch(rf"([\d.]+) s of {total:.2f} s waited for {models[0]}", second)
+    assert float(waited[1]) + float(waited_then[1]) == pytest.approx(total, abs=0.02)
+    labels = [text.get_text() for text in picture.axes[0].texts]
+    assert [label.endswith(", waited for") for label in labels] == [False, False, True, True]
+    assert first in picture.alt
+
+
+def test_the_timeline_shows_second_requests_and_what_was_abandoned(models, question, run):
+    with offline.fault("mistral", "hang"):
+        replies = run(moa.fan_out(models, question, hedge_after=1, hedge_with=models[1], timeout=30))
+    picture = replies.timeline()
+    names = [label.get_text() for label in picture.axes[0].get_yticklabels()]
+    assert names == [*models, f"second request:\n{models[1]}"]
+    labels = [text.get_text() for text in picture.legends[0].get_texts()]
+    assert labels == ["waiting for the first token", "writing", "abandoned"]
+    ends = [text.get_text() for text in picture.axes[0].texts]
+    assert "cancelled" in ends[2]
+    assert ends[3].endswith("waited for")
+    assert f"waited for {models[2]} and its second request" in picture.alt
+    with offline.fault("*", "hang"):
+        stopped = run(moa.fan_out(models, question, deadline=0.3))
+    assert "waited for" in stopped.timeline().alt
 
 
 def test_timeline_where_every_call_failed_or_never_began(models, question, run):
