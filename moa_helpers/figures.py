@@ -159,7 +159,7 @@ def _segments(reply: Reply) -> Iterator[tuple[str, float, float]]:
         else:
             abandoned = attempt.failure is None or attempt.failure.kind == "cancelled"
             yield "abandoned" if abandoned else "failed attempt", attempt.started, attempt.elapsed
-    if reply.failure and reply.failure.kind == "cancelled" and reply.elapsed > now:
+    if reply.failure and reply.failure.kind == "cancelled" and reply.elapsed > now + 0.01:  # else it was no pause
         yield "pause before a retry", now, reply.elapsed - now
 
 
