@@ -132,7 +132,7 @@ def report(name: str, title: str, rows: Sequence[Mapping[str, Any]], about: Mapp
         print("{}: {}".format(*fact))
     (HERE / "results").mkdir(exist_ok=True)
     with (HERE / "results" / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-        file.writelines(f"# {key}: {value}\n" for key, value in facts.items())
+        file.writelines(f"# {key}: {' '.join(str(value).split())}\n" for key, value in facts.items())
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: _shown(value) for key, value in row.items()} for row in rows)
