@@ -179,24 +179,37 @@ def _critical(path: Sequence[Reply], zero: float) -> str:
     return "\n".join(lines)
 
 
-def distribution(samples: Mapping[str, Sequence[float]], xlabel: str = "seconds") -> Picture:
-    """Cumulative distributions on one axis: the share of calls (in %) that took at most so many seconds."""
+def distribution(samples: Mapping[str, Sequence[float]], xlabel: str = "seconds", *, tail: bool = False) -> Picture:
+    """Cumulative distributions on one axis: the share of calls (in %) that took at most so many seconds.
+
+    With ``tail`` the share that took longer, on a logarithmic axis, which shows the rare slow ones: p99 is where a curve
+    crosses 1 %.
+    """
     picture = Picture(figsize=(8.5, 3.6), layout="constrained")
     axes = picture.add_subplot()
     for (name, values), (colour, dashes) in zip(samples.items(), cycle(LINES), strict=False):
         ordered = sorted(values)
-        share = [100 * (place + 1) / len(ordered) for place in range(len(ordered))]
-        axes.step(ordered, share, color=colour, linestyle=dashes, label=name)
+        done = [100 * (place + 1) / len(ordered) for place in range(len(ordered))]
+        share = [100 - percent for percent in done] if tail else done
+        axes.step(ordered, share, where="post", color=colour, linestyle=dashes, label=name)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    if tail:
+        axes.set_yscale("log")
+        axes.set_ylim(0.05, 100)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel(f"{xlabel} (logarithmic)")
-    axes.set_ylabel("% done by then")
+    axes.set_ylabel("% not done by then (logarithmic)" if tail else "% done by then")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
-    picture.alt = "Cumulative distributions. " + "; ".join(
-        f"{name}: median {pd.Series(values).quantile(0.5):.2f}, 95th percentile {pd.Series(values).quantile(0.95):.2f}"
+    axes.legend(frameon=False, loc="lower left" if tail else "lower right")
+    shares = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
+    picture.alt = f"{'Tails' if tail else 'Cumulative distributions'}. " + "; ".join(
+        f"{name}: "
+        + ", ".join(
+            f"{'median' if at == 0.5 else f'{at:.0%} within'} {pd.Series(values).quantile(at):.2f}" for at in shares
+        )
         for name, values in samples.items()
     )
     return picture
