@@ -182,8 +182,8 @@ def _critical(path: Sequence[Reply], zero: float) -> str:
 def distribution(samples: Mapping[str, Sequence[float]], xlabel: str = "seconds", *, tail: bool = False) -> Picture:
     """Cumulative distributions on one axis: the share of calls (in %) that took at most so many seconds.
 
-    With ``tail`` the share that took longer, on a logarithmic axis, which shows the rare slow ones: p99 is where a curve
-    crosses 1 %.
+    With ``tail`` the share that took longer, on a logarithmic axis, which shows the rare slow ones: a curve crosses 1 %
+    at its p99.
     """
     picture = Picture(figsize=(8.5, 3.6), layout="constrained")
     axes = picture.add_subplot()
