@@ -189,8 +189,8 @@ def main() -> None:
             "calls": f"{CPU_ROUNDS} rounds of {CALLS} for each, {AT_ONCE} at a time, contenders in turn",
             "characters an answer": f"{sum(pieces) / len(pieces):.0f}, in as many pieces as at the real pace",
         },
-        "Ratio: CPU of a block of calls over that of the bare SDK's block in the same round; median, middle half of "
-        "the rounds,\nand the cheapest block over the bare SDK's cheapest, which other work on the machine disturbs less.",
+        "Ratio: CPU of a block of calls over that of the bare SDK's block in the same round; median and middle half of "
+        "the rounds,\nand the cheapest block over the bare SDK's cheapest, which other work disturbs less.",
     )
     with common.vendors(speed=WALL_SPEED) as vendors:
         rows = asyncio.run(fan_outs(vendors.url, vendors.log))

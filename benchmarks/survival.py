@@ -133,8 +133,8 @@ def main() -> None:
         },
         "Counts of questions, except 'healthy delivered' and 'lost': proposers' answers that a vendor delivered whole "
         "and without a fault,\nand those of them that are neither in the result nor in an exception. 'unlabelled': the "
-        "text is no whole answer of the aggregator, and nothing\nsays so (with the peers these are answers cut off at a "
-        "token limit, which only the response object tells); 'labelled': the same, and it is said.",
+        "text is no whole answer of the aggregator, and nothing\nsays so (with the peers: answers cut off at a token "
+        "limit, which only the response object tells); 'labelled': the same, and it is said.",
     )
 
 

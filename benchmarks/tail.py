@@ -120,6 +120,7 @@ def measure(count: int = QUESTIONS) -> list[dict[str, Any]]:
             began, cpu = time.perf_counter(), vendors.log()["cpu"]
             found = common.alone(run, name, vendors.url, count)
             log = vendors.settled(5)
+            wall = time.perf_counter() - began
         asked = [entry for entry in log["log"] if not entry["prompt"].startswith("Warm up")]
         expected, extra = drawn(name, count)
         many, extra_of_many = drawn(name, DRAWN)
@@ -134,10 +135,10 @@ def measure(count: int = QUESTIONS) -> list[dict[str, Any]]:
                 f"of {DRAWN:,}, %": 100 * extra_of_many,
                 "given up, %": 100 * (1 - found.answers / (3 * count)),
                 "client CPU, %": 100 * found.cpu,
-                "vendors CPU, %": 100 * (log["cpu"] - cpu) / (time.perf_counter() - began),
+                "vendors CPU, %": 100 * (log["cpu"] - cpu) / wall,
             }
         )
-        print(f"  {name}: {len(found.waits)} questions in {time.perf_counter() - began:.0f} s", flush=True)
+        print(f"  {name}: {len(found.waits)} questions in {wall:.0f} s", flush=True)
     whole = rows[0]["p99"]
     return [row | {"p99 / naive": row["p99"] / whole} for row in rows]
 
