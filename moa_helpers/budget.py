@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from moa_helpers.catalogue import Model
@@ -13,21 +13,32 @@ from moa_helpers.vendors import Request
 # Rules of thumb; each vendor counts with a tokenizer of its own, and text without spaces or with many digits has more.
 CHARACTERS_A_TOKEN = 4  # of English, about
 BYTES_A_TOKEN = 3  # fewer than most texts have, for the estimate that is to be on the safe side
+TOKENS_AROUND = 10  # what a vendor may add to a call's messages, for the same
 
 
 @dataclass(frozen=True)
 class Estimate(Shown):
     """What a run will cost in US dollars, if nothing is retried or hedged; None where a price is unknown.
 
-    ``usd`` takes every answer to be ``answer_tokens`` long, ``most_usd`` as long as ``max_tokens`` allows.
+    ``usd`` takes every answer to be ``answer_tokens`` long, ``most_usd`` as long as ``max_tokens`` allows. ``stages``
+    has the calls and the most cost of each stage. ``unpriced`` names the models whose price is not known.
     """
 
-    calls: int
     usd: float | None
-    most_usd: float | None
     answer_tokens: int
     max_tokens: int
+    stages: tuple[tuple[int, float | None], ...]
     unpriced: tuple[str, ...] = ()
+
+    @property
+    def calls(self) -> int:
+        """How many calls will be made."""
+        return sum(calls for calls, _ in self.stages)
+
+    @property
+    def most_usd(self) -> float | None:
+        """The cost if every answer is as long as it may be."""
+        return total(usd for _, usd in self.stages)
 
     def _card(self) -> Card:
         rows = [
@@ -39,53 +50,60 @@ class Estimate(Shown):
 
 
 class Allowance:
-    """What may be spent on retries and second requests; what was planned is set aside first.
+    """What may be spent in all, in requests and in US dollars (None: any number).
 
-    Args:
-        planned: what will be called in any case.
-        max_calls: most requests in all.
-        budget_usd: most US dollars in all.
-
-    Raises:
-        ValueError: the plan alone is above a limit, or cannot be priced.
+    What is planned is set aside first; retries and second requests get what that leaves.
     """
 
-    def __init__(
-        self, planned: Estimate | None = None, max_calls: int | None = None, budget_usd: float | None = None
-    ) -> None:
-        self._calls = self._usd = math.inf
-        if planned and max_calls is not None:
-            if planned.calls > max_calls:
-                raise ValueError(
-                    f"{planned.calls} calls are planned, but max_calls is {max_calls}: raise it or ask fewer."
-                )
-            self._calls = max_calls - planned.calls
-        if planned and budget_usd is not None:
-            if planned.most_usd is None:
-                raise ValueError(
-                    f"budget_usd cannot be kept: no price is known for {', '.join(planned.unpriced)}. "
-                    "Take models from moa.models(), or bound the calls with max_calls instead."
-                )
-            if planned.most_usd > budget_usd:
-                raise ValueError(
-                    f"{planned.calls} calls of up to {planned.max_tokens} tokens may cost {dollars(planned.most_usd)}, "
-                    f"but budget_usd is {dollars(budget_usd)}: lower max_tokens, ask fewer models, or raise it."
-                )
-            self._usd = budget_usd - planned.most_usd
+    def __init__(self, max_calls: int | None = None, budget_usd: float | None = None) -> None:
+        self._calls = math.inf if max_calls is None else max_calls  # left in all
+        self._usd = math.inf if budget_usd is None else budget_usd
+        self._held_calls, self._held_usd = 0, 0.0  # of these, set aside
+
+    def check(self, planned: Estimate) -> None:
+        """Raise ValueError if the plan alone is above a limit, or cannot be priced though dollars are limited."""
+        if planned.calls > self._calls:
+            raise ValueError(
+                f"{planned.calls} calls are planned, but max_calls is {self._calls}: raise it or ask fewer."
+            )
+        if self._usd == math.inf:
+            return
+        if planned.most_usd is None:
+            raise ValueError(
+                f"budget_usd cannot be kept: no price is known for {', '.join(planned.unpriced)}. "
+                "Take other models from moa.models(), or bound the calls with max_calls instead."
+            )
+        if planned.most_usd > self._usd:
+            raise ValueError(
+                f"{planned.calls} calls of up to {planned.max_tokens} tokens may cost ${planned.most_usd:.7g}, but "
+                f"budget_usd is ${self._usd:.7g}: lower max_tokens, ask fewer models, or raise it."
+            )
+
+    def plan(self, requests: Sequence[Request], later: Sequence[tuple[int, float | None]] = ()) -> None:
+        """Set aside what the stage takes that begins now, and what those after it may; nothing else is set aside."""
+        self._held_calls = len(requests) + sum(calls for calls, _ in later)
+        self._held_usd = sum(most(request) or 0.0 for request in requests) + sum(usd or 0.0 for _, usd in later)
 
     def grants(self, request: Request) -> bool:
-        """Set aside one more request at the most that it may cost, if that is still allowed."""
-        most = _most(request) if self._usd < math.inf else 0.0
-        if self._calls < 1 or most is None or most > self._usd:
+        """Set aside one more request at the most that it may cost, if there is room for it."""
+        usd = most(request)
+        if self._held_calls + 1 > self._calls:
             return False
-        self._calls -= 1
-        self._usd -= most
+        if self._usd < math.inf and (usd is None or self._held_usd + usd > self._usd):
+            return False
+        self.release(request, -1)
         return True
 
-    def settle(self, request: Request, cost_usd: float | None) -> None:
-        """Give back what a request was set aside for and did not cost; nothing, if its cost is unknown."""
-        if self._usd < math.inf and cost_usd is not None:
-            self._usd += (_most(request) or 0.0) - cost_usd
+    def release(self, request: Request, count: int = 1) -> None:
+        """Set a request aside no longer: it will not be sent after all."""
+        self._held_calls -= count
+        self._held_usd -= count * (most(request) or 0.0)
+
+    def spend(self, request: Request, cost_usd: float | None) -> None:
+        """A request was sent and has ended; a cost that is unknown is taken to be the most that it may be."""
+        self.release(request)
+        self._calls -= 1
+        self._usd -= (most(request) or 0.0) if cost_usd is None else cost_usd
 
 
 def price(
@@ -108,25 +126,38 @@ def price(
     answer_tokens = min(answer_tokens, max_tokens)
     unpriced: dict[str, None] = {}  # an ordered set
 
-    def total(written: int, at_most: bool) -> float | None:
-        costs, read = [], tokens(text, at_most=at_most)
+    def costs(written: int, at_most: bool) -> list[tuple[int, float | None]]:
+        found, read = [], tokens(text, at_most=at_most)
         for models in stages:
-            for model in models:
-                costs.append(model.cost(read, written))
-                if costs[-1] is None:
-                    unpriced[model.name] = None
+            stage = [model.cost(read, written) for model in models]
+            found.append((len(models), total(stage)))
+            unpriced.update((_without_price(m), None) for m, usd in zip(models, stage, strict=True) if usd is None)
             read = tokens(text + frame, at_most=at_most) + len(models) * written
-        return None if None in costs else math.fsum(cost for cost in costs if cost is not None)
+        return found
 
-    usd, most_usd = total(answer_tokens, False), total(max_tokens, True)
-    calls = sum(len(models) for models in stages)
-    return Estimate(calls, usd, most_usd, answer_tokens, max_tokens, tuple(unpriced))
+    usd = total(stage_usd for _, stage_usd in costs(answer_tokens, at_most=False))
+    stages_at_most = tuple(costs(max_tokens, at_most=True))
+    return Estimate(usd, answer_tokens, max_tokens, stages_at_most, tuple(unpriced))
+
+
+def most(request: Request) -> float | None:
+    """The most that a request may cost, in US dollars, or None if no price is known."""
+    return request.model.cost(tokens((request.system or "") + request.prompt, at_most=True), request.max_tokens)
 
 
 def tokens(text: str, *, at_most: bool = False) -> int:
-    """About how many tokens a text has; with ``at_most``, more than most texts of its length."""
-    return math.ceil(len(text.encode()) / BYTES_A_TOKEN if at_most else len(text) / CHARACTERS_A_TOKEN)
+    """About how many tokens a text has; with ``at_most``, what a call with it has in nearly all cases."""
+    if at_most:
+        return math.ceil(len(text.encode(errors="replace")) / BYTES_A_TOKEN) + TOKENS_AROUND
+    return math.ceil(len(text) / CHARACTERS_A_TOKEN)
 
 
-def _most(request: Request) -> float | None:
-    return request.model.cost(tokens((request.system or "") + request.prompt, at_most=True), request.max_tokens)
+def total(costs: Iterable[float | None]) -> float | None:
+    """The sum of costs, or None if one of them is unknown."""
+    found = list(costs)
+    return None if None in found else math.fsum(cost for cost in found if cost is not None)
+
+
+def _without_price(model: Model) -> str:
+    limit = model.prices_hold_to_input_tokens
+    return model.name if model.usd_out_per_m is None or not limit else f"{model.name} above {limit:,} input tokens"

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from moa_helpers import catalogue
-from moa_helpers.budget import Allowance
+from moa_helpers.budget import Allowance, total
 from moa_helpers.display import Card, Shown, count, dollars, seconds
 from moa_helpers.failures import ADVICE, RETRIED, Failure, explain
 from moa_helpers.settings import current
@@ -33,8 +33,19 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Delta:
+    """A piece of text that ``model`` wrote."""
+
+    text: str
+    model: str
+
+
+@dataclass(frozen=True)
 class Retry:
-    """An attempt failed and another follows after ``wait`` seconds; what it had written so far is void."""
+    """What a call had written so far is void: its attempt failed, and another follows after ``wait`` seconds.
+
+    Of a call with a second request it also says that the other one's text counts from here on.
+    """
 
     failure: Failure
     wait: float
@@ -74,6 +85,11 @@ class Reply(Shown):
         return self.failure is None
 
     @property
+    def abandoned(self) -> bool:
+        """Whether the call was stopped before its end, because it was no longer waited for."""
+        return self.failure is not None and self.failure.kind == "cancelled"
+
+    @property
     def truncated(self) -> bool:
         """Whether the answer was cut off at its token limit."""
         return self.finish_reason == "length"
@@ -96,7 +112,7 @@ class Reply(Shown):
     @property
     def summary(self) -> str:
         """One line: what happened."""
-        if self.failure and self.failure.kind == "cancelled":
+        if self.abandoned:
             return f"stopped after {seconds(self.elapsed)}"
         if self.failure:
             return f"failed ({self.failure.kind}) after {seconds(self.elapsed)}"
@@ -187,9 +203,13 @@ def check_number(name: str, value: object, *, least: float | None = None, whole:
     kinds, article = ((int,), "a whole number") if whole else ((int, float), "a number")
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise TypeError(f"{name} must be {article}, not {value!r}.")
-    enough = value > 0 if least is None else value >= least
-    if not enough or value == math.inf:  # NaN is never enough
-        raise ValueError(f"{name} is {value}; it must be {'above 0' if least is None else f'at least {least}'}.")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    enough = number > 0 if least is None else number >= least
+    if not enough or (number == math.inf and not whole):  # NaN is never enough
+        raise ValueError(f"{name} is {number:g}; it must be {'above 0' if least is None else f'at least {least}'}.")
 
 
 @dataclass(frozen=True)
@@ -219,6 +239,10 @@ class Limits:
         for name in ("quorum", "max_calls"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), whole=True)
+        if self.max_concurrency is not None and not isinstance(self.max_concurrency, int | Mapping):
+            raise TypeError('max_concurrency must be a whole number, or a mapping such as {"mistral": 2, "all": 8}.')
+        if self.max_concurrency == {}:
+            raise ValueError("max_concurrency names no vendor: leave it out, or write how many calls in 'all'.")
         for vendor, most in self.places().items():
             if vendor != "all" and vendor not in catalogue.VENDORS:
                 known = ", ".join(catalogue.VENDORS)
@@ -291,9 +315,15 @@ class Call:
     """A request under way. ``reply()`` gives what is known at any moment, so that nothing that arrived is lost."""
 
     def __init__(
-        self, request: Request, bounds: Bounds, listen: Callable[[str | Retry], None] = lambda happened: None
+        self,
+        request: Request,
+        bounds: Bounds,
+        listen: Callable[[Delta | Retry], None] = lambda happened: None,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._request, self._bounds, self._listen = request, bounds, listen
+        self._wanted = wanted  # asked when a place is free and the request is about to be sent
+        self._granted = False  # set aside for a retry that is not sent yet
         self.began = asyncio.Event()  # set when the first attempt begins, after any wait for a place
         self._started = time.perf_counter()
         self._ended: float | None = self._started  # a call that never runs takes no time
@@ -307,12 +337,16 @@ class Call:
         try:
             while True:
                 async with self._bounds.place(self._request.model.vendor.name):  # no pause holds a place
+                    if not self._wanted():
+                        self._failure = self._fail("cancelled")
+                        break
                     if self._ended is not None:
                         self._started, self._ended = time.perf_counter(), None
                     if until is not None and time.perf_counter() >= until:
                         self._failure = self._fail("deadline")
                         break
                     self.began.set()
+                    self._granted = False
                     await self._attempt()
                 retry = self._next()
                 if retry is None:
@@ -326,11 +360,17 @@ class Call:
         finally:
             if self._ended is None:  # else it never began
                 self._ended = time.perf_counter()
+            if self._granted:
+                self._bounds.allowance.release(self._request)
         return self.reply()
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer to use."""
+        return self._failure is None
 
     def reply(self) -> Reply:
         """The reply so far; before the end its failure is ``cancelled``."""
-        costs = [attempt.cost_usd for attempt in self._attempts]
         ended = self._ended or time.perf_counter()
         return Reply(
             model=self._request.model.name,
@@ -341,7 +381,7 @@ class Call:
             elapsed=ended - self._started,
             input_tokens=self._last.input_tokens,
             output_tokens=self._last.output_tokens,
-            cost_usd=None if None in costs else math.fsum(cost for cost in costs if cost is not None),
+            cost_usd=total(attempt.cost_usd for attempt in self._attempts),
             attempts=tuple(self._attempts),
             failure=self._failure,
             started=self._started,
@@ -385,14 +425,14 @@ class Call:
             elapsed = time.perf_counter() - started
             self._attempts.append(Attempt(started - self._started, elapsed, failure, cost, least))
             self._failure = failure
-            self._bounds.allowance.settle(self._request, cost)
+            self._bounds.allowance.spend(self._request, cost)
 
     def _take(self, chunk: Chunk) -> None:
         if chunk.text:
             if self._ttft is None:
                 self._ttft = time.perf_counter() - self._started
             self._pieces.append(chunk.text)
-            self._listen(chunk.text)
+            self._listen(Delta(chunk.text, self._request.model.name))
         self._last = Chunk(
             "",
             chunk.finish_reason or self._last.finish_reason,
@@ -428,6 +468,7 @@ class Call:
         elif not self._bounds.allowance.grants(self._request):
             reason = "max_calls or budget_usd leaves none"
         else:
+            self._granted = True
             return Retry(failure, wait)
         message = f"{failure.message} Not tried again: {reason}."
         self._failure = Failure(failure.kind, message, failure.status, failure.retry_after)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from moa_helpers.budget import Allowance, price
+from moa_helpers.budget import Allowance, most, price, total
 from moa_helpers.calls import Bounds, Call, Limits, Reply, prepare
 from moa_helpers.display import Card, Shown, dollars
 from moa_helpers.hedging import Happened, HedgedCall, stop
@@ -33,8 +33,7 @@ class Replies(tuple[Reply, ...], Shown):
     @property
     def cost_usd(self) -> float | None:
         """US dollars for all calls, or None if that of any call is unknown, as it is for one that was abandoned."""
-        costs = [reply.cost_usd for reply in self]
-        return None if None in costs else math.fsum(cost for cost in costs if cost is not None)
+        return total(reply.cost_usd for reply in self)
 
     @property
     def least_usd(self) -> float:
@@ -44,7 +43,7 @@ class Replies(tuple[Reply, ...], Shown):
     @property
     def slowest(self) -> Reply | None:
         """The call that was waited for: the last to end of those that were not abandoned."""
-        waited = [reply for reply in self if reply.failure is None or reply.failure.kind != "cancelled"]
+        waited = [reply for reply in self if not reply.abandoned]
         return max(waited, key=lambda reply: reply.ended, default=None)
 
     def table(self) -> pd.DataFrame:
@@ -95,13 +94,14 @@ async def fan_out(
         deadline: seconds for the whole fan-out; what is not there by then has failed with ``deadline``.
         quorum: go on as soon as this many good answers are in; the other calls are cancelled.
         grace: seconds to wait for the others once there is a quorum.
-        hedge_after: seconds without a complete answer after which a call gets a second request. The first good answer
-            counts, the other request is cancelled; ``Reply.hedged`` shows both.
+        hedge_after: seconds without a complete answer after which a call gets a second request, if max_calls and
+            budget_usd have room for it then. The first good answer counts, the other request is cancelled;
+            ``Reply.hedged`` shows both.
         hedge_with: the model for second requests; default: the same one again.
         max_concurrency: most calls that run at the same time, in all or as in ``{"mistral": 2, "all": 8}``.
         max_calls: most requests in all. Retries and second requests get what the planned calls leave.
         budget_usd: most US dollars to risk, in the same way: before the first call, the plan is priced with every
-            answer at ``max_tokens`` (see ``estimate``).
+            answer at ``max_tokens`` (see ``estimate``; tokens are estimated by a rule of thumb).
 
     Returns:
         One reply for each model, in the order of the list. A failed call is a reply with a ``failure``.
@@ -112,9 +112,12 @@ async def fan_out(
     """
     limits = Limits(timeout, deadline, retries, quorum, grace, hedge_after, max_concurrency, max_calls, budget_usd)
     requests = prepare(models, prompt, system=system, max_tokens=max_tokens, temperature=temperature)
-    seconds = prepare_hedges(requests, limits, hedge_with)
-    planned = price([[request.model for request in requests]], (system or "") + prompt, max_tokens=max_tokens)
-    return await run_all(requests, limits, Allowance(planned, max_calls, budget_usd), seconds)
+    hedges = prepare_hedges(requests, limits, hedge_with)
+    check_quorum(quorum, requests)
+    allowance = Allowance(max_calls, budget_usd)
+    allowance.check(price([[request.model for request in requests]], (system or "") + prompt, max_tokens=max_tokens))
+    allowance.plan(requests)
+    return await run_all(requests, limits, allowance, hedges)
 
 
 def prepare_hedges(requests: Sequence[Request], limits: Limits, hedge_with: str | None) -> Sequence[Request]:
@@ -134,8 +137,11 @@ def prepare_hedges(requests: Sequence[Request], limits: Limits, hedge_with: str 
     (second,) = prepare(
         [hedge_with], one.prompt, system=one.system, max_tokens=one.max_tokens, temperature=one.temperature
     )
-    if limits.budget_usd is not None and second.model.usd_out_per_m is None:
-        raise ValueError(f"budget_usd cannot be kept: no price is known for {hedge_with}. Hedge with another model.")
+    if limits.budget_usd is not None and most(second) is None:
+        raise ValueError(
+            f"budget_usd cannot be kept: no price is known for {hedge_with}, or not for so long a prompt. "
+            "Hedge with another model."
+        )
     return [replace(second, sample=sample) for sample in samples]
 
 
@@ -143,7 +149,7 @@ async def run_all(
     requests: Sequence[Request],
     limits: Limits,
     allowance: Allowance,
-    seconds: Sequence[Request] = (),
+    hedges: Sequence[Request] = (),
     listen: Listener = lambda index, happened: None,
 ) -> Replies:
     """Run prepared requests at once. No task outlives it.
@@ -152,15 +158,18 @@ async def run_all(
         requests: the first request of each call.
         limits: for all of them together.
         allowance: for what retries and second requests may be made.
-        seconds: the second request for each, to be sent if the first is slower than ``limits.hedge_after``.
+        hedges: the second request for each, to be sent if the first is slower than ``limits.hedge_after``.
         listen: hears every delta, retry, second request and reply.
     """
-    check_quorum(limits.quorum, requests)
     bounds = Bounds(limits, allowance)
+
+    def wanted() -> bool:  # a place may come free in the moment between the quorum's last answer and the end
+        return limits.quorum is None or limits.grace > 0 or sum(call.ok for call in calls) < limits.quorum
+
     calls: list[Call | HedgedCall] = [
-        Call(request, bounds, partial(listen, index))
+        Call(request, bounds, partial(listen, index), wanted)
         if limits.hedge_after is None
-        else HedgedCall(request, seconds[index], limits.hedge_after, bounds, partial(listen, index))
+        else HedgedCall(request, hedges[index], limits.hedge_after, bounds, partial(listen, index), wanted)
         for index, request in enumerate(requests)
     ]
     tasks = [asyncio.create_task(call.run()) for call in calls]

@@ -20,6 +20,7 @@ from moa_helpers.agreement import sentences_of, words_of
 from moa_helpers.calls import Reply
 from moa_helpers.fanout import Replies
 
+GAP = 0.05  # seconds between two stages that are this machine's own work, and no wait
 MARKS = {  # what a call did -> colour and pattern
     "waiting for the first token": ("#56B4E9", ".."),
     "writing": ("#009E73", ""),
@@ -134,7 +135,7 @@ def timeline(
     axes.set_xlim(0, end * 1.3)
     axes.set_xlabel("seconds since the first call began")
     axes.spines[["top", "right"]].set_visible(False)
-    title = _critical(critical_path, zero)
+    title = _critical(critical_path, zero, zero + end)
     axes.set_title(title, loc="left", fontsize="medium", parse_math=False)
     legend = [
         Patch(facecolor=MARKS[kind][0], hatch=MARKS[kind][1], edgecolor="#444444", label=kind)
@@ -163,20 +164,25 @@ def _segments(reply: Reply) -> Iterator[tuple[str, float, float]]:
         yield "pause before a retry", now, reply.elapsed - now
 
 
-def _critical(path: Sequence[Reply], zero: float) -> str:
+def _critical(path: Sequence[Reply], zero: float, end: float) -> str:
     """Who was waited for, and how long."""
-    if not path:
-        return "No call came to its end."
-    before, lines = zero, []
+    lines: list[str] = []
+    before = zero
     for reply in path:
+        _note_gap(lines, reply.started - before, end - zero)
         lost = sum(width for kind, _, width in _segments(reply) if kind in ("failed attempt", "pause before a retry"))
         of_it = f" ({lost:.2f} s of it failed attempts and pauses)" if lost >= 0.005 and not reply.hedged else ""
         second = " and its second request" if reply.hedged else ""
-        lines.append(
-            f"{reply.ended - before:.2f} s of {path[-1].ended - zero:.2f} s waited for {reply.model}{second}{of_it}"
-        )
+        since = before if reply.started - before < GAP else reply.started
+        lines.append(f"{reply.ended - since:.2f} s of {end - zero:.2f} s waited for {reply.model}{second}{of_it}")
         before = reply.ended
+    _note_gap(lines, end - before, end - zero)
     return "\n".join(lines)
+
+
+def _note_gap(lines: list[str], gap: float, whole: float) -> None:
+    if gap >= GAP:
+        lines.append(f"{gap:.2f} s of {whole:.2f} s waited for calls that gave nothing by then")
 
 
 def distribution(samples: Mapping[str, Sequence[float]], xlabel: str = "seconds", *, tail: bool = False) -> Picture:
@@ -234,7 +240,7 @@ def provenance(text: str, references: Sequence[Reply]) -> pd.DataFrame:
     Returns:
         Rows: the text's sentences, headings left out. Columns: the usable replies, ``1 openai:…`` and so on.
     """
-    usable = {f"{number} {reply.model}": reply.text for number, reply in enumerate(references, 1) if reply.ok}
+    usable = {f"{number} {reply.written_by}": reply.text for number, reply in enumerate(references, 1) if reply.ok}
     others = {name: [words_of(sentence) for sentence in sentences_of(other)] for name, other in usable.items()}
     rows = {
         sentence: {

@@ -6,12 +6,12 @@ The idea is from J. Dean and L. A. Barroso, "The Tail at Scale", Communications 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from moa_helpers.calls import Bounds, Call, Reply, Retry
+from moa_helpers.budget import total
+from moa_helpers.calls import Bounds, Call, Delta, Reply, Retry
 from moa_helpers.failures import Failure
 from moa_helpers.vendors import Request
 
@@ -24,82 +24,108 @@ class Hedge:
     after: float
 
 
-Happened: TypeAlias = "str | Retry | Hedge"
+Happened: TypeAlias = "Delta | Retry | Hedge"
 
 
 class HedgedCall:
-    """A call, and once it is slow a second one; like a ``Call``, it has ``run()`` and ``reply()``."""
+    """A call, and once it is slow a second one; like a ``Call``, it has ``run()``, ``reply()`` and ``ok``."""
 
     def __init__(
-        self, first: Request, second: Request, after: float, bounds: Bounds, listen: Callable[[Happened], None]
+        self,
+        first: Request,
+        second: Request,
+        after: float,
+        bounds: Bounds,
+        listen: Callable[[Happened], None],
+        wanted: Callable[[], bool],
     ) -> None:
-        self._bounds, self._after, self._listen = bounds, after, listen
-        self._second_request = second
-        self._calls = (
-            Call(first, bounds, lambda happened: self._hear(0, happened)),
-            Call(second, bounds, lambda happened: self._hear(1, happened)),
-        )
+        self._second_request, self._after = second, after
+        self._bounds, self._listen, self._wanted = bounds, listen, wanted
+        self._first = Call(first, bounds, lambda happened: self._hear(self._first, happened), self._first_is_wanted)
+        self._second = Call(second, bounds, lambda happened: self._hear(self._second, happened), self._second_is_wanted)
         self._hedged = False
-        self._leader: int | None = None  # whose text is being passed on: the one that wrote first
+        self._leader: Call | None = None  # the one whose text is passed on: it wrote first
+        self._heard = ""  # what has been passed on since the last void
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer to use."""
+        return self._first.ok or self._second.ok
 
     async def run(self) -> Reply:
         """Wait for the first good answer, or for both to fail."""
-        tasks = [asyncio.create_task(self._calls[0].run()), asyncio.create_task(self._run_second())]
+        first, second = asyncio.create_task(self._first.run()), asyncio.create_task(self._run_second())
+        waiting = {first, second}
         try:
-            for finished in asyncio.as_completed(tasks):
-                reply = await finished
-                if not self._hedged or reply.ok:
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if any(task.result().ok for task in done) or (first.done() and not self._hedged):
                     break
         finally:
-            await stop(tasks)
-        reply = self.reply()
-        if reply.ok and self._leader not in (None, int(reply.by_hedge)):  # the listener was following the other one
-            void = Failure("cancelled", f"{reply.model}: stopped, as the other of its two requests answered first.")
-            self._listen(Retry(void, 0.0))
-            self._listen(reply.text)
-        return reply
+            try:
+                await stop([first, second])
+            finally:
+                self._correct()
+        return self.reply()
 
     def reply(self) -> Reply:
-        """The reply so far: that of the call that answered, else the first's, with the attempts and cost of both."""
-        first, second = self._calls[0].reply(), self._calls[1].reply()
+        """The reply so far: that of the request that answered, or was at work to the end; attempts and cost of both."""
+        first, second = self._first.reply(), self._second.reply()
         if not self._hedged:
             return first
-        one = second if second.ok and not first.ok else first
+        one = second if not first.ok and (second.ok or (second.abandoned and not first.abandoned)) else first
         later = second.started - first.started
-        attempts = [
-            *first.attempts,
-            *(replace(attempt, started=attempt.started + later) for attempt in second.attempts),
-        ]
-        costs = [attempt.cost_usd for attempt in attempts]
+        attempts = [*first.attempts, *(replace(each, started=each.started + later) for each in second.attempts)]
+        end = one.ended if one.ok else max(first.ended, second.ended)
         return replace(
             one,
             model=first.model,
             started=first.started,
             ttft=None if one.ttft is None else one.started + one.ttft - first.started,
-            elapsed=(one if one.ok else max(first, second, key=lambda reply: reply.ended)).ended - first.started,
-            cost_usd=None if None in costs else math.fsum(cost for cost in costs if cost is not None),
+            elapsed=end - first.started,
+            cost_usd=total(attempt.cost_usd for attempt in attempts),
             least_usd=first.least_usd + second.least_usd,
             attempts=tuple(sorted(attempts, key=lambda attempt: attempt.started)),
             hedged=(first, second),
         )
 
     async def _run_second(self) -> Reply:
-        """Ask a second time, once the first has been at work for so long, if that may be paid for."""
-        await self._calls[0].began.wait()
+        """Ask a second time, once the first has been at work for so long."""
+        await self._first.began.wait()
         await asyncio.sleep(self._after)
-        if not self._bounds.allowance.grants(self._second_request):
-            await asyncio.Event().wait()  # until the first ends, which cancels this
-        self._hedged = True
-        self._listen(Hedge(self._second_request.model.name, self._after))
-        return await self._calls[1].run()
+        return await self._second.run()
 
-    def _hear(self, who: int, happened: str | Retry) -> None:
-        if self._leader is None and isinstance(happened, str):
+    def _first_is_wanted(self) -> bool:
+        return not self._second.ok and self._wanted()
+
+    def _second_is_wanted(self) -> bool:
+        """Asked at the moment of sending: the first time, the second request is paid for and announced here."""
+        if self._first.ok or not self._wanted():
+            return False
+        if not self._hedged:
+            self._hedged = self._bounds.allowance.grants(self._second_request)
+            if self._hedged:
+                self._listen(Hedge(self._second_request.model.name, self._after))
+        return self._hedged
+
+    def _hear(self, who: Call, happened: Delta | Retry) -> None:
+        """Pass on what one of the two writes, so that the listener reads a single text."""
+        if self._leader is None and isinstance(happened, Delta):
             self._leader = who
-        if who == (self._leader or 0):
+        if who is (self._leader or self._first):
             self._listen(happened)
-            if isinstance(happened, Retry):
-                self._leader = None
+            if isinstance(happened, Delta):
+                self._heard += happened.text
+            else:
+                self._leader, self._heard = None, ""
+
+    def _correct(self) -> None:
+        """Where the listener did not hear the text that counts, or not all of it: void, and all of it at once."""
+        reply = self.reply()
+        if reply.hedged and reply.ok and reply.text != self._heard:
+            if self._heard:
+                self._listen(Retry(Failure("cancelled", f"{reply.model}: the text of its other request counts."), 0.0))
+            self._listen(Delta(reply.text, reply.written_by))
 
 
 async def stop(tasks: Sequence[asyncio.Task[Any]]) -> None:

@@ -167,8 +167,6 @@ async def _anthropic(request: Request) -> AsyncIterator[Chunk]:
                 yield Chunk(text=event.delta.text)
             elif event.type == "message_delta":
                 yield Chunk(finish_reason=event.delta.stop_reason, output_tokens=event.usage.output_tokens)
-            elif event.type == "message_stop":
-                return  # all is there; what the connection does from here on does not matter
 
 
 async def _mistral(request: Request) -> AsyncIterator[Chunk]:

@@ -311,6 +311,18 @@ def test_where_there_is_no_synthesis_a_substitute_is_there_and_labelled(layers, 
     assert label in answer._repr_markdown_().replace("\\", "")
 
 
+def test_what_was_left_out_is_no_substitute(question, run):
+    liars_first = SIX[4:] + SIX[:4]
+    with offline.fault(SIX[4], "liar"), offline.fault(SIX[5], "liar"), offline.fault("groq", 401):
+        answer = run(moa.mixture_of_agents(question, liars_first, "groq:openai/gpt-oss-120b", robust=True))
+    assert [reply.model for reply in answer.left_out] == liars_first[:2]
+    assert answer.substitute.model == liars_first[2]
+    assert "the answers of 6 of 6 are in .layers" in answer.heading
+    assert list(answer.table().left_out) == [True] * 2 + [False] * 5
+    assert str(answer).count(", left out\n") + str(answer).count(", left out ") == 2
+    assert "layer 1, left out" in answer.timeline().alt
+
+
 def test_a_layer_that_fails_leaves_the_substitute_of_the_layer_before(models, question, run):
     async def fail_in_layer_two():
         async for event in moa.stream_mixture(question, models, models[0], layers=3):

@@ -62,6 +62,31 @@ FAN_OUT = [
     ({"quorum": 1.0}, TypeError, "quorum must be a whole number"),
     ({"max_concurrency": 0}, ValueError, "max_concurrency is 0; it must be above 0"),
     ({"max_concurrency": "2"}, TypeError, "max_concurrency must be a whole number"),
+    ({"max_concurrency": [("mistral", 2)]}, TypeError, "or a mapping such as"),
+    ({"max_concurrency": {}}, ValueError, "max_concurrency names no vendor"),
+    (
+        {"max_concurrency": {"Mistral": 2}},
+        ValueError,
+        "max_concurrency names 'Mistral'; it takes 'all' and the vendors",
+    ),
+    ({"max_concurrency": {"mistral": 0}}, ValueError, "max_concurrency is 0; it must be above 0"),
+    ({"max_concurrency": {"all": None}}, TypeError, "max_concurrency must be a whole number"),
+    ({"grace": -1, "quorum": 1}, ValueError, "grace is -1; it must be at least 0"),
+    ({"grace": float("nan"), "quorum": 1}, ValueError, "grace is nan"),
+    ({"grace": 1}, ValueError, "grace is how long to wait on after a quorum: give quorum too"),
+    ({"hedge_after": 0}, ValueError, "hedge_after is 0; it must be above 0"),
+    ({"hedge_after": True}, TypeError, "hedge_after must be a number, not True"),
+    ({"hedge_with": "openai:gpt-6-luna"}, ValueError, "give hedge_after too"),
+    ({"hedge_after": 1, "hedge_with": "nobody:model"}, moa.UnknownModel, "'nobody:model' names no model"),
+    ({"hedge_after": 1, "hedge_with": ["openai:gpt-6-luna"]}, TypeError, "A model is named by a string"),
+    ({"max_calls": 0}, ValueError, "max_calls is 0; it must be above 0"),
+    ({"max_calls": 2.0}, TypeError, "max_calls must be a whole number"),
+    ({"max_calls": 2}, ValueError, "calls are planned, but max_calls is 2"),
+    ({"budget_usd": 0}, ValueError, "budget_usd is 0; it must be above 0"),
+    ({"budget_usd": "1"}, TypeError, "budget_usd must be a number"),
+    ({"budget_usd": float("inf")}, ValueError, "budget_usd is inf"),
+    ({"budget_usd": 1e-9}, ValueError, r"may cost \$.*but budget_usd is \$1e-09: lower max_tokens"),
+    ({"deadline": 10**400}, ValueError, "deadline is inf"),
 ]
 MIXTURE = [
     ({"layers": 1}, ValueError, "layers is 1; it must be at least 2"),
@@ -70,6 +95,8 @@ MIXTURE = [
     ({"layers": True}, TypeError, "layers must be a whole number, not True"),
     *(({"aggregator": name}, error, words) for name, error, words in NAMES),
     ({"aggregator": [LUNA]}, TypeError, "not by list"),
+    ({"shuffle_seed": [1]}, TypeError, r"shuffle_seed must be a whole number, not \[1\]"),
+    ({"robust": "no"}, TypeError, "robust must be True or False, not 'no'"),
 ]
 
 

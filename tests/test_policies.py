@@ -1,6 +1,7 @@
 """What cuts the tail and keeps to a budget: second requests, grace, places by vendor, max_calls, budget_usd."""
 
 import asyncio
+import re
 import time
 from collections import Counter
 
@@ -8,6 +9,8 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import calls, offline
+from moa_helpers.catalogue import listed
+from moa_helpers.offline import server
 
 
 @pytest.fixture
@@ -126,10 +129,11 @@ def test_a_call_that_fails_before_it_is_slow_gets_no_second_request(models, ques
 
 def test_waiting_in_line_is_not_being_slow(models, question, vendors, run, monkeypatch):
     monkeypatch.setattr(vendors, "speed", 4)
-    replies = run(moa.fan_out(models[:1] * 4, question, max_concurrency=1, hedge_after=2))
-    assert sum(reply.elapsed for reply in replies) > 1
+    usual = max(reply.elapsed for reply in run(moa.fan_out(models[:1] * 4, question, max_concurrency=1)))
+    replies = run(moa.fan_out(models[:1] * 4, question, max_concurrency=1, hedge_after=2 * usual))
+    assert sum(reply.elapsed for reply in replies) > 2 * usual, "the last must have waited in line for longer"
     assert all(reply.ok and not reply.hedged for reply in replies)
-    assert vendors.asked == {models[0]: 4}
+    assert vendors.asked == {models[0]: 8}
 
 
 def test_the_deadline_ends_both_requests(models, question, run):
@@ -163,9 +167,10 @@ def test_cancelled_twice_it_still_leaves_nothing_behind(models, question, run):
             await asyncio.sleep(0)
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert asyncio.all_tasks() == {asyncio.current_task()}, "calls ran on when the fan-out had ended"
 
     with offline.fault("*", "hang"):
-        run(give_up())  # the fixture looks for tasks and connections left behind
+        run(give_up())
 
 
 @pytest.mark.parametrize("winner", ["first", "second", "second, after the first wrote"])
@@ -219,6 +224,56 @@ def test_a_mixture_says_who_answered_instead(models, question, run):
     assert answer.critical_path[-1] == answer.aggregator
 
 
+def test_a_second_request_that_is_never_sent_is_not_announced_nor_paid_for(models, question, vendors, run):
+    """With a single place, the second request waits in line until the first is done, and is then not needed."""
+    vendors.speed, speed = 4, vendors.speed
+
+    async def listen():
+        events = moa.stream_mixture(question, models[:1], models[2], hedge_after=0.05, max_concurrency=1)
+        return [event async for event in events]
+
+    try:
+        events = run(listen())
+        with offline.fault("mistral", 503, times=1):
+            replies = run(
+                moa.fan_out([models[0], models[2]], question, hedge_after=0.05, max_concurrency=1, max_calls=3)
+            )
+    finally:
+        vendors.speed = speed
+    assert not [event for event in events if isinstance(event, moa.Hedging)]
+    (reply,) = events[-1].answer.layers[0]
+    assert (reply.hedged, len(reply.attempts)) == ((), 1)
+    assert reply.cost_usd is not None
+    assert [len(reply.attempts) for reply in replies] == [1, 2], "the retry was refused for a request never sent"
+    assert vendors.asked == {models[0]: 2, models[2]: 3}
+
+
+def test_when_the_first_has_failed_and_the_second_is_stopped_nobody_waited_for_it(models, question, vendors, run):
+    async def fail_once_hedged():
+        late = offline.fault("mistral", 429, retry_after=1.5, times=1)
+        with offline.fault("anthropic", "hang"), late, offline.fault("openai", 429, retry_after=0.3, times=1):
+            task = asyncio.create_task(
+                moa.fan_out([models[0], models[2]], question, hedge_after=0.1, hedge_with=models[1], quorum=1)
+            )
+            while not vendors.asked[models[1]]:
+                await asyncio.sleep(0.01)
+            with offline.fault("openai", 401):
+                return await task
+
+    replies = run(fail_once_hedged())
+    assert replies[0].abandoned
+    assert replies[0].hedged[0].failure.kind == "authentication"
+    assert replies.slowest is replies[1]
+
+
+@pytest.mark.parametrize("options", [{"quorum": 1}, {"hedge_after": 0.02}, {"hedge_after": 0.02, "quorum": 1}])
+def test_no_request_is_sent_once_the_result_is_decided(options, models, question, vendors, run):
+    for number in range(10):
+        asked = models[:1] * (3 if "quorum" in options else 1)
+        run(moa.fan_out(asked, f"{question} ({number})", max_concurrency=1, **options))
+    assert vendors.asked == {models[0]: 10}
+
+
 # Quorum and grace
 
 
@@ -235,6 +290,7 @@ def test_within_the_grace_late_answers_still_count(models, question, run):
     assert [reply.ok for reply in later] == [True, True, False]
     assert elapsed == pytest.approx(later[0].elapsed + 2, abs=0.4)
     assert later.slowest is later[1]
+    assert re.search(r"[\d.]+ s of [\d.]+ s waited for calls that gave nothing by then", later.timeline().alt)
 
 
 def test_no_grace_is_waited_out_when_all_are_there(models, question, run):
@@ -338,7 +394,80 @@ def test_estimates_and_actuals_agree(layers, models, vendors, run):
         assert plan.calls == len(answer.replies)
         assert answer.cost_usd == answer.least_usd < plan.most_usd
         estimated, actual = estimated + plan.usd, actual + answer.cost_usd
-    assert estimated == pytest.approx(actual, rel=0.10)
+    assert estimated == pytest.approx(actual, rel=0.05)
+
+
+@pytest.mark.parametrize("max_tokens", [40, 400])
+def test_the_vendors_bill_stays_within_the_budget(max_tokens, models, run, monkeypatch):
+    """Every request counted, also those that were abandoned, with second requests and retries as far as allowed."""
+    bill, plan = [], server._plan
+
+    def priced(request, asked, model, *rest):
+        made = plan(request, asked, model, *rest)
+        bill.append(model.cost(made.input_tokens, made.output_tokens))
+        return made
+
+    monkeypatch.setattr(server, "_plan", priced)
+    extra = 0
+    for question in offline.questions()[:4]:
+        options = {"layers": 3, "max_tokens": max_tokens}
+        planned = moa.estimate(question.prompt, models * 2, models[0], **options)
+        budget, made = planned.most_usd * 1.2, len(bill)
+        with offline.fault("anthropic", "truncated_stream", times=2):
+            moa_answer = moa.mixture_of_agents(
+                question.prompt, models * 2, models[0], **options, budget_usd=budget, hedge_after=0.02
+            )
+            answer = run(moa_answer)
+        assert sum(bill[made:]) <= budget
+        assert answer.least_usd <= sum(bill[made:])
+        extra += len(bill) - made - planned.calls
+    assert extra > 0, "nothing was retried or asked a second time, so nothing was tested"
+
+
+def test_what_was_spent_is_spent(models, question, vendors, run):
+    """Attempts that cost something use the budget up, though each by itself would fit."""
+    asked, tokens = ["mistral:mistral-small-2603"], 130
+    budget = 2.2 * moa.estimate(question, asked, max_tokens=tokens).most_usd
+    with offline.fault("mistral", "truncated_stream"):
+        (reply,) = run(moa.fan_out(asked, question, max_tokens=tokens, budget_usd=budget, retries=9))
+    assert vendors.asked.total() == 2
+    assert "budget_usd leaves none" in reply.failure.message
+
+
+def test_what_was_set_aside_and_not_sent_is_free_again(models, question, vendors, run):
+    aggregator = "groq:openai/gpt-oss-120b"
+    with offline.fault("groq", 503, times=1):
+        answer = run(
+            moa.mixture_of_agents(question, models[:1] * 4, aggregator, quorum=1, max_concurrency=1, max_calls=5)
+        )
+    assert answer.outcome == "single"
+    assert vendors.asked == {models[0]: 1, aggregator: 2}
+    vendors.asked.clear()
+    with offline.fault("openai", 429, retry_after=20, times=1), offline.fault("groq", 503, times=1):
+        answer = run(moa.mixture_of_agents(question, models[:2], aggregator, quorum=1, max_calls=4))
+    assert answer.outcome == "single"
+    assert vendors.asked == {models[0]: 1, models[1]: 1, aggregator: 2}
+
+
+def test_a_system_message_is_priced_too(models, question, vendors, run):
+    system = "Answer at length, and in verse. " * 2000
+    plan, short = (moa.estimate(question, models, system=text) for text in (system, None))
+    assert plan.most_usd - short.most_usd > 3 * 0.05e-6 * len(system) / 4
+    with pytest.raises(ValueError, match="may cost"):
+        run(moa.fan_out(models, question, system=system, budget_usd=(plan.most_usd + short.most_usd) / 2))
+    assert vendors.asked.total() == 0
+
+
+def test_a_price_that_holds_to_a_length_is_unknown_above_it(question, run):
+    model = next(model for model in listed().values() if model.prices_hold_to_input_tokens)
+    long = question + " x" * 2 * model.prices_hold_to_input_tokens
+    plan = moa.estimate(long, [model.name])
+    assert plan.usd is plan.most_usd is None
+    assert plan.unpriced == (f"{model.name} above {model.prices_hold_to_input_tokens:,} input tokens",)
+    with pytest.raises(ValueError, match=rf"no price is known for {model.name} above"):
+        run(moa.fan_out([model.name], long, budget_usd=1))
+    with pytest.raises(ValueError, match=rf"no price is known for {model.name}, or not for so long a prompt"):
+        run(moa.fan_out(["openai:gpt-6-luna"], long, budget_usd=9, hedge_after=1, hedge_with=model.name))
 
 
 def test_an_unknown_price_stays_unknown(models, question, run):

@@ -15,6 +15,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import calls, offline
+from moa_helpers.offline import server
 
 SEED = int(os.environ.get("SOAK_SEED", 20261122))
 SCENARIOS = int(os.environ.get("SOAK_SCENARIOS", 96))
@@ -24,7 +25,7 @@ POOL = [
     "anthropic:claude-haiku-5-5",
     "mistral:mistral-small-2603",
     "groq:openai/gpt-oss-120b",
-    "together:openai/gpt-oss-20b",
+    "together:openai/gpt-oss-120b",
 ]
 
 
@@ -35,6 +36,18 @@ class Watch:
         self._stream = stream
         self.requests, self.now, self.most = Counter(), Counter(), Counter()
         self.finished = defaultdict(list)
+        self.bill = Counter()  # US dollars, at the vendors, for every answer that they set out to write
+
+    def price(self, plan):
+        """Note what each answer costs whose writing the vendors plan."""
+
+        def priced(request, asked, model, fault, system, prompt):
+            made = plan(request, asked, model, fault, system, prompt)
+            refused = fault is not None and fault.kind.isdigit()
+            self.bill[prompt] += 0 if refused else model.cost(made.input_tokens, made.output_tokens)
+            return made
+
+        return priced
 
     async def __call__(self, request):
         places = [(request.prompt, request.model.vendor.name), (request.prompt, "all")]
@@ -53,8 +66,8 @@ class Watch:
             self.now.subtract(places)
 
 
-def draw(dice, prompt):
-    """The arguments of a fan-out or a mixture, and when to cancel it (None: never)."""
+def draw(dice, prompt, heard):
+    """The arguments of a fan-out or a mixture, and when to cancel it (None: never). Its events go to ``heard``."""
     models = [dice.choice(POOL) for _ in range(dice.randint(1, 6))]
     options = {"timeout": dice.choice([0.15, 0.4, 1.0]), "retries": dice.randint(0, 2)}
     if dice.random() < 0.6:
@@ -68,10 +81,17 @@ def draw(dice, prompt):
     layers = dice.choice([None, None, 2, 3])
     if dice.random() < 0.4:
         options["max_calls"] = len(models) * ((layers or 2) - 1) + (layers is not None) + dice.randint(0, 3)
+    aggregator = None if layers is None else dice.choice(POOL)
+    if dice.random() < 0.4:
+        plan = moa.estimate(prompt, models, aggregator, layers=layers or 2)
+        options["budget_usd"] = plan.most_usd * dice.choice([1.0, 1.2, 2.0])
     if layers is None:
         call = moa.fan_out(models, prompt, **options)
     else:
-        call = moa.mixture_of_agents(prompt, models, dice.choice(POOL), layers=layers, **options)
+        robust = dice.random() < 0.5
+        call = moa.mixture_of_agents(
+            prompt, models, aggregator, layers=layers, robust=robust, _listen=heard.append, **options
+        )
     return call, models, layers, options, dice.choice([None, None, None, 0.05, 0.2, 0.5])
 
 
@@ -83,8 +103,23 @@ async def lag(worst):
         worst[0] = max(worst[0], time.perf_counter() - before - 0.01)
 
 
+def texts_heard(events):
+    """What a listener has read of each call that ended well, by layer and place, and what the call gave."""
+    texts, replies = defaultdict(str), {}
+    for event in events:
+        place = (getattr(event, "layer", None), getattr(event, "index", None))
+        if isinstance(event, moa.Retrying):
+            texts[place] = ""
+        elif isinstance(event, moa.ProposerDelta):
+            texts[place] += event.text
+        elif isinstance(event, moa.ProposerDone) and event.reply.ok:
+            replies[place] = event.reply.text
+    return {place: texts[place] for place in replies}, replies
+
+
 async def play(dice, prompt, watch, worst):
-    call, models, layers, options, cancel_after = draw(dice, prompt)
+    heard = []
+    call, models, layers, options, cancel_after = draw(dice, prompt, heard)
     said = f"{prompt}: {len(models)} models, layers {layers}, {options}, cancelled after {cancel_after}"
     task, started = asyncio.create_task(call), time.perf_counter()
     if cancel_after is not None:
@@ -118,21 +153,31 @@ async def play(dice, prompt, watch, worst):
     if layers is None and result is not None:
         assert [reply.model for reply in replies] == models, said
 
+    # Whoever listened has read the same.
+    read, given = texts_heard(heard)
+    assert read == given, said
+
     # Nothing stands in for anything else without a word.
     for reply in replies:
         if reply.ok:
-            assert reply.answered_by == reply.written_by.partition(":")[2], said
-            assert reply.written_by == reply.model or reply.by_hedge, said
+            by = next(other.model for other in (*reply.hedged, reply) if other.ok and other.text == reply.text)
+            assert by.endswith(f":{reply.answered_by}"), said
+            assert by == reply.model or by in reply.summary, said
             assert reply.text.strip(), said
     if layers is not None and result is not None:
-        assert bool(result.text) == (result.outcome in ("complete", "partial", "single")), said
-        assert bool(result.text) or result.substitute or not any(layer.good for layer in result.layers), said
+        written = [text for text in watch.finished[prompt] if text == result.text]
+        assert not result.text or written or result.aggregator.truncated, said
+        if not result.text and any(layer.good for layer in result.layers):
+            assert "No synthesis. This is what" in str(result), said
+        for reply in result.left_out:
+            assert f"{reply.model} left out" in result.heading, said
 
     # It kept to its limits.
     limits = options.get("max_concurrency") or {}
     for name, most in (limits if isinstance(limits, dict) else {"all": limits}).items():
         assert watch.most[prompt, name] <= most, f"{watch.most[prompt, name]} at once: {said}"
     assert watch.requests[prompt] <= options.get("max_calls", 1000), f"{watch.requests[prompt]} calls: {said}"
+    assert watch.bill[prompt] <= options.get("budget_usd", 1000), f"${watch.bill[prompt]}: {said}"
     assert sum(len(reply.attempts) for reply in replies) == watch.requests[prompt], said
 
 
@@ -142,6 +187,7 @@ def test_soak(batch, run, monkeypatch, question):
     dice = random.Random(f"{SEED}/{batch}")
     watch = Watch(calls.stream)
     monkeypatch.setattr(calls, "stream", watch)
+    monkeypatch.setattr(server, "_plan", watch.price(server._plan))
     monkeypatch.setattr(calls, "BACKOFF_BASE", 0.05)
 
     async def batch_of_scenarios():
