@@ -59,10 +59,10 @@ def _fresh(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def _loop():
+    moa.setup("offline")  # the file before may have ended in live mode
     with asyncio.Runner() as runner:
-        runner.run(
-            moa.fan_out(MODELS, "Hello?")
-        )  # the first call loads the SDKs, which no test should have to wait for
+        # The first call loads the SDKs, which no test should have to wait for.
+        runner.run(moa.fan_out(MODELS, "Hello?"))
         yield runner
         runner.run(moa.close())
 

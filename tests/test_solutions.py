@@ -19,8 +19,8 @@ def solve(notebook):
             solution = re.search(r"(?s)<summary>Solution</summary>.*?```python\n(.*?)```", cell.source)
             if exercise:
                 given = notebook.cells[place + 1]
-                _, gap, check = given.source.partition("\n\nif ")  # some cells hold the check as well
-                given.source = solution[1] + gap + check
+                check = re.search(r"(?s)\n\n(if |# The check).*", given.source)  # some cells hold the check as well
+                given.source = solution[1] + (check[0] if check else "")
         elif exercise:
             solved.append(cell)
     return solved
