@@ -5,6 +5,7 @@ Scenarios are drawn from a seed that is printed; ``SOAK_SEED=7 SOAK_SCENARIOS=80
 """
 
 import asyncio
+import gc
 import os
 import random
 import time
@@ -181,6 +182,8 @@ async def play(dice, prompt, watch, worst):
     assert sum(len(reply.attempts) for reply in replies) == watch.requests[prompt], said
 
 
+# On Colab's versions, httpx leaves a socket to the garbage collector if it is cancelled in the moment of connecting.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("batch", range(-(-SCENARIOS // AT_ONCE)))
 def test_soak(batch, run, monkeypatch, question):
     print(f"seed {SEED}, batch {batch}")
@@ -208,3 +211,4 @@ def test_soak(batch, run, monkeypatch, question):
         run(batch_of_scenarios())
     assert sum(watch.requests.values()) > AT_ONCE
     assert not +watch.now, "a stream was left open"
+    gc.collect()
