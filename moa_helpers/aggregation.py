@@ -338,6 +338,7 @@ async def mixture_of_agents(
         raise TypeError(f"robust must be True or False, not {robust!r}.")
     proposers = prepare(reference_models, prompt, max_tokens=max_tokens, temperature=temperature)
     final = prepare([aggregator], prompt, max_tokens=max_tokens, temperature=temperature)
+    final = [replace(request, role="aggregator") for request in final]
     hedges = prepare_hedges(proposers, limits, hedge_with)
     check_quorum(quorum, proposers)
     planned = estimate(prompt, reference_models, aggregator, layers=layers, max_tokens=max_tokens)
@@ -349,6 +350,7 @@ async def mixture_of_agents(
     reply: Reply | None = None
     try:
         for layer in range(1, layers):
+            proposers = [replace(request, role=f"layer {layer}") for request in proposers]
             allowance.plan(proposers, planned.stages[layer:])
             done.append(await run_all(proposers, limits, allowance, hedges, _events(layer, _listen)))
             if len(done[-1].good) < (quorum or 1):

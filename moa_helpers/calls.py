@@ -8,7 +8,9 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from moa_helpers import catalogue
 from moa_helpers.budget import Allowance, total
@@ -19,6 +21,10 @@ from moa_helpers.vendors import FINISH_REASONS, Chunk, Request, client, stream
 
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 8.0  # seconds
 LONGEST_WAIT = 60.0  # seconds; a vendor that asks for more is not waited for
+PATIENCE = 0.25  # seconds that a cancelled task has to end
+TICK = 0.2  # seconds; a notebook's Stop is noticed only when the event loop wakes, so nothing sleeps longer
+
+State = Literal["queued", "waiting", "writing", "pausing", "done"]
 
 
 @dataclass(frozen=True)
@@ -312,7 +318,11 @@ async def ask(
 
 
 class Call:
-    """A request under way. ``reply()`` gives what is known at any moment, so that nothing that arrived is lost."""
+    """A request under way. ``reply()`` gives what is known at any moment, so that nothing that arrived is lost.
+
+    ``state`` says what it does now: it is queued for a place, waiting for the first token, writing, pausing before a
+    retry, or done. ``began`` is set when the first attempt begins.
+    """
 
     def __init__(
         self,
@@ -321,22 +331,26 @@ class Call:
         listen: Callable[[Delta | Retry], None] = lambda happened: None,
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._request, self._bounds, self._listen = request, bounds, listen
+        self.request, self._bounds, self._listen = request, bounds, listen
+        self.state: State = "queued"
         self._wanted = wanted  # asked when a place is free and the request is about to be sent
         self._granted = False  # set aside for a retry that is not sent yet
-        self.began = asyncio.Event()  # set when the first attempt begins, after any wait for a place
+        self.began = asyncio.Event()
         self._started = time.perf_counter()
         self._ended: float | None = self._started  # a call that never runs takes no time
         self._attempts: list[Attempt] = []
+        self._attempt_began: float | None = None  # None between attempts
         self._failure: Failure | None = self._fail("cancelled")
         self._clear()
+        if watcher := _watcher.get():
+            watcher(self)
 
     async def run(self) -> Reply:
         """Try until there is an answer, or no retry is left, or the failure is not one to retry."""
         until = self._bounds.until
         try:
             while True:
-                async with self._bounds.place(self._request.model.vendor.name):  # no pause holds a place
+                async with self._bounds.place(self.request.model.vendor.name):  # no pause holds a place
                     if not self._wanted():
                         self._failure = self._fail("cancelled")
                         break
@@ -352,16 +366,18 @@ class Call:
                 if retry is None:
                     break
                 self._listen(retry)
-                await asyncio.sleep(retry.wait)
+                self.state = "pausing"
+                await _pause(retry.wait)
         except asyncio.CancelledError:
             if self._failure is not None:  # else the answer was complete
                 self._failure = self._fail("cancelled")
             raise
         finally:
+            self.state = "done"
             if self._ended is None:  # else it never began
                 self._ended = time.perf_counter()
             if self._granted:
-                self._bounds.allowance.release(self._request)
+                self._bounds.allowance.release(self.request)
         return self.reply()
 
     @property
@@ -370,10 +386,13 @@ class Call:
         return self._failure is None
 
     def reply(self) -> Reply:
-        """The reply so far; before the end its failure is ``cancelled``."""
+        """The reply so far; before the end its failure is ``cancelled``, and an attempt under way has none yet."""
         ended = self._ended or time.perf_counter()
+        attempts = [*self._attempts]
+        if self._attempt_began is not None:
+            attempts.append(self._tried(self._attempt_began, None))
         return Reply(
-            model=self._request.model.name,
+            model=self.request.model.name,
             text=self._text(),
             answered_by=self._last.answered_by,
             finish_reason=FINISH_REASONS.get(self._last.finish_reason, "other") if self._last.finish_reason else None,
@@ -381,12 +400,12 @@ class Call:
             elapsed=ended - self._started,
             input_tokens=self._last.input_tokens,
             output_tokens=self._last.output_tokens,
-            cost_usd=total(attempt.cost_usd for attempt in self._attempts),
-            attempts=tuple(self._attempts),
+            cost_usd=total(attempt.cost_usd for attempt in attempts),
+            attempts=tuple(attempts),
             failure=self._failure,
             started=self._started,
-            offline=self._request.offline,
-            least_usd=math.fsum(attempt.least_usd for attempt in self._attempts),
+            offline=self.request.offline,
+            least_usd=math.fsum(attempt.least_usd for attempt in attempts),
         )
 
     def _clear(self) -> None:
@@ -400,39 +419,63 @@ class Call:
 
     async def _attempt(self) -> None:
         self._clear()
-        started = time.perf_counter()
+        started = self._attempt_began = time.perf_counter()
+        self.state = "waiting"
         timeout, until = self._bounds.limits.timeout, self._bounds.until
         limit = timeout if until is None else min(timeout, until - started)
         failure: Failure | None = self._fail("cancelled")
         self._failure = failure
         try:
-            async with asyncio.timeout(limit) as clock, aclosing(stream(self._request)) as chunks:  # type: ignore[type-var]
-                async for chunk in chunks:
-                    self._take(chunk)
+            async with asyncio.timeout(limit) as clock:
+                await self._read()
             failure = self._verdict()
         except Exception as error:
             if isinstance(error, TimeoutError) and clock.expired():
                 failure = self._fail("timeout" if limit == timeout else "deadline")
             else:
-                failure = explain(error, self._request.model.name)
+                failure = explain(error, self.request.model.name)
         finally:
             if self._last.finish_reason and self._verdict() is None:
                 failure = None  # the answer is complete, whatever came between it and the end of the stream
-            refused = failure is not None and failure.status not in (None, 408, 504)  # these may come after a start
-            model, known = self._request.model, (self._last.input_tokens, self._last.output_tokens)
-            cost = 0.0 if refused else model.cost(*known)
-            least = 0.0 if refused else model.cost(*(count or 0 for count in known)) or 0.0
-            elapsed = time.perf_counter() - started
-            self._attempts.append(Attempt(started - self._started, elapsed, failure, cost, least))
-            self._failure = failure
-            self._bounds.allowance.spend(self._request, cost)
+            attempt = self._tried(started, failure)
+            self._attempts.append(attempt)
+            self._attempt_began, self._failure = None, failure
+            self._bounds.allowance.spend(self.request, attempt.cost_usd)
+
+    async def _read(self) -> None:
+        """Take the answer as it arrives, in a task that is cancelled once at most, however often this one is.
+
+        A client that is cancelled again while it closes a connection may leave it open, with the vendor still writing.
+        """
+
+        async def read() -> None:
+            async with aclosing(stream(self.request)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    self._take(chunk)
+
+        reading = asyncio.create_task(read())
+        try:
+            while not reading.done():
+                await asyncio.wait([reading], timeout=TICK)
+        finally:
+            await stop([reading])
+        reading.result()
+
+    def _tried(self, started: float, failure: Failure | None) -> Attempt:
+        """The attempt that began at ``started``, as it stands now."""
+        refused = failure is not None and failure.status not in (None, 408, 504)  # these may come after a start
+        model, known = self.request.model, (self._last.input_tokens, self._last.output_tokens)
+        cost = 0.0 if refused else model.cost(*known)
+        least = 0.0 if refused else model.cost(*(count or 0 for count in known)) or 0.0
+        return Attempt(started - self._started, time.perf_counter() - started, failure, cost, least)
 
     def _take(self, chunk: Chunk) -> None:
         if chunk.text:
             if self._ttft is None:
                 self._ttft = time.perf_counter() - self._started
+                self.state = "writing"
             self._pieces.append(chunk.text)
-            self._listen(Delta(chunk.text, self._request.model.name))
+            self._listen(Delta(chunk.text, self.request.model.name))
         self._last = Chunk(
             "",
             chunk.finish_reason or self._last.finish_reason,
@@ -465,7 +508,7 @@ class Call:
         until = self._bounds.until
         if wait > LONGEST_WAIT or (until is not None and time.perf_counter() + wait >= until):
             reason = f"the next attempt was due only after {wait:.1f} s"
-        elif not self._bounds.allowance.grants(self._request):
+        elif not self._bounds.allowance.grants(self.request):
             reason = "max_calls or budget_usd leaves none"
         else:
             self._granted = True
@@ -475,4 +518,44 @@ class Call:
         return None
 
     def _fail(self, kind: str) -> Failure:
-        return Failure(kind, f"{self._request.model.name}: {kind.replace('_', ' ')}. {ADVICE[kind]}")
+        return Failure(kind, f"{self.request.model.name}: {kind.replace('_', ' ')}. {ADVICE[kind]}")
+
+
+_watcher: ContextVar[Callable[[Call], None] | None] = ContextVar("_watcher", default=None)
+
+
+def watched_by(watcher: Callable[[Call], None]) -> Context:
+    """A context for ``asyncio.create_task``: ``watcher`` gets each call that is made in it, before it begins."""
+    context = copy_context()
+    context.run(_watcher.set, watcher)
+    return context
+
+
+async def stop(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until all have ended, even if this is itself cancelled meanwhile.
+
+    A task that goes on all the same is cancelled again after a while: the HTTP clients may lose a cancellation that
+    comes in the moment of connecting.
+    """
+    cancelled = None
+    pending, again = set(tasks), 0.0
+    while pending:
+        if time.perf_counter() >= again:
+            again = time.perf_counter() + PATIENCE
+            for task in pending:
+                task.cancel()
+        try:
+            _, pending = await asyncio.wait(pending, timeout=PATIENCE)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not report it as forgotten
+    if cancelled:
+        raise cancelled
+
+
+async def _pause(seconds: float) -> None:
+    until = time.perf_counter() + seconds
+    while (left := until - time.perf_counter()) > 0:
+        await asyncio.sleep(min(left, TICK))

@@ -10,15 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from moa_helpers.budget import Allowance, most, price, total
-from moa_helpers.calls import Bounds, Call, Limits, Reply, prepare
+from moa_helpers.calls import Bounds, Call, Limits, Reply, prepare, stop
 from moa_helpers.display import Card, Shown, dollars
-from moa_helpers.hedging import Happened, HedgedCall, stop
+from moa_helpers.hedging import Happened, HedgedCall
 from moa_helpers.vendors import Request
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+SECOND = "second request"
 Listener: TypeAlias = Callable[[int, "Happened | Reply"], None]  # which call, and what happened to it
 
 
@@ -132,7 +133,7 @@ def prepare_hedges(requests: Sequence[Request], limits: Limits, hedge_with: str 
         return ()
     samples = range(len(requests), 2 * len(requests))  # offline, no second request repeats a first one
     if hedge_with is None:
-        return [replace(request, sample=sample) for request, sample in zip(requests, samples, strict=True)]
+        return [replace(request, sample=sample, role=SECOND) for request, sample in zip(requests, samples, strict=True)]
     one = requests[0]
     (second,) = prepare(
         [hedge_with], one.prompt, system=one.system, max_tokens=one.max_tokens, temperature=one.temperature
@@ -142,7 +143,7 @@ def prepare_hedges(requests: Sequence[Request], limits: Limits, hedge_with: str 
             f"budget_usd cannot be kept: no price is known for {hedge_with}, or not for so long a prompt. "
             "Hedge with another model."
         )
-    return [replace(second, sample=sample) for sample in samples]
+    return [replace(second, sample=sample, role=SECOND) for sample in samples]
 
 
 async def run_all(

@@ -6,12 +6,12 @@ The idea is from J. Dean and L. A. Barroso, "The Tail at Scale", Communications 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from moa_helpers.budget import total
-from moa_helpers.calls import Bounds, Call, Delta, Reply, Retry
+from moa_helpers.calls import Bounds, Call, Delta, Reply, Retry, stop
 from moa_helpers.failures import Failure
 from moa_helpers.vendors import Request
 
@@ -126,20 +126,3 @@ class HedgedCall:
             if self._heard:
                 self._listen(Retry(Failure("cancelled", f"{reply.model}: the text of its other request counts."), 0.0))
             self._listen(Delta(reply.text, reply.written_by))
-
-
-async def stop(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and wait until all have ended, even if this is itself cancelled meanwhile."""
-    cancelled = None
-    for task in tasks:
-        task.cancel()
-    while not all(task.done() for task in tasks):
-        try:
-            await asyncio.wait(tasks)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()  # looked at, so that asyncio does not report it as forgotten
-    if cancelled:
-        raise cancelled

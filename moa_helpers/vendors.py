@@ -29,6 +29,7 @@ class Request:
     max_tokens: int = 2048
     temperature: float | None = None
     sample: int = 0  # which sample of the same question; the offline vendors answer each number differently
+    role: str = ""  # its part in a mixture, for who watches: "layer 1", "aggregator"
 
 
 @dataclass(frozen=True)

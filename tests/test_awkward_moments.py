@@ -225,3 +225,50 @@ def test_an_interrupt_before_the_loop_exists_ends_moa_run(interruptible, monkeyp
 def test_every_failure_has_advice():
     assert set(failures.STATUS_KINDS.values()) | set(failures.RETRIED) <= set(failures.ADVICE)
     assert calls.LONGEST_WAIT > calls.BACKOFF_CAP
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_second_cancellation_leaves_no_connection_open(turns, models, question, run, vendors):
+    """As when Stop comes in the moment of a time-out: the client is just closing the connection."""
+
+    async def cancel_twice(model):
+        call = asyncio.create_task(moa.ask(model, question))
+        while not vendors.under_way:
+            await asyncio.sleep(0.005)
+        call.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        until = time.perf_counter() + 2
+        while vendors.under_way and time.perf_counter() < until:
+            await asyncio.sleep(0.01)
+        assert not vendors.under_way, f"{model} is still at work"
+
+    for model in models:
+        with offline.fault(model.partition(":")[0], "hang"):
+            run(cancel_twice(model))
+
+
+def test_a_task_that_loses_its_cancellation_is_cancelled_again(run):
+    """HTTP clients may, in the moment of connecting."""
+    lost = []
+
+    async def deaf():
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                if lost:
+                    raise
+                lost.append(1)
+
+    async def stopped():
+        task = asyncio.create_task(deaf())
+        await asyncio.sleep(0.01)
+        await asyncio.wait_for(calls.stop([task]), 5)
+        return task.cancelled()
+
+    assert run(stopped())
+    assert lost
