@@ -19,6 +19,7 @@ from moa_helpers.catalogue import UnknownModel, find, models
 from moa_helpers.failures import Failure
 from moa_helpers.fanout import Replies, fan_out
 from moa_helpers.hedging import Hedge
+from moa_helpers.panel import playground, watch
 from moa_helpers.running import run
 from moa_helpers.settings import MissingKey, Settings, connection, setup
 from moa_helpers.vendors import close
@@ -50,7 +51,9 @@ __all__ = [
     "find",
     "mixture_of_agents",
     "models",
+    "playground",
     "run",
     "setup",
     "stream_mixture",
+    "watch",
 ]

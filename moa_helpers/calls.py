@@ -557,5 +557,5 @@ async def stop(tasks: Sequence[asyncio.Task[Any]]) -> None:
 
 async def _pause(seconds: float) -> None:
     until = time.perf_counter() + seconds
-    while (left := until - time.perf_counter()) > 0:
+    while (left := until - time.perf_counter()) > 0:  # noqa: ASYNC110
         await asyncio.sleep(min(left, TICK))

@@ -9,6 +9,17 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+LONGEST_MARKDOWN = 20_000  # characters; a longer text is shown as it stands
+WRAP = "white-space:pre-wrap;overflow-wrap:anywhere"
+# A control character becomes its picture, as "\x07" becomes "␇", so that it does nothing but is seen.
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
+_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ class Shown:
 
     def _repr_html_(self) -> str:
         card = self._card()
-        parts = [f"<p><strong>{html.escape(card.heading)}</strong></p>"]
+        parts = [f'<p class="mathjax_ignore"><strong>{html.escape(card.heading)}</strong></p>']
         if card.rows:
             left = ' style="text-align:left"'
             head = "".join(f'<th scope="col"{left}>{html.escape(cell)}</th>' for cell in card.header)
@@ -60,9 +71,32 @@ class Shown:
             )
             parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
         if card.text:
-            wrap = "white-space:pre-wrap;overflow-wrap:anywhere;max-width:60em"
-            parts.append(f'<div style="{wrap}">{html.escape(card.text)}</div>')
+            parts.append(rendered(card.text))
         return "".join(parts)
+
+
+@lru_cache(maxsize=64)  # a live panel shows the same texts again and again
+def rendered(text: str) -> str:
+    """A model's text as HTML: its Markdown is laid out, but nothing in it becomes a link, an image, HTML or maths."""
+    style = "unicode-bidi:isolate;overflow-x:auto;max-width:60em"
+    if len(text) > LONGEST_MARKDOWN:
+        style, inner = f"{style};{WRAP}", escaped(text)
+    else:
+        inner = _markdown_reader().render(text.translate(_PICTURES))
+    return f'<div class="mathjax_ignore" dir="auto" style="{style}">{inner}</div>'
+
+
+def escaped(text: str) -> str:
+    """A text for a place in HTML, shown as it stands; its control characters become visible."""
+    return html.escape(text.translate(_PICTURES))
+
+
+@cache
+def _markdown_reader() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    without = ["link", "image", "autolink", "html_inline", "html_block", "reference"]
+    return MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").disable(without)
 
 
 def seconds(value: float | None) -> str:

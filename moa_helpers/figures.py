@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import pandas as pd
@@ -19,15 +19,9 @@ from PIL import Image
 from moa_helpers.agreement import sentences_of, words_of
 from moa_helpers.calls import Reply
 from moa_helpers.fanout import Replies
+from moa_helpers.segments import MARKS, segments
 
 GAP = 0.05  # seconds between two stages that are this machine's own work, and no wait
-MARKS = {  # what a call did -> colour and pattern
-    "waiting for the first token": ("#56B4E9", ".."),
-    "writing": ("#009E73", ""),
-    "failed attempt": ("#D55E00", "xx"),
-    "pause before a retry": ("#FFFFFF", "--"),
-    "abandoned": ("#CCCCCC", "//"),
-}
 LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#000000", "-"), ("#E69F00", "--"))
 COLUMNS = (
     "model",
@@ -113,7 +107,7 @@ def timeline(
     sentences, shown = [], set()
     for row, (name, reply, critical) in enumerate(rows):
         begin, finish = reply.started - zero, reply.ended - zero
-        for kind, start, width in _segments(reply):
+        for kind, start, width in segments(reply):
             colour, hatch = MARKS[kind]
             drawn = max(width, 0.012 * end if "failed" in kind else 0)  # a refusal within milliseconds stays visible
             axes.barh(
@@ -147,30 +141,13 @@ def timeline(
     return picture
 
 
-def _segments(reply: Reply) -> Iterator[tuple[str, float, float]]:
-    """What a call did: a key of ``MARKS``, since when, and how long, in seconds from its start."""
-    now = 0.0
-    for number, attempt in enumerate(reply.attempts, 1):
-        if number > 1:
-            yield "pause before a retry", now, attempt.started - now
-        now = attempt.started + attempt.elapsed
-        if attempt.failure is None and reply.ttft is not None:
-            yield "waiting for the first token", attempt.started, reply.ttft - attempt.started
-            yield "writing", reply.ttft, now - reply.ttft
-        else:
-            abandoned = attempt.failure is None or attempt.failure.kind == "cancelled"
-            yield "abandoned" if abandoned else "failed attempt", attempt.started, attempt.elapsed
-    if reply.failure and reply.failure.kind == "cancelled" and reply.elapsed > now + 0.01:  # else it was no pause
-        yield "pause before a retry", now, reply.elapsed - now
-
-
 def _critical(path: Sequence[Reply], zero: float, end: float) -> str:
     """Who was waited for, and how long."""
     lines: list[str] = []
     before = zero
     for reply in path:
         _note_gap(lines, reply.started - before, end - zero)
-        lost = sum(width for kind, _, width in _segments(reply) if kind in ("failed attempt", "pause before a retry"))
+        lost = sum(width for kind, _, width in segments(reply) if kind in ("failed attempt", "pause before a retry"))
         of_it = f" ({lost:.2f} s of it failed attempts and pauses)" if lost >= 0.005 and not reply.hedged else ""
         second = " and its second request" if reply.hedged else ""
         since = before if reply.started - before < GAP else reply.started

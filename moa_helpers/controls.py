@@ -1,0 +1,485 @@
+"""The playground's controls. They use only those ipywidgets that versions 7.7 (Google Colab) and 8 have in common.
+
+All that happens on a click happens on the event loop of the notebook, also where the front end's messages arrive in a
+thread of their own, as with JupyterLab's subshells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+import re
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import ipywidgets as widgets
+
+from moa_helpers import catalogue, offline
+from moa_helpers.aggregation import Answer, estimate, mixture_of_agents
+from moa_helpers.budget import Estimate
+from moa_helpers.calls import watched_by
+from moa_helpers.display import dollars, escaped, rendered, seconds
+from moa_helpers.fanout import Replies, fan_out
+from moa_helpers.panel import Live, follow
+from moa_helpers.settings import Settings, current
+
+NO_AGGREGATOR = "none: only the proposers"
+KEPT = 8  # runs that stay in the table
+MOST_SAMPLES, MOST_LAYERS = 6, 6
+LIMITS = {  # the optional arguments -> what an empty field means, and the unit
+    "timeout": "60 seconds",
+    "retries": "2 times",
+    "deadline": "off; seconds",
+    "quorum": "off; how many answers",
+    "grace": "0 seconds",
+    "hedge_after": "off; seconds",
+    "hedge_with": "the same model",
+    "max_concurrency": "off; 8, or mistral=2, all=8",
+    "max_calls": "off; how many",
+    "budget_usd": "off; US dollars",
+    "max_tokens": "2048 tokens",
+}
+_NAME = re.compile(r"[\w.:/@+-]+")  # what a model may be called here: ipywidgets 7 takes a label for HTML
+_WIDE = {"description_width": "initial"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the playground. ``answer`` is None where none came, because it was stopped or refused."""
+
+    code: str
+    arguments: dict[str, Any]
+    estimate: Estimate
+    answer: Answer | Replies | None
+    replies: Replies
+    heading: str
+
+
+class Playground(widgets.VBox):  # type: ignore[misc]
+    """Controls for a mixture, and what comes of it; ``moa.playground()`` makes one, a cell shows it.
+
+    ``runs`` keeps every ``Run``, the newest last.
+    """
+
+    _latest: Playground | None = None
+
+    def __init__(
+        self,
+        prompt: str | None,
+        reference_models: Sequence[str] | None,
+        aggregator: str | None,
+        options: dict[str, Any],
+    ) -> None:
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "moa.playground() needs a notebook. Elsewhere, use moa.run(moa.watch(moa.mixture_of_agents(...)))."
+            ) from None
+        unknown = sorted(options.keys() - {*LIMITS, "layers", "robust"})
+        if unknown:
+            raise TypeError(
+                f"playground() takes no {', '.join(unknown)}; it takes layers, robust, {', '.join(LIMITS)}."
+            )
+        counts = Counter(reference_models or ())
+        if len(set(counts.values())) > 1:
+            raise ValueError("The playground asks each model equally often: list each as often as the others.")
+        if wrong := [name for name in (*counts, aggregator or "openai:x") if not _NAME.fullmatch(name)]:
+            raise ValueError(f"{wrong[0]!r} names no model: write 'vendor:model-id'.")
+        self.runs: list[Run] = []
+        self._work: asyncio.Task[Any] | None = None
+        self._given = prompt, list(counts), max(counts.values(), default=1), aggregator, options
+        if Playground._latest is not None:
+            Playground._latest.stop()
+        Playground._latest = self
+        super().__init__(self._build())
+        self.add_class("moa-playground")
+        self._reset()
+
+    def __repr__(self) -> str:
+        return "The playground: run this cell to see its controls."
+
+    async def run(self) -> Run:
+        """Run what is chosen and show it while it happens, as the button does.
+
+        Raises:
+            TypeError, ValueError: what is chosen makes no sense; no call was made.
+            RuntimeError: a run is under way.
+        """
+        if self._work is not None:
+            raise RuntimeError("A run is under way: wait for its end, or stop it.")
+        live = Live()
+        try:
+            arguments, code, planned, coroutine = self._prepare()
+            self._work = asyncio.create_task(coroutine, context=watched_by(live))
+        except Exception as error:
+            self._say(f"Not run. {error}", alert=True)
+            raise
+        self._begin(code)
+        with _interrupts(self.stop) as keep:
+
+            def show(last: bool) -> None:
+                keep()
+                self._live.value = live.html(whole=last)
+
+            try:
+                await follow([self._work], show)
+            finally:
+                work, self._work = self._work, None
+                self._enable(running=False)
+                failed = None if not work.done() or work.cancelled() else work.exception()
+                if failed:
+                    self._say(f"{'Failed' if live.calls else 'Not run'}. {failed}", alert=True)
+                elif work.cancelled() or not work.done():
+                    self._say(f"stopped; {len(live.replies.good)} of {len(live.calls)} calls have answered")
+        answer = None if failed or work.cancelled() else work.result()
+        if failed and not live.calls:
+            self._live.value = ""
+            raise failed
+        heading = f"failed: {failed}" if failed else _heading(answer) if answer is not None else "stopped"
+        run = Run(code, arguments, planned, answer, live.replies, heading)
+        self.runs.append(run)
+        self._finish(run)
+        if failed:
+            raise failed
+        return run
+
+    def stop(self) -> None:
+        """Cancel the run that is under way, if there is one; what has arrived stays."""
+        if self._work is not None:
+            self._work.cancel()
+
+    def _build(self) -> list[Any]:
+        """Make the controls, each with a label, in the order in which Tab reaches them."""
+        full = widgets.Layout(width="100%")
+        self._models = widgets.VBox(layout=widgets.Layout(max_height="15em", overflow="auto", width="100%"))
+        self._models.add_class("moa-models")
+        self._boxes: dict[str, Any] = {}
+        self._samples = widgets.Dropdown(
+            description="Samples of each", options=list(range(1, MOST_SAMPLES + 1)), style=_WIDE
+        )
+        self._aggregator = widgets.Dropdown(description="Aggregator", options=[NO_AGGREGATOR], style=_WIDE, layout=full)
+        self._layers = widgets.Dropdown(description="Layers", options=list(range(2, MOST_LAYERS + 1)), style=_WIDE)
+        self._prepared = widgets.Dropdown(description="Prepared question", options=[""], style=_WIDE, layout=full)
+        self._prompt = widgets.Textarea(
+            description="Prompt", style=_WIDE, layout=widgets.Layout(width="100%", height="5em")
+        )
+        self._unfold = widgets.Checkbox(description="Limits", indent=False, value=False)
+        self._limits = {
+            name: widgets.Text(description=name, placeholder=hint, style={"description_width": "9em"}, layout=full)
+            for name, hint in LIMITS.items()
+        }
+        self._robust = widgets.Checkbox(description="robust: leave out what agrees too little", indent=False)
+        columns = "repeat(auto-fit, minmax(min(22em, 100%), 1fr))"
+        self._folded = widgets.GridBox(
+            [*self._limits.values(), self._robust],
+            layout=widgets.Layout(display="none", grid_template_columns=columns, width="100%"),
+        )
+        self._run, self._stop, self._clear = (
+            widgets.Button(description=name, tooltip=tip, button_style=style)
+            for name, tip, style in (
+                ("Run", "Ask the chosen models", "primary"),
+                ("Stop", "Cancel the calls; what has arrived stays", ""),
+                ("Reset", "Back to what was chosen at first; the table of runs stays", ""),
+            )
+        )
+        self._expected, self._status, self._live, self._result, self._table = (
+            widgets.HTML(layout=full).add_class(name)
+            for name in ("moa-estimate", "moa-said", "moa-watched", "moa-result", "moa-runs")
+        )
+        self._code = widgets.Textarea(
+            description="Code that does the same",
+            style=_WIDE,
+            layout=widgets.Layout(width="100%", height="11em", display="none"),
+        ).add_class("moa-code")
+        choices = [self._samples, self._aggregator, self._layers, self._prepared, self._prompt]
+        for control in (*choices, *self._limits.values(), self._robust):
+            control.observe(lambda change: self._on_loop(self._changed), "value")
+        self._prepared.observe(lambda change: self._on_loop(self._take_prepared), "value")
+        self._unfold.observe(lambda change: self._on_loop(self._fold), "value")
+        self._run.on_click(lambda button: self._on_loop(self._start))
+        self._stop.on_click(lambda button: self._on_loop(self.stop))
+        self._clear.on_click(lambda button: self._on_loop(self._reset))
+        title = widgets.HTML("<strong>Reference models</strong>")
+        left = widgets.VBox([title, self._models, self._samples])
+        right = widgets.VBox([self._aggregator, self._layers, self._prepared, self._prompt, self._unfold])
+        chosen = widgets.GridBox([left, right], layout=widgets.Layout(grid_template_columns=columns, width="100%"))
+        buttons = widgets.HBox([self._run, self._stop, self._clear], layout=widgets.Layout(flex_flow="row wrap"))
+        shown = [self._status, self._live, self._result, self._code, self._table]
+        return [chosen, self._folded, self._expected, buttons, *shown]
+
+    def _on_loop(self, function: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(function)
+
+    def _reset(self) -> None:
+        """Put the controls to what was given, and to which models can run now."""
+        prompt, names, samples, aggregator, options = self._given
+        settings = current()
+        models = {model.name: model for model in map(catalogue.find, _offered(settings))}
+        models |= {name: catalogue.find(name) for name in [*names, *([aggregator] if aggregator else [])]}
+        obstacles = {name: _obstacle(model, settings) for name, model in models.items()}
+        can = [name for name in models if obstacles[name] is None]
+        small = {models[name].vendor.name: name for name in reversed(can) if models[name].tier == "small"}
+        chosen = names or list(reversed(small.values())) or can[:3]
+        self._boxes = {
+            name: widgets.Checkbox(
+                description=f"{name} ({why})" if why else name,
+                value=why is None and name in chosen,
+                disabled=why is not None,
+                indent=False,
+                layout=widgets.Layout(width="auto"),
+            )
+            for name, why in sorted(obstacles.items(), key=lambda item: (item[1] is not None, item[0] not in chosen))
+        }
+        for box in self._boxes.values():
+            box.observe(lambda change: self._on_loop(self._changed), "value")
+        self._models.children = tuple(self._boxes.values())
+        self._samples.value = samples
+        self._aggregator.options = [*can, NO_AGGREGATOR]
+        first = next(iter(chosen), NO_AGGREGATOR)
+        self._aggregator.value = next(
+            name for name in (aggregator, first, NO_AGGREGATOR) if name in [*can, NO_AGGREGATOR]
+        )
+        self._layers.value = options.get("layers", 2)
+        prepared = [question.prompt for question in offline.questions()]
+        self._prepared.options = [("choose one", ""), *((text, text) for text in prepared)]
+        self._prepared.layout.display = None if settings.mode == "offline" else "none"
+        self._prompt.value = prompt or prepared[0]
+        for name, field in self._limits.items():
+            value = options.get(name, "")
+            field.value = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        self._robust.value = options.get("robust", False)
+        self._unfold.value = bool(options.keys() - {"layers"})
+        self._live.value = self._result.value = self._code.value = ""
+        self._code.layout.display = "none"
+        self._say("ready")
+        self._enable(running=False)
+        self._fold()
+        self._changed()
+
+    def _fold(self) -> None:
+        self._folded.layout.display = "grid" if self._unfold.value else "none"
+
+    def _take_prepared(self) -> None:
+        if self._prepared.value:
+            self._prompt.value = self._prepared.value
+
+    def _changed(self) -> None:
+        """Say what a run of what is chosen would cost, or why it cannot be run."""
+        alone = self._aggregator.value == NO_AGGREGATOR
+        self._layers.disabled = self._robust.disabled = alone
+        try:
+            text = _estimated(self._estimate(self._arguments()))
+        except (TypeError, ValueError) as error:
+            text = str(error)
+        self._expected.value = f"<div>{escaped(text)}</div>"
+
+    def _arguments(self) -> dict[str, Any]:
+        """What is chosen, by the names of the arguments; those that are left at their defaults are left out."""
+        models = [name for name, box in self._boxes.items() if box.value]
+        chosen: dict[str, Any] = {"prompt": self._prompt.value, "reference_models": models * self._samples.value}
+        if self._aggregator.value != NO_AGGREGATOR:
+            chosen["aggregator"] = self._aggregator.value
+            chosen |= {"layers": self._layers.value} if self._layers.value != 2 else {}
+            chosen |= {"robust": True} if self._robust.value else {}
+        return chosen | {name: _read(name, field.value) for name, field in self._limits.items() if field.value.strip()}
+
+    def _estimate(self, arguments: dict[str, Any]) -> Estimate:
+        more = {name: arguments[name] for name in ("layers", "max_tokens") if name in arguments}
+        return estimate(arguments["prompt"], arguments["reference_models"], arguments.get("aggregator"), **more)
+
+    def _prepare(self) -> tuple[dict[str, Any], str, Estimate, Coroutine[Any, Any, Answer | Replies]]:
+        arguments = self._arguments()
+        planned = self._estimate(arguments)
+        code = _code(arguments, self._samples.value)
+        if "aggregator" in arguments:
+            return arguments, code, planned, mixture_of_agents(**arguments)
+        rest = {name: value for name, value in arguments.items() if name not in ("prompt", "reference_models")}
+        return arguments, code, planned, fan_out(arguments["reference_models"], arguments["prompt"], **rest)
+
+    def _start(self) -> None:
+        if self._work is None:
+            task = self._loop.create_task(self.run())
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())  # it is on the screen already
+
+    def _begin(self, code: str) -> None:
+        self._enable(running=True)
+        self._say("running…")
+        self._result.value = ""
+        self._code.value, self._code.layout.display = code, None
+
+    def _enable(self, *, running: bool) -> None:
+        self._run.disabled = self._clear.disabled = running
+        self._stop.disabled = not running
+
+    def _say(self, text: str, *, alert: bool = False) -> None:
+        role = "alert" if alert else "status"
+        self._status.value = f'<div class="moa-status" role="{role}"><strong>{escaped(text)}</strong></div>'
+
+    def _finish(self, run: Run) -> None:
+        if run.answer is not None:
+            self._say(run.heading)
+            self._result.value = _result(run, run.answer)
+        self._table.value = _comparison(self.runs)
+
+
+@contextmanager
+def _interrupts(stop: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Have the kernel's interrupt call ``stop``, which the kernel else ignores while no cell runs.
+
+    It gives what to call now and then, as the kernel puts its own handling back after each message that it reads.
+    """
+    main = threading.current_thread() is threading.main_thread()
+
+    def handle(number: int, frame: object) -> None:
+        loop.call_soon_threadsafe(stop)  # wakes the loop
+
+    def keep() -> None:
+        if main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, handle)
+
+    loop = asyncio.get_running_loop()
+    keep()
+    try:
+        yield keep
+    finally:
+        if main and signal.getsignal(signal.SIGINT) is handle:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _offered(settings: Settings) -> list[str]:
+    """The names of the catalogue, and of what runs on this machine or is free on Colab."""
+    return [*catalogue.listed(), *filter(_NAME.fullmatch, settings.ollama_models)]
+
+
+def _obstacle(model: catalogue.Model, settings: Settings) -> str | None:
+    """Why a model cannot be asked now, in a few words; None if it can."""
+    if model.shutdown_date is not None and model.shutdown_date <= date.today():
+        return f"shut down on {model.shutdown_date}"
+    if settings.mode == "offline":
+        return "real: only after moa.setup('live')" if model.name in settings.ollama_models else None
+    key = model.vendor.key_variable
+    return f"no key: set {key}" if key and not settings.value(key) else None
+
+
+def _read(name: str, text: str) -> Any:
+    """What a field says: a name, a number, or numbers by vendor."""
+    if name == "hedge_with":
+        return text.strip()
+    if "=" in text:
+        pairs = [part.partition("=") for part in text.split(",")]
+        return {vendor.strip(): _number(name, number) for vendor, _, number in pairs}
+    return _number(name, text)
+
+
+def _number(name: str, text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} is {text.strip()!r}: write a number, or leave it empty ({LIMITS[name]}).") from None
+
+
+def _code(arguments: dict[str, Any], samples: int) -> str:
+    """The call that a run makes, as Python."""
+
+    def literal(value: Any) -> str:  # JSON text is Python text
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+    models = arguments["reference_models"]
+    names = "".join(f"        {literal(name)},\n" for name in models[: len(models) // samples])
+    listed = f"    [\n{names}    ]" + f" * {samples}" * (samples > 1)
+    prompt = f"    {literal(arguments['prompt'])}"
+    name, function = ("answer", "mixture_of_agents") if "aggregator" in arguments else ("replies", "fan_out")
+    first = [prompt, listed] if name == "answer" else [listed, prompt]
+    rest = [f"    {k}={literal(v)}" for k, v in arguments.items() if k not in ("prompt", "reference_models")]
+    return f"{name} = await moa.{function}(\n" + "".join(f"{line},\n" for line in first + rest) + f")\n{name}"
+
+
+def _heading(answer: Answer | Replies) -> str:
+    return answer.heading if isinstance(answer, Answer) else f"{len(answer.good)} of {len(answer)} answered"
+
+
+def _estimated(planned: Estimate) -> str:
+    unknown = f"; no price is known for {', '.join(planned.unpriced)}" if planned.unpriced else ""
+    plural = "s" * (planned.calls != 1)
+    return (
+        f"{planned.calls} call{plural}, about {dollars(planned.usd)} at {planned.answer_tokens} tokens an answer, "
+        f"at most {dollars(planned.most_usd)}{unknown}. Offline it costs nothing."
+    )
+
+
+def _result(run: Run, answer: Answer | Replies) -> str:
+    from moa_helpers import figures
+
+    requests = sum(len(reply.attempts) for reply in run.replies)
+    costs = f"Estimated: {_estimated(run.estimate)} Actual: {requests} requests, "
+    parts = [
+        f'<div class="moa-answer">{answer._repr_html_()}</div>',
+        f"<p>{escaped(costs + dollars(answer.cost_usd, answer.least_usd))}.</p>",
+        f'<div style="overflow-x:auto">{answer.table().to_html(border=0, na_rep="unknown")}</div>',
+        _image(answer.timeline()),
+    ]
+    if isinstance(answer, Answer) and answer.text:
+        references = answer.layers[-1]
+        if not figures.provenance(answer.text, references).empty:
+            parts.append("<p>Which sentence of the answer is found in which reference (share of its words):</p>")
+            parts.append(_image(figures.provenance_picture(answer.text, references)))
+    return "".join(parts)
+
+
+def _image(picture: Any) -> str:
+    return str(picture._repr_mimebundle_()["text/html"])
+
+
+def _comparison(runs: Sequence[Run]) -> str:
+    """The last runs, a row each."""
+    header = ["run", "models", "aggregator", "settings", "outcome", "seconds", "cost", "points right / wrong", "answer"]
+    rows = []
+    for number, run in list(enumerate(runs, 1))[-KEPT:]:
+        chosen = run.arguments
+        models = ", ".join(
+            f"{name} × {often}" if often > 1 else name for name, often in Counter(chosen["reference_models"]).items()
+        )
+        others = {k: v for k, v in chosen.items() if k not in ("prompt", "reference_models", "aggregator")}
+        cells = [
+            str(number),
+            models,
+            chosen.get("aggregator", "none"),
+            ", ".join(f"{name}={value}" for name, value in others.items()),
+            run.heading,
+            seconds(max(r.ended for r in run.replies) - min(r.started for r in run.replies)) if run.replies else "",
+            dollars(run.replies.cost_usd, run.replies.least_usd),
+            _points(run),
+        ]
+        text = run.answer.text if isinstance(run.answer, Answer) else ""
+        answer = f"<details><summary>show</summary>{rendered(text)}</details>" if text else ""
+        rows.append("".join(f"<td>{escaped(cell)}</td>" for cell in cells) + f"<td>{answer}</td>")
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return (
+        '<div style="overflow-x:auto"><table><caption>The last runs</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _points(run: Run) -> str:
+    """Offline, how many points of a prepared question the answer has right and wrong."""
+    answer = run.answer
+    if not isinstance(answer, Answer) or not answer.text or not all(reply.offline for reply in answer.replies):
+        return ""
+    try:
+        score = offline.score(answer.prompt, answer.text)
+    except ValueError:  # not a prepared question
+        return ""
+    return f"{score.covered} of {score.possible} / {score.wrong}"
