@@ -7,7 +7,7 @@ NBVAL = --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-kernel-start
 PYTEST = $(VENV)/bin/pytest -n 2 --dist loadfile
 
 .NOTPARALLEL:
-.PHONY: help lab test test-all test-colab notebooks wheel bench clean lint unit nbval colab-install
+.PHONY: help lab test test-all test-colab notebooks links colab wheel bench clean lint unit nbval colab-install
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
@@ -24,15 +24,21 @@ test-all: $(VENV)/ready ## the same on the other Pythons among 3.13, 3.12 and 3.
 	    elif ! tools/find-python $$version >/dev/null 2>&1; then echo "Python $$version: not here, left out"; \
 	    else $(MAKE) VENV=.venv-$$version PYTHONS=$$version unit nbval || exit 1; fi; done
 
-test-colab: wheel ## the same on Google Colab's versions, with the wheel installed as the notebooks do it there
+test-colab: colab ## the same on Google Colab's versions, with what `make colab` builds installed and run as there
 	$(MAKE) VENV=.venv-colab REQUIREMENTS=tests/colab-constraints.txt colab-install unit nbval
 
 notebooks: $(VENV)/ready ## execute all notebooks offline, in place, and bring them into normal form
 	$(VENV)/bin/python tools/notebooks.py notebooks/*.ipynb
 
-wheel: $(VENV)/ready ## build dist/moa_helpers-*.whl, to upload to Colab
+links: $(VENV)/ready ## write the project's address (from pyproject.toml) into Colab badges and setup cells
+	$(VENV)/bin/python tools/colab.py address
+
+wheel: $(VENV)/ready ## build dist/moa_helpers-*.whl
 	rm -rf build dist
 	$(VENV)/bin/python -m pip wheel -q --no-deps -w dist .
+
+colab: wheel ## build dist/colab/*.ipynb: notebooks that hold the package, each to upload alone to Google Colab
+	$(VENV)/bin/python tools/colab.py notebooks dist/*.whl
 
 bench: bench-overhead bench-tail bench-survival bench-liars ## benchmarks beside other libraries; about 20 minutes
 
@@ -58,7 +64,7 @@ nbval: $(VENV)/ready
 	MOA_MODE=offline MOA_OFFLINE_SPEED=4 $(PYTEST) $(NBVAL) notebooks
 
 colab-install: $(VENV)/ready
-	$(VENV)/bin/python tools/colab.py dist/*.whl
+	PYTHONPATH=tests/google_colab $(VENV)/bin/python tools/colab.py check dist/colab/*.ipynb
 
 %/ready: $(REQUIREMENTS) pyproject.toml
 	@rm -rf $(@D)

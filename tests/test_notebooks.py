@@ -16,6 +16,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import colab
 import pytest
 
 import moa_helpers
@@ -23,14 +24,7 @@ import moa_helpers
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MODELS = list(csv.DictReader((ROOT / "moa_helpers/data/models.csv").read_text(encoding="utf-8").splitlines()))
-SETUP = """\
-try:
-    import moa_helpers as moa
-except ModuleNotFoundError:  # on Colab: upload the wheel that `make wheel` builds, then run this cell
-    %pip install -q --no-deps moa_helpers-*.whl "anthropic<3" "mistralai>=2.10,<3" eval-type-backport jsonpath-python
-    import moa_helpers as moa
-
-moa.setup()"""
+SETUP = colab.setup_cell(colab.project_address())
 LIBRARIES = {"openai", "anthropic", "mistralai", "pandas", "matplotlib", "IPython"}
 KEY_SHAPED = r"(?<![\w-])(?:sk|gsk|csk|pk|hf|tgp)[-_][\w-]{16,}|Bearer\s+[\w.-]{16,}"
 MACHINE_PATH = r"(?<![\w.:/])(?:~|/(?:home|Users|root|tmp|usr|opt|var|mnt|srv|work|private))/[\w.-]+|[A-Z]:\\Users\\"
