@@ -25,7 +25,7 @@ from moa_helpers import catalogue, offline
 from moa_helpers.aggregation import Answer, estimate, mixture_of_agents
 from moa_helpers.budget import Estimate
 from moa_helpers.calls import watched_by
-from moa_helpers.display import dollars, escaped, rendered, seconds
+from moa_helpers.display import STYLED, dollars, escaped, rendered, seconds
 from moa_helpers.fanout import Replies, fan_out
 from moa_helpers.panel import Live, follow
 from moa_helpers.settings import Settings, current
@@ -146,7 +146,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         heading = f"failed: {failed}" if failed else _heading(answer) if answer is not None else "stopped"
         run = Run(code, arguments, planned, answer, live.replies, heading)
         self.runs.append(run)
-        self._finish(run)
+        self._finish(run, live)
         if failed:
             raise failed
         return run
@@ -158,8 +158,12 @@ class Playground(widgets.VBox):  # type: ignore[misc]
 
     def _build(self) -> list[Any]:
         """Make the controls, each with a label, in the order in which Tab reaches them."""
-        full = widgets.Layout(width="100%")
-        self._models = widgets.VBox(layout=widgets.Layout(max_height="15em", overflow="auto", width="100%"))
+        full = widgets.Layout(width="auto", min_width="0")
+        self._models = widgets.VBox(
+            layout=widgets.Layout(
+                max_height="15em", overflow="auto", border="1px solid #8888", flex_flow="column nowrap"
+            )
+        )
         self._models.add_class("moa-models")
         self._boxes: dict[str, Any] = {}
         self._samples = widgets.Dropdown(
@@ -169,7 +173,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         self._layers = widgets.Dropdown(description="Layers", options=list(range(2, MOST_LAYERS + 1)), style=_WIDE)
         self._prepared = widgets.Dropdown(description="Prepared question", options=[""], style=_WIDE, layout=full)
         self._prompt = widgets.Textarea(
-            description="Prompt", style=_WIDE, layout=widgets.Layout(width="100%", height="5em")
+            description="Prompt", style=_WIDE, layout=widgets.Layout(width="auto", height="5em")
         )
         self._unfold = widgets.Checkbox(description="Limits", indent=False, value=False)
         self._limits = {
@@ -180,7 +184,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         columns = "repeat(auto-fit, minmax(min(22em, 100%), 1fr))"
         self._folded = widgets.GridBox(
             [*self._limits.values(), self._robust],
-            layout=widgets.Layout(display="none", grid_template_columns=columns, width="100%"),
+            layout=widgets.Layout(display="none", grid_template_columns=columns, grid_gap="0 1em"),
         )
         self._run, self._stop, self._clear = (
             widgets.Button(description=name, tooltip=tip, button_style=style)
@@ -197,7 +201,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         self._code = widgets.Textarea(
             description="Code that does the same",
             style=_WIDE,
-            layout=widgets.Layout(width="100%", height="11em", display="none"),
+            layout=widgets.Layout(width="auto", height="11em", display="none"),
         ).add_class("moa-code")
         choices = [self._samples, self._aggregator, self._layers, self._prepared, self._prompt]
         for control in (*choices, *self._limits.values(), self._robust):
@@ -210,7 +214,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         title = widgets.HTML("<strong>Reference models</strong>")
         left = widgets.VBox([title, self._models, self._samples])
         right = widgets.VBox([self._aggregator, self._layers, self._prepared, self._prompt, self._unfold])
-        chosen = widgets.GridBox([left, right], layout=widgets.Layout(grid_template_columns=columns, width="100%"))
+        chosen = widgets.GridBox([left, right], layout=widgets.Layout(grid_template_columns=columns, grid_gap="0 1em"))
         buttons = widgets.HBox([self._run, self._stop, self._clear], layout=widgets.Layout(flex_flow="row wrap"))
         shown = [self._status, self._live, self._result, self._code, self._table]
         return [chosen, self._folded, self._expected, buttons, *shown]
@@ -277,9 +281,10 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         self._layers.disabled = self._robust.disabled = alone
         try:
             text = _estimated(self._estimate(self._arguments()))
+            text += " Offline nothing is charged." if current().mode == "offline" else ""
         except (TypeError, ValueError) as error:
             text = str(error)
-        self._expected.value = f"<div>{escaped(text)}</div>"
+        self._expected.value = f'<div class="{STYLED}">{escaped(text)}</div>'
 
     def _arguments(self) -> dict[str, Any]:
         """What is chosen, by the names of the arguments; those that are left at their defaults are left out."""
@@ -323,9 +328,10 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         role = "alert" if alert else "status"
         self._status.value = f'<div class="moa-status" role="{role}"><strong>{escaped(text)}</strong></div>'
 
-    def _finish(self, run: Run) -> None:
+    def _finish(self, run: Run, live: Live) -> None:
         if run.answer is not None:
             self._say(run.heading)
+            self._live.value = live.html(whole=True, bars=False)  # the timeline shows them
             self._result.value = _result(run, run.answer)
         self._table.value = _comparison(self.runs)
 
@@ -415,19 +421,21 @@ def _estimated(planned: Estimate) -> str:
     plural = "s" * (planned.calls != 1)
     return (
         f"{planned.calls} call{plural}, about {dollars(planned.usd)} at {planned.answer_tokens} tokens an answer, "
-        f"at most {dollars(planned.most_usd)}{unknown}. Offline it costs nothing."
+        f"at most {dollars(planned.most_usd)}{unknown}."
     )
 
 
 def _result(run: Run, answer: Answer | Replies) -> str:
     from moa_helpers import figures
 
-    requests = sum(len(reply.attempts) for reply in run.replies)
-    costs = f"Estimated: {_estimated(run.estimate)} Actual: {requests} requests, "
+    card, requests = answer._card(), sum(len(reply.attempts) for reply in run.replies)
+    spent = f"{requests} request{'s' * (requests != 1)}, {dollars(answer.cost_usd, answer.least_usd)}"
+    table = answer.table().round({"started_s": 2, "ttft_s": 2, "elapsed_s": 2, "cost_usd": 6})
     parts = [
-        f'<div class="moa-answer">{answer._repr_html_()}</div>',
-        f"<p>{escaped(costs + dollars(answer.cost_usd, answer.least_usd))}.</p>",
-        f'<div style="overflow-x:auto">{answer.table().to_html(border=0, na_rep="unknown")}</div>',
+        f"<p><strong>{escaped(card.heading)}</strong></p>",
+        f'<div class="moa-answer">{rendered(card.text)}</div>' if card.text else "",
+        f"<p>Estimated: {escaped(_estimated(run.estimate))} Actual: {escaped(spent)}.</p>",
+        f'<div style="overflow-x:auto">{table.to_html(border=0, na_rep="unknown", float_format=_short)}</div>',
         _image(answer.timeline()),
     ]
     if isinstance(answer, Answer) and answer.text:
@@ -435,7 +443,11 @@ def _result(run: Run, answer: Answer | Replies) -> str:
         if not figures.provenance(answer.text, references).empty:
             parts.append("<p>Which sentence of the answer is found in which reference (share of its words):</p>")
             parts.append(_image(figures.provenance_picture(answer.text, references)))
-    return "".join(parts)
+    return f'<div class="{STYLED}">{"".join(parts)}</div>'
+
+
+def _short(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def _image(picture: Any) -> str:
@@ -468,7 +480,7 @@ def _comparison(runs: Sequence[Run]) -> str:
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return (
-        '<div style="overflow-x:auto"><table><caption>The last runs</caption>'
+        f'<div class="{STYLED}" style="overflow-x:auto"><table><caption>The last runs</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 LONGEST_MARKDOWN = 20_000  # characters; a longer text is shown as it stands
+STYLED = "jp-RenderedHTMLCommon rendered_html"  # inside a widget, JupyterLab lays text and tables out only with these
 WRAP = "white-space:pre-wrap;overflow-wrap:anywhere"
 # A control character becomes its picture, as "\x07" becomes "␇", so that it does nothing but is seen.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from moa_helpers.budget import tokens
 from moa_helpers.calls import Call, Reply, stop, watched_by
-from moa_helpers.display import WRAP, count, dollars, escaped, rendered, seconds
+from moa_helpers.display import STYLED, WRAP, count, dollars, escaped, rendered, seconds
 from moa_helpers.fanout import SECOND, Replies
 from moa_helpers.segments import MARKS, segments
 
@@ -79,11 +79,12 @@ class Live:
             parts.append("offline stand-ins")
         return " · ".join(parts)
 
-    def html(self, *, whole: bool = False) -> str:
+    def html(self, *, whole: bool = False, bars: bool = True) -> str:
         """The bars on a common clock, and what each call has written; of many calls, those that are not done.
 
         Args:
             whole: show all of a long text, and not just its end.
+            bars: show the bars.
         """
         named = self._named()
         total = len(named)
@@ -93,8 +94,9 @@ class Live:
         hidden = total - len(looked)
         more = f"<p>{hidden} more calls are not shown one by one.</p>" if hidden else ""
         return (
-            f'<div class="moa-live"><progress max="{total or 1}" value="{self.ended}" aria-label="calls ended">'
-            f"</progress> {escape(self.line())}{_bars(looked)}"
+            f'<div class="moa-live {STYLED}">'
+            f'<progress max="{total or 1}" value="{self.ended}" aria-label="calls ended"></progress> '
+            f"{escape(self.line())}{_bars(looked) if bars else ''}"
             '<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(min(18em,100%),1fr));gap:0.5em">'
             f"{''.join(_section(*each, whole) for each in looked)}</div>{more}</div>"
         )
@@ -289,8 +291,8 @@ def _section(name: str, call: Call, reply: Reply, whole: bool) -> str:
     done = call.state == "done"
     many = count(reply.output_tokens) if done else f"about {tokens(reply.text):,}"
     cost = dollars(usd, reply.least_usd) if exact or usd is None else f"about {dollars(usd)}"
-    facts = f"{_words(call, reply)} · {seconds(reply.elapsed)} · {many} tokens · {cost}"
-    box = "max-height:14em;overflow:auto"
+    facts = f"{_words(call, reply)} · {many} tokens · {cost}"
+    box = "height:12em;overflow:auto;margin-top:0.4em"
     if done and (whole or len(reply.text) <= TAIL):
         text = rendered(reply.text) if reply.text else ""
     else:  # the end of the text stays in sight
@@ -309,12 +311,13 @@ def _section(name: str, call: Call, reply: Reply, whole: bool) -> str:
 
 
 def _words(call: Call, reply: Reply) -> str:
-    """What a call does or has done, in words."""
-    if call.state == "pausing":
-        failure = reply.attempts[-1].failure
-        return f"pausing before a retry ({failure.kind if failure else 'unknown'})"
-    under_way = {"queued": "waiting for a free place", "waiting": "waiting for the first token", "writing": "writing"}
-    return under_way.get(call.state, reply.summary)
+    """What a call does or has done, in words, and its seconds."""
+    if call.state == "done":
+        return reply.summary
+    doing = {"queued": "waiting for a free place", "waiting": "waiting for the first token", "writing": "writing"}
+    failure = reply.attempts[-1].failure if call.state == "pausing" else None
+    words = f"pausing before a retry ({failure.kind})" if failure else doing.get(call.state, call.state)
+    return f"{words} · {seconds(reply.elapsed)}"
 
 
 def _cost(call: Call, reply: Reply) -> tuple[float | None, bool]:
