@@ -117,38 +117,36 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             raise RuntimeError("A run is under way: wait for its end, or stop it.")
         live = Live()
         try:
-            arguments, code, planned, coroutine = self._prepare()
-            self._work = asyncio.create_task(coroutine, context=watched_by(live))
+            return await self._run_and_show(live)
         except Exception as error:
-            self._say(f"Not run. {error}", alert=True)
+            self._say(f"{'Failed' if live.calls else 'Not run'}. {error}", alert=True)
             raise
+
+    async def _run_and_show(self, live: Live) -> Run:
+        arguments, code, planned, coroutine = self._prepare()
+        work = self._work = asyncio.create_task(coroutine, context=watched_by(live))
         self._begin(code)
-        with _interrupts(self.stop) as keep:
+        try:
+            with _interrupts(self.stop) as keep:
 
-            def show(last: bool) -> None:
-                keep()
-                self._live.value = live.html(whole=last)
+                def show(last: bool) -> None:
+                    keep()
+                    self._live.value = live.html(whole=last) if live.calls else ""
 
-            try:
-                await follow([self._work], show)
-            finally:
-                work, self._work = self._work, None
-                self._enable(running=False)
-                failed = None if not work.done() or work.cancelled() else work.exception()
-                if failed:
-                    self._say(f"{'Failed' if live.calls else 'Not run'}. {failed}", alert=True)
-                elif work.cancelled() or not work.done():
-                    self._say(f"stopped; {len(live.replies.good)} of {len(live.calls)} calls have answered")
-        answer = None if failed or work.cancelled() else work.result()
-        if failed and not live.calls:
-            self._live.value = ""
-            raise failed
-        heading = f"failed: {failed}" if failed else _heading(answer) if answer is not None else "stopped"
-        run = Run(code, arguments, planned, answer, live.replies, heading)
-        self.runs.append(run)
-        self._finish(run, live)
-        if failed:
-            raise failed
+                await follow([work], show)
+        finally:
+            self._work = None
+            self._enable(running=False)
+            problem = None if work.cancelled() else work.exception()
+            answer = None if work.cancelled() or problem else work.result()
+            stopped = f"stopped; {len(live.replies.good)} of {len(live.calls)} calls have answered"
+            heading = f"failed: {problem}" if problem else stopped if answer is None else _heading(answer)
+            run = Run(code, arguments, planned, answer, live.replies, heading)
+            if live.calls:
+                self.runs.append(run)
+                self._finish(run, live)
+        if problem:
+            raise problem
         return run
 
     def stop(self) -> None:
@@ -329,11 +327,11 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         self._status.value = f'<div class="moa-status" role="{role}"><strong>{escaped(text)}</strong></div>'
 
     def _finish(self, run: Run, live: Live) -> None:
+        self._say(run.heading)
+        self._table.value = _comparison(self.runs)
         if run.answer is not None:
-            self._say(run.heading)
             self._live.value = live.html(whole=True, bars=False)  # the timeline shows them
             self._result.value = _result(run, run.answer)
-        self._table.value = _comparison(self.runs)
 
 
 @contextmanager
