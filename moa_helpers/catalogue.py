@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import pandas as pd
 
-Api = Literal["openai", "anthropic", "mistral"]
+Api = Literal["openai", "anthropic", "mistral", "colab"]
 
 
 class UnknownModel(ValueError):
@@ -29,7 +29,7 @@ class Vendor:
 
     name: str
     api: Api
-    base_url: str
+    base_url: str = ""
     key_variable: str | None = None  # None: this vendor needs no key
     url_variable: str = ""
 
@@ -46,6 +46,7 @@ VENDORS = {
         Vendor("cerebras", "openai", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", "CEREBRAS_BASE_URL"),
         Vendor("ollama", "openai", "http://127.0.0.1:11434/v1", url_variable="OLLAMA_HOST"),
         Vendor("vllm", "openai", "http://127.0.0.1:8000/v1", url_variable="VLLM_BASE_URL"),
+        Vendor("colab", "colab"),  # Google Colab's free models, through its module google.colab.ai
     )
 }
 
@@ -81,6 +82,8 @@ class Model:
 
     def cost(self, input_tokens: int | None, output_tokens: int | None) -> float | None:
         """Price of a call in US dollars, or None where a price or a token count is unknown."""
+        if self.usd_in_per_m == self.usd_out_per_m == 0:
+            return 0.0  # whatever the number of tokens, which such a host may not tell
         if self.usd_in_per_m is None or self.usd_out_per_m is None or input_tokens is None or output_tokens is None:
             return None
         if self.prices_hold_to_input_tokens is not None and input_tokens > self.prices_hold_to_input_tokens:
@@ -130,6 +133,9 @@ def models() -> pd.DataFrame:
 
 
 def _unlisted(vendor: Vendor, model_id: str) -> Model:
+    if vendor.api == "colab":
+        notes, temperature = "max_tokens is not passed on to it", "google.colab.ai cannot pass one on"
+        return Model(vendor, model_id, "free", 0.0, 0.0, accepts_temperature=temperature, notes=notes)
     return Model(vendor, model_id, token_parameter="max_completion_tokens" if vendor.name == "openai" else "max_tokens")
 
 

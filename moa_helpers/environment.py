@@ -1,4 +1,4 @@
-"""What is around the lesson: Colab's secrets, a running Ollama, a proxy in the way, the versions of packages."""
+"""What is around the lesson: Google Colab, a running Ollama, a proxy in the way, the versions of packages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import threading
 import urllib.request
 from http.client import HTTPException
 from importlib import metadata
+from typing import Any
 
 PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
-_colab_secrets: dict[str, str | None] = {}
+COLAB_TOKEN = "MODEL_PROXY_API_KEY"  # google.colab.ai keeps its own key in this variable
 
 
 def keep_proxy_off_loopback() -> None:
@@ -40,20 +41,94 @@ def running_ollama(url: str, patience: float = 0.3) -> tuple[str, ...]:
     return () if thread.is_alive() else tuple(found)
 
 
-def colab_secret(name: str) -> str | None:
-    """A secret of Colab's panel; None outside Colab, or when it is missing or not granted (that is asked only once)."""
-    if name not in _colab_secrets:
+class Colab:
+    """What Google Colab gives a session: the secrets of its panel, and models that are free to use.
+
+    Each is asked for once, as asking may open a dialog or wait for an answer; only a secret that is missing is looked
+    up again, as it may have been added.
+    """
+
+    def __init__(self) -> None:
+        self._secrets: dict[str, str] = {}
+        self._denied: list[str] = []
+        self._silent = False
+        self._listing: threading.Thread | None = None
+        self._models: tuple[str, ...] = ()
+        self._problem = ""
+
+    def secret(self, name: str) -> str | None:
+        """A secret of the panel; None outside Colab, or where it is missing, not granted, or the panel is silent."""
+        if self._silent or name in self._denied or name in self._secrets:
+            return self._secrets.get(name)
         try:
-            from google.colab import userdata  # type: ignore[import-not-found, import-untyped, unused-ignore]
+            from google.colab import errors, userdata
         except ImportError:
             return None
         try:
-            _colab_secrets[name] = (userdata.get(name) or "").strip() or None
+            found = str(userdata.get(name) or "").strip()
         except userdata.SecretNotFoundError:
-            return None  # it may be added before the next setup()
-        except (userdata.NotebookAccessError, userdata.TimeoutException):
-            _colab_secrets[name] = None
-    return _colab_secrets[name]
+            return None
+        except userdata.NotebookAccessError:
+            self._denied.append(name)
+            return None
+        except errors.Error:  # TimeoutException, after ten seconds; the next name would wait as long
+            self._silent = True
+            return None
+        if found:
+            self._secrets[name] = found
+        return found or None
+
+    def ai(self) -> Any:
+        """The module ``google.colab.ai``; None where it cannot be had."""
+        try:
+            from google.colab import ai
+        except ImportError:
+            return None
+        return ai
+
+    def models(self, patience: float = 5.0) -> tuple[str, ...]:
+        """Names of the models of ``google.colab.ai``; none outside Colab, or before it has said which there are."""
+        try:
+            import google.colab  # noqa: F401
+        except ImportError:
+            return ()
+        if self._silent and COLAB_TOKEN not in os.environ:
+            return ()  # its key comes from the panel
+        if self._listing is None:
+            self._listing = threading.Thread(target=self._list_models, daemon=True)
+            self._listing.start()
+        self._listing.join(patience)
+        return self._models
+
+    def notes(self) -> list[str]:
+        """What went wrong, and what to do about it."""
+        notes = []
+        if self._denied:
+            notes.append(
+                f"Colab's secrets: no access to {', '.join(self._denied)}, so not asked for again. To use "
+                "it, grant the access in the secrets panel and restart the session."
+            )
+        if self._silent:
+            notes.append(
+                "Colab's secrets: the panel did not answer in time, so it is not asked again. To use keys, "
+                "open the notebook in Colab's own page and restart the session."
+            )
+        if self._problem:
+            notes.append(f"The free models of Colab could not be listed: {self._problem}")
+        elif self._listing is not None and self._listing.is_alive():
+            notes.append("The free models of Colab are not listed yet: run moa.setup() again.")
+        return notes
+
+    def _list_models(self) -> None:
+        try:
+            from google.colab import ai
+
+            self._models = tuple(f"colab:{name}" for name in ai.list_models())
+        except Exception as error:  # of its HTTP library, its proxy or the panel; the report tells the reader
+            self._problem = f"{type(error).__name__}: {error}"
+
+
+colab = Colab()
 
 
 def versions() -> dict[str, str]:

@@ -32,16 +32,25 @@ class Settings(Shown):
     versions: Mapping[str, str]
     offline_url: str | None = None
     ollama_models: tuple[str, ...] = ()
+    colab_models: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what went wrong on the way, and what to do
     _values: Mapping[str, str] = field(default_factory=dict, repr=False)  # variables, keys included
 
     def value(self, variable: str | None) -> str | None:
         """A variable's value from the environment, .env or Colab's secrets; None where it is unset or empty."""
         return self._values.get(variable or "")
 
+    @property
+    def free_models(self) -> tuple[str, ...]:
+        """Real models that cost nothing here: those of a running Ollama, and on Colab those of google.colab.ai."""
+        return self.ollama_models + self.colab_models
+
     def _card(self) -> Card:
         rows = []
         for vendor in VENDORS.values():
-            if vendor.key_variable is None:
+            if vendor.api == "colab":
+                source = "no key needed; on Google Colab only"
+            elif vendor.key_variable is None:
                 source = f"no key needed; address from {vendor.url_variable}"
             elif vendor.name in self.key_sources:
                 source = f"key from {self.key_sources[vendor.name]}"
@@ -51,6 +60,10 @@ class Settings(Shown):
         rows.append(("versions", ", ".join(f"{name} {version}" for name, version in self.versions.items())))
         if self.ollama_models:
             rows.append(("Ollama runs here", ", ".join(self.ollama_models) + ": free to use with MOA_MODE=live"))
+        if self.colab_models:
+            how = "" if self.mode == "live" else ": to use them, run moa.setup('live')"
+            rows.append(("free on Colab", ", ".join(self.colab_models) + how))
+        rows += [("note", note) for note in self.notes]
         if self.mode == "offline":
             heading = f"Mode: OFFLINE, because {self.reason}. Answers are stand-ins written for this lesson."
         else:
@@ -99,7 +112,7 @@ def setup(mode: Mode | None = None) -> Settings:
             continue
         secret = None
         if vendor.key_variable not in values and wanted != "offline":
-            secret = environment.colab_secret(vendor.key_variable)
+            secret = environment.colab.secret(vendor.key_variable)
         if secret:
             values[vendor.key_variable] = secret
         if vendor.key_variable in values:
@@ -111,6 +124,7 @@ def setup(mode: Mode | None = None) -> Settings:
     else:
         live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
     ollama = VENDORS["ollama"]
+    colab_models = () if wanted == "offline" else environment.colab.models()
     _current = Settings(
         mode="live" if live else "offline",
         reason=reason,
@@ -118,6 +132,8 @@ def setup(mode: Mode | None = None) -> Settings:
         versions={"python": platform.python_version()} | environment.versions(),
         offline_url=None if live else _start_offline(values),
         ollama_models=environment.running_ollama(_live_url(ollama, values)),
+        colab_models=colab_models,
+        notes=tuple(_without(values, note) for note in environment.colab.notes()),
         _values=values,
     )
     return _current
@@ -136,12 +152,20 @@ def connection(vendor_name: str) -> Connection:
     Raises:
         UnknownModel: there is no such vendor.
         MissingKey: live, and the vendor's key is not set.
+        ImportError: live, and the vendor is ``colab``, but this is not Google Colab.
     """
     if vendor_name not in VENDORS:
         raise UnknownModel(f"There is no vendor {vendor_name!r}; known are {', '.join(VENDORS)}.")
     vendor, settings = VENDORS[vendor_name], current()
+    if settings.mode == "live" and vendor.api == "colab":
+        if environment.colab.ai() is None:
+            raise ImportError(
+                "The models of colab: are there only on Google Colab, from its google.colab.ai: open the notebook "
+                "there, or leave them out; or run offline with moa.setup('offline')."
+            )
+        return Connection()  # that module finds its own way
     if settings.mode == "offline":
-        url = f"{settings.offline_url}/{vendor.name}" + ("/v1" if vendor.api == "openai" else "")
+        url = f"{settings.offline_url}/{vendor.name}" + ("/v1" if vendor.api in ("openai", "colab") else "")
         key: str | None = "offline"
     else:
         url = _live_url(vendor, settings._values)
@@ -158,9 +182,13 @@ def connection(vendor_name: str) -> Connection:
 
 def redact(text: str) -> str:
     """The text without any key that we know, and without anything shaped like one."""
-    settings = current()
-    for vendor in VENDORS.values():
-        if key := settings.value(vendor.key_variable):
+    return _without(current()._values, text)
+
+
+def _without(values: Mapping[str, str], text: str) -> str:
+    token = os.environ.get(environment.COLAB_TOKEN)  # set when google.colab.ai is first used
+    for key in [values.get(vendor.key_variable or "") for vendor in VENDORS.values()] + [token]:
+        if key:
             text = text.replace(key, "[key]")
     return _KEY_SHAPED.sub("[key]", text)
 

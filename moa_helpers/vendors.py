@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from moa_helpers import environment
 from moa_helpers.catalogue import Model, Vendor
 from moa_helpers.settings import connection
 
@@ -65,7 +67,9 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[object, ...], 
 
 async def stream(request: Request) -> AsyncIterator[Chunk]:
     """Send a request to its vendor and yield the answer as it arrives; raises whatever the SDK raises."""
-    adapter = {"openai": _openai, "anthropic": _anthropic, "mistral": _mistral}[request.model.vendor.api]
+    colab = _openai if request.offline else _colab  # its stand-in speaks OpenAI's format
+    adapters = {"openai": _openai, "anthropic": _anthropic, "mistral": _mistral, "colab": colab}
+    adapter = adapters[request.model.vendor.api]
     async with aclosing(adapter(request)) as chunks:  # type: ignore[type-var]
         async for chunk in chunks:
             yield chunk
@@ -79,6 +83,8 @@ def client(vendor: Vendor) -> Any:
         ImportError: the vendor's SDK is not installed.
     """
     how = connection(vendor.name)
+    if not how:
+        return environment.colab.ai()
     for ended in [loop for loop in _clients if loop.is_closed()]:
         del _clients[ended]  # its clients hold on to it, so nothing else would free them
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
@@ -96,7 +102,7 @@ async def close() -> None:
 
 def _new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     # timeout=None: the SDKs' time-outs are per read; ``calls`` bounds the whole attempt instead.
-    if vendor.api == "openai":
+    if vendor.api in ("openai", "colab"):
         from openai import AsyncOpenAI
 
         # The SDK sends these to whatever host it talks to; they are meant for OpenAI alone.
@@ -181,6 +187,45 @@ async def _mistral(request: Request) -> AsyncIterator[Chunk]:
     async with answer:
         async for event in answer:
             yield _chat_chunk(event.data)
+
+
+async def _colab(request: Request) -> AsyncIterator[Chunk]:
+    """Google Colab's free models. Its function blocks, so a thread reads; it takes a prompt and nothing else.
+
+    So ``max_tokens`` is not kept, and no tokens are reported. A stopped call ends at once here, and in its thread with
+    the next piece.
+    """
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[str | Exception | None] = asyncio.Queue()  # None at the end
+    stopped = threading.Event()
+    prompt = request.prompt
+    if request.system:
+        prompt = f"# Instructions\n\n{request.system}\n\n# The message to answer\n\n{prompt}"
+
+    def hand_over(what: str | Exception | None) -> None:
+        with suppress(RuntimeError):  # the loop has closed meanwhile
+            loop.call_soon_threadsafe(arrived.put_nowait, what)
+
+    def read() -> None:
+        try:
+            with closing(request.sdk.generate_text(prompt, model_name=request.model.id, stream=True)) as pieces:
+                for piece in pieces:
+                    if stopped.is_set():
+                        return
+                    hand_over(piece or "")
+            hand_over(None)
+        except Exception as error:  # handed over, and raised there
+            hand_over(error)
+
+    threading.Thread(target=read, name="google.colab.ai", daemon=True).start()
+    try:
+        while (what := await arrived.get()) is not None:
+            if isinstance(what, Exception):
+                raise what
+            yield Chunk(text=what)
+        yield Chunk(finish_reason="stop")
+    finally:
+        stopped.set()
 
 
 def _chat_chunk(event: Any) -> Chunk:

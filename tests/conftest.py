@@ -20,6 +20,7 @@ OURS = (
     "CEREBRAS_",
     "VLLM_",
     "OLLAMA_",
+    "MODEL_PROXY_",
 )
 for name in [name for name in os.environ if name.upper().startswith(OURS) or name.lower().endswith("_proxy")]:
     del os.environ[name]  # the developer's keys, addresses and proxies are none of the tests' business
@@ -46,7 +47,7 @@ def _fresh(tmp_path, monkeypatch):
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(environment, "versions", _VERSIONS.copy)  # looked up once: it is what takes setup() longest
-    environment._colab_secrets.clear()
+    monkeypatch.setattr(environment, "colab", environment.Colab())
     moa.setup("offline")
     yield
     os.environ.clear()
@@ -140,7 +141,8 @@ def live_at(monkeypatch):
 
 def go_live(url, monkeypatch):
     for vendor in VENDORS.values():
-        monkeypatch.setenv(vendor.url_variable, f"{url}/{vendor.name}" + ("/v1" if vendor.api == "openai" else ""))
+        if vendor.url_variable:
+            monkeypatch.setenv(vendor.url_variable, f"{url}/{vendor.name}" + ("/v1" if vendor.api == "openai" else ""))
         if vendor.key_variable:
             monkeypatch.setenv(vendor.key_variable, f"dummy-{vendor.name}")
     monkeypatch.setenv("MOA_MODE", "live")

@@ -165,62 +165,6 @@ def test_live_addresses(vendor, value, url, monkeypatch):
     assert list(connection.values()) == [url]
 
 
-# Colab
-
-
-class Userdata(types.ModuleType):
-    """Stands in for ``google.colab.userdata``; ``secrets`` holds values, or the exception that asking raises."""
-
-    def __init__(self):
-        super().__init__("google.colab.userdata")
-        self.asked, self.secrets = [], {}
-        for name in ("SecretNotFoundError", "NotebookAccessError", "TimeoutException"):
-            setattr(self, name, type(name, (Exception,), {}))
-
-    def get(self, name):
-        self.asked.append(name)
-        found = self.secrets.get(name, self.SecretNotFoundError)
-        if isinstance(found, str):
-            return found
-        raise found(name)
-
-
-@pytest.fixture
-def colab(unset, monkeypatch):
-    userdata, package = Userdata(), types.ModuleType("google.colab")
-    package.userdata = userdata
-    for name, module in {"google": types.ModuleType("google"), "google.colab": package}.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setitem(sys.modules, "google.colab.userdata", userdata)
-    return userdata
-
-
-def test_colab_secrets(colab, monkeypatch):
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "dummy-anthropic")
-    colab.secrets = {"OPENAI_API_KEY": KEY, "GROQ_API_KEY": colab.NotebookAccessError}
-    colab.secrets |= {"MISTRAL_API_KEY": colab.TimeoutException, "TOGETHER_API_KEY": " "}
-    settings = moa.setup()
-    assert settings.mode == "live"
-    assert settings.key_sources == {"openai": "Colab secrets", "anthropic": "environment"}
-    assert moa.connection("openai")["api_key"] == KEY
-    assert KEY not in shown(settings)
-    assert "ANTHROPIC_API_KEY" not in colab.asked
-    moa.setup()
-    for name in ("OPENAI_API_KEY", "GROQ_API_KEY", "MISTRAL_API_KEY"):  # a second dialog would annoy
-        assert colab.asked.count(name) == 1
-
-
-def test_a_colab_secret_that_is_added_later_is_found(colab):
-    assert moa.setup().mode == "offline"
-    colab.secrets["OPENAI_API_KEY"] = KEY
-    assert moa.setup().key_sources == {"openai": "Colab secrets"}
-
-
-def test_colab_is_not_asked_when_offline_is_asked_for(colab):
-    moa.setup("offline")
-    assert not colab.asked
-
-
 # Ollama
 
 
