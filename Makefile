@@ -64,7 +64,7 @@ nbval: $(VENV)/ready
 	MOA_MODE=offline MOA_OFFLINE_SPEED=4 $(PYTEST) $(NBVAL) notebooks
 
 colab-install: $(VENV)/ready
-	PYTHONPATH=tests/google_colab $(VENV)/bin/python tools/colab.py check dist/colab/*.ipynb
+	$(VENV)/bin/python tools/colab.py check dist/colab/*.ipynb
 
 %/ready: $(REQUIREMENTS) pyproject.toml
 	@rm -rf $(@D)

@@ -139,7 +139,7 @@ def check(paths: list[Path]) -> None:
         sys.exit("The setup cells differ, so one of them does not speak for all.")
     for variable in [name for name in os.environ if name.startswith("MOA_") or name.endswith("_API_KEY")]:
         del os.environ[variable]
-    os.environ["MOA_OFFLINE_SPEED"] = "4"
+    os.environ |= {"MOA_OFFLINE_SPEED": "4", "PYTHONPATH": str(ROOT / "tests" / "google_colab")}
     pip("uninstall", "-y", "-q", *sorted(ADDED))
     before = installed()
     execute(notebooks[0] | {"cells": [_setup(notebooks[0])]})
