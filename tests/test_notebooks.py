@@ -376,6 +376,8 @@ def test_normal_form_leaves_out_who_ran_it_where(tmp_path: Path) -> None:
     dirty["cells"][3]["metadata"]["collapsed"] = True
     dirty["cells"][3]["execution_count"] = 12
     dirty["cells"][3]["outputs"] = [printed("1"), printed("\n")]
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "a widget"}
+    dirty["cells"][9]["outputs"] = [shown("text/html", "") | {"data": widget}]
     dirty["cells"][4]["outputs"] = [ERROR | {"traceback": ["File ~/here/lib/python3.12/site-packages/a/b.py:1"]}]
     del dirty["cells"][5]["id"]
     path = tmp_path / "07-dirty.ipynb"
@@ -399,6 +401,7 @@ def test_normal_form_leaves_out_who_ran_it_where(tmp_path: Path) -> None:
     assert clean["cells"][3]["outputs"] == [printed(["1\n"])]
     assert clean["cells"][4]["outputs"][0]["traceback"] == ["File site-packages/a/b.py:1"]
     assert clean["cells"][5]["id"] == "07-06"
+    assert clean["cells"][9]["outputs"][0]["data"] == {"text/plain": ["a widget"]}
 
 
 # ---- Each check sees what it is for. ----

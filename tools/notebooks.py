@@ -24,6 +24,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+WIDGET = "application/vnd.jupyter.widget-view+json"
 # What stands before these folders in a traceback is where they are on this machine.
 _PLACE = re.compile(r"[~/][^\s\x1b\"'<>]*/(?=(?:site-packages|moa_helpers|python3\.\d+)/)")
 
@@ -82,7 +83,8 @@ def _outputs(outputs: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
             new.append({"output_type": "stream", "name": stream, "text": _lines(whole)})
             continue
         for output in group:
-            data = {mime: _lines(value) for mime, value in output.get("data", {}).items()}
+            shown = output.get("data", {}).items()  # a widget without its state would show as an error
+            data = {mime: _lines(value) for mime, value in shown if mime != WIDGET}
             if kind == "error":
                 traceback = [_PLACE.sub("", line) for line in output["traceback"]]
                 new.append(output | {"traceback": traceback})
