@@ -19,7 +19,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 import moa_helpers as moa
-from moa_helpers import environment
+from moa_helpers import calls, environment
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = Path(__file__).parent / "google_colab"
@@ -198,18 +198,19 @@ def test_a_call_that_is_stopped_returns_at_once_and_its_thread_ends_with_the_nex
             closed.set()
 
     async def stop_after_the_first_piece():
-        asking = asyncio.create_task(moa.fan_out([GEMINI], "Why?"))
-        while not colab.ai.asked:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
+        heard = asyncio.Event()
+        (request,) = calls.prepare([GEMINI], "Why?")
+        call = calls.Call(request, calls.Bounds(calls.Limits(60, None, 0)), listen=lambda delta: heard.set())
+        asking = asyncio.create_task(call.run())
+        await heard.wait()
         before = time.perf_counter()
         asking.cancel()
-        with pytest.raises(asyncio.CancelledError) as caught:
+        with pytest.raises(asyncio.CancelledError):
             await asking
-        return time.perf_counter() - before, caught.value.replies
+        return time.perf_counter() - before, call.reply()
 
     monkeypatch.setattr(colab.ai, "answer", answer)
-    took, (reply,) = run(stop_after_the_first_piece())
+    took, reply = run(stop_after_the_first_piece())
     assert took < 1
     assert (reply.text, reply.abandoned, reply.cost_usd) == ("First", True, 0.0)
     assert not closed.is_set()
