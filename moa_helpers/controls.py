@@ -230,6 +230,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         can = [name for name in models if obstacles[name] is None]
         small = {models[name].vendor.name: name for name in reversed(can) if models[name].tier == "small"}
         chosen = names or list(reversed(small.values())) or can[:3]
+        place = {name: number for number, name in enumerate(chosen)}  # the order can matter to the aggregator
         self._boxes = {
             name: widgets.Checkbox(
                 description=f"{name} ({why})" if why else name,
@@ -238,7 +239,9 @@ class Playground(widgets.VBox):  # type: ignore[misc]
                 indent=False,
                 layout=widgets.Layout(width="auto"),
             )
-            for name, why in sorted(obstacles.items(), key=lambda item: (item[1] is not None, item[0] not in chosen))
+            for name, why in sorted(
+                obstacles.items(), key=lambda item: (item[1] is not None, place.get(item[0], len(place)))
+            )
         }
         for box in self._boxes.values():
             box.observe(lambda change: self._on_loop(self._changed), "value")
