@@ -89,13 +89,15 @@ class Playground(widgets.VBox):  # type: ignore[misc]
                 f"playground() takes no {', '.join(unknown)}; it takes layers, robust, {', '.join(LIMITS)}."
             )
         counts = Counter(reference_models or ())
-        if len(set(counts.values())) > 1:
-            raise ValueError("The playground asks each model equally often: list each as often as the others.")
         if wrong := [name for name in (*counts, aggregator or "openai:x") if not _NAME.fullmatch(name)]:
             raise ValueError(f"{wrong[0]!r} names no model: write 'vendor:model-id'.")
         self.runs: list[Run] = []
         self._work: asyncio.Task[Any] | None = None
-        self._given = prompt, list(counts), max(counts.values(), default=1), aggregator, options
+        samples = min(max(counts.values(), default=1), MOST_SAMPLES)
+        self._given = prompt, list(counts), samples, aggregator, options
+        self._ready = "ready"
+        if any(often != samples for often in counts.values()):
+            self._ready += f"; your list differs: here each model is asked equally often, {samples} × at first"
         if Playground._latest is not None:
             Playground._latest.stop()
         Playground._latest = self
@@ -264,7 +266,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         self._unfold.value = bool(options.keys() - {"layers"})
         self._live.value = self._result.value = self._code.value = ""
         self._code.layout.display = "none"
-        self._say("ready")
+        self._say(self._ready)
         self._enable(running=False)
         self._fold()
         self._changed()
