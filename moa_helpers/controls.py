@@ -365,7 +365,7 @@ def _interrupts(stop: Callable[[], None]) -> Iterator[Callable[[], None]]:
 
 def _offered(settings: Settings) -> list[str]:
     """The names of the catalogue, and of what runs on this machine or is free on Colab."""
-    return [*catalogue.listed(), *filter(_NAME.fullmatch, settings.ollama_models)]
+    return [*catalogue.listed(), *filter(_NAME.fullmatch, settings.free_models)]
 
 
 def _obstacle(model: catalogue.Model, settings: Settings) -> str | None:
@@ -373,7 +373,7 @@ def _obstacle(model: catalogue.Model, settings: Settings) -> str | None:
     if model.shutdown_date is not None and model.shutdown_date <= date.today():
         return f"shut down on {model.shutdown_date}"
     if settings.mode == "offline":
-        return "real: only after moa.setup('live')" if model.name in settings.ollama_models else None
+        return "real and free: after moa.setup('live')" if model.name in settings.free_models else None
     key = model.vendor.key_variable
     return f"no key: set {key}" if key and not settings.value(key) else None
 
