@@ -7,15 +7,12 @@ thread of their own, as with JupyterLab's subshells.
 from __future__ import annotations
 
 import asyncio
-import html
-import json
 import re
 import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -25,13 +22,13 @@ from moa_helpers import catalogue, offline
 from moa_helpers.aggregation import Answer, estimate, mixture_of_agents
 from moa_helpers.budget import Estimate
 from moa_helpers.calls import watched_by
-from moa_helpers.display import STYLED, dollars, escaped, rendered, seconds
+from moa_helpers.display import STYLED, escaped
 from moa_helpers.fanout import Replies, fan_out
 from moa_helpers.panel import Live, follow
+from moa_helpers.runs import Run, code_for, comparison_html, estimated, result_html
 from moa_helpers.settings import Settings, current
 
 NO_AGGREGATOR = "none: only the proposers"
-KEPT = 8  # runs that stay in the table
 MOST_SAMPLES, MOST_LAYERS = 6, 6
 LIMITS = {  # the optional arguments -> what an empty field means, and the unit
     "timeout": "60 seconds",
@@ -48,18 +45,6 @@ LIMITS = {  # the optional arguments -> what an empty field means, and the unit
 }
 _NAME = re.compile(r"[\w.:/@+-]+")  # what a model may be called here: ipywidgets 7 takes a label for HTML
 _WIDE = {"description_width": "initial"}
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of the playground. ``answer`` is None where none came, because it was stopped or refused."""
-
-    code: str
-    arguments: dict[str, Any]
-    estimate: Estimate
-    answer: Answer | Replies | None
-    replies: Replies
-    heading: str
 
 
 class Playground(widgets.VBox):  # type: ignore[misc]
@@ -141,9 +126,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             self._enable(running=False)
             problem = None if work.cancelled() else work.exception()
             answer = None if work.cancelled() or problem else work.result()
-            stopped = f"stopped; {len(live.replies.good)} of {len(live.calls)} calls have answered"
-            heading = f"failed: {problem}" if problem else stopped if answer is None else _heading(answer)
-            run = Run(code, arguments, planned, answer, live.replies, heading)
+            run = Run(code, arguments, planned, answer, live.replies, str(problem or ""))
             if live.calls:
                 self.runs.append(run)
                 self._finish(run, live)
@@ -283,7 +266,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         alone = self._aggregator.value == NO_AGGREGATOR
         self._layers.disabled = self._robust.disabled = alone
         try:
-            text = _estimated(self._estimate(self._arguments()))
+            text = estimated(self._estimate(self._arguments()))
             text += " Offline nothing is charged." if current().mode == "offline" else ""
         except (TypeError, ValueError) as error:
             text = str(error)
@@ -306,7 +289,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
     def _prepare(self) -> tuple[dict[str, Any], str, Estimate, Coroutine[Any, Any, Answer | Replies]]:
         arguments = self._arguments()
         planned = self._estimate(arguments)
-        code = _code(arguments, self._samples.value)
+        code = code_for(arguments, self._samples.value)
         if "aggregator" in arguments:
             return arguments, code, planned, mixture_of_agents(**arguments)
         rest = {name: value for name, value in arguments.items() if name not in ("prompt", "reference_models")}
@@ -333,10 +316,10 @@ class Playground(widgets.VBox):  # type: ignore[misc]
 
     def _finish(self, run: Run, live: Live) -> None:
         self._say(run.heading)
-        self._table.value = _comparison(self.runs)
+        self._table.value = comparison_html(self.runs)
         if run.answer is not None:
             self._live.value = live.html(whole=True, bars=False)  # the timeline shows them
-            self._result.value = _result(run, run.answer)
+            self._result.value = result_html(run)
 
 
 @contextmanager
@@ -397,104 +380,3 @@ def _number(name: str, text: str) -> int | float:
         return float(text)
     except ValueError:
         raise ValueError(f"{name} is {text.strip()!r}: write a number, or leave it empty ({LIMITS[name]}).") from None
-
-
-def _code(arguments: dict[str, Any], samples: int) -> str:
-    """The call that a run makes, as Python."""
-
-    def literal(value: Any) -> str:  # JSON text is Python text
-        return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-    models = arguments["reference_models"]
-    names = "".join(f"        {literal(name)},\n" for name in models[: len(models) // samples])
-    listed = f"    [\n{names}    ]" + f" * {samples}" * (samples > 1)
-    prompt = f"    {literal(arguments['prompt'])}"
-    name, function = ("answer", "mixture_of_agents") if "aggregator" in arguments else ("replies", "fan_out")
-    first = [prompt, listed] if name == "answer" else [listed, prompt]
-    rest = [f"    {k}={literal(v)}" for k, v in arguments.items() if k not in ("prompt", "reference_models")]
-    return f"{name} = await moa.{function}(\n" + "".join(f"{line},\n" for line in first + rest) + f")\n{name}"
-
-
-def _heading(answer: Answer | Replies) -> str:
-    return answer.heading if isinstance(answer, Answer) else f"{len(answer.good)} of {len(answer)} answered"
-
-
-def _estimated(planned: Estimate) -> str:
-    unknown = f"; no price is known for {', '.join(planned.unpriced)}" if planned.unpriced else ""
-    plural = "s" * (planned.calls != 1)
-    return (
-        f"{planned.calls} call{plural}, about {dollars(planned.usd)} at {planned.answer_tokens} tokens an answer, "
-        f"at most {dollars(planned.most_usd)}{unknown}."
-    )
-
-
-def _result(run: Run, answer: Answer | Replies) -> str:
-    from moa_helpers import figures
-
-    card, requests = answer._card(), sum(len(reply.attempts) for reply in run.replies)
-    spent = f"{requests} request{'s' * (requests != 1)}, {dollars(answer.cost_usd, answer.least_usd)}"
-    table = answer.table().round({"started_s": 2, "ttft_s": 2, "elapsed_s": 2, "cost_usd": 6})
-    parts = [
-        f"<p><strong>{escaped(card.heading)}</strong></p>",
-        f'<div class="moa-answer">{rendered(card.text)}</div>' if card.text else "",
-        f"<p>Estimated: {escaped(_estimated(run.estimate))} Actual: {escaped(spent)}.</p>",
-        f'<div style="overflow-x:auto">{table.to_html(border=0, na_rep="unknown", float_format=_short)}</div>',
-        _image(answer.timeline()),
-    ]
-    if isinstance(answer, Answer) and answer.text:
-        references = answer.layers[-1]
-        if not figures.provenance(answer.text, references).empty:
-            parts.append("<p>Which sentence of the answer is found in which reference (share of its words):</p>")
-            parts.append(_image(figures.provenance_picture(answer.text, references)))
-    return f'<div class="{STYLED}">{"".join(parts)}</div>'
-
-
-def _short(value: float) -> str:
-    return f"{value:.6f}".rstrip("0").rstrip(".")
-
-
-def _image(picture: Any) -> str:
-    return str(picture._repr_mimebundle_()["text/html"])
-
-
-def _comparison(runs: Sequence[Run]) -> str:
-    """The last runs, a row each."""
-    header = ["run", "models", "aggregator", "settings", "outcome", "seconds", "cost", "points right / wrong", "answer"]
-    rows = []
-    for number, run in list(enumerate(runs, 1))[-KEPT:]:
-        chosen = run.arguments
-        models = ", ".join(
-            f"{name} × {often}" if often > 1 else name for name, often in Counter(chosen["reference_models"]).items()
-        )
-        others = {k: v for k, v in chosen.items() if k not in ("prompt", "reference_models", "aggregator")}
-        cells = [
-            str(number),
-            models,
-            chosen.get("aggregator", "none"),
-            ", ".join(f"{name}={value}" for name, value in others.items()),
-            run.heading,
-            seconds(max(r.ended for r in run.replies) - min(r.started for r in run.replies)) if run.replies else "",
-            dollars(run.replies.cost_usd, run.replies.least_usd),
-            _points(run),
-        ]
-        text = run.answer.text if isinstance(run.answer, Answer) else ""
-        answer = f"<details><summary>show</summary>{rendered(text)}</details>" if text else ""
-        rows.append("".join(f"<td>{escaped(cell)}</td>" for cell in cells) + f"<td>{answer}</td>")
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header)
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return (
-        f'<div class="{STYLED}" style="overflow-x:auto"><table><caption>The last runs</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _points(run: Run) -> str:
-    """Offline, how many points of a prepared question the answer has right and wrong."""
-    answer = run.answer
-    if not isinstance(answer, Answer) or not answer.text or not all(reply.offline for reply in answer.replies):
-        return ""
-    try:
-        score = offline.score(answer.prompt, answer.text)
-    except ValueError:  # not a prepared question
-        return ""
-    return f"{score.covered} of {score.possible} / {score.wrong}"

@@ -1,0 +1,142 @@
+"""What a run of the playground gave: the code that does the same, its result as HTML, and a table of several."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moa_helpers import offline
+from moa_helpers.aggregation import Answer
+from moa_helpers.budget import Estimate
+from moa_helpers.display import STYLED, dollars, escaped, rendered, seconds
+from moa_helpers.fanout import Replies
+
+KEPT = 8  # runs that stay in the table
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the playground. ``answer`` is None where none came, because it was stopped or failed."""
+
+    code: str
+    arguments: dict[str, Any]
+    estimate: Estimate
+    answer: Answer | Replies | None
+    replies: Replies
+    problem: str = ""
+
+    @property
+    def heading(self) -> str:
+        """What came of it."""
+        if isinstance(self.answer, Answer):
+            return self.answer.heading
+        answered = f"{len(self.replies.good)} of {len(self.replies)}"
+        if self.answer is not None:
+            return f"{answered} answered"
+        return f"failed: {self.problem}" if self.problem else f"stopped; {answered} calls have answered"
+
+
+def code_for(arguments: dict[str, Any], samples: int) -> str:
+    """The call that a run makes, as Python."""
+
+    def literal(value: Any) -> str:  # JSON text is Python text
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+    models = arguments["reference_models"]
+    names = "".join(f"        {literal(name)},\n" for name in models[: len(models) // samples])
+    listed = f"    [\n{names}    ]" + f" * {samples}" * (samples > 1)
+    prompt = f"    {literal(arguments['prompt'])}"
+    name, function = ("answer", "mixture_of_agents") if "aggregator" in arguments else ("replies", "fan_out")
+    first = [prompt, listed] if name == "answer" else [listed, prompt]
+    rest = [f"    {k}={literal(v)}" for k, v in arguments.items() if k not in ("prompt", "reference_models")]
+    return f"{name} = await moa.{function}(\n" + "".join(f"{line},\n" for line in first + rest) + f")\n{name}"
+
+
+def estimated(planned: Estimate) -> str:
+    """What a run will cost, in a sentence."""
+    unknown = f"; no price is known for {', '.join(planned.unpriced)}" if planned.unpriced else ""
+    plural = "s" * (planned.calls != 1)
+    return (
+        f"{planned.calls} call{plural}, about {dollars(planned.usd)} at {planned.answer_tokens} tokens an answer, "
+        f"at most {dollars(planned.most_usd)}{unknown}."
+    )
+
+
+def result_html(run: Run) -> str:
+    """All that an answer shows: its text, what it cost, its table, its timeline, and who contributed what."""
+    from moa_helpers import figures
+
+    answer = run.answer
+    if answer is None:
+        return ""
+    card, requests = answer._card(), sum(len(reply.attempts) for reply in run.replies)
+    spent = f"{requests} request{'s' * (requests != 1)}, {dollars(answer.cost_usd, answer.least_usd)}"
+    table = answer.table().round({"started_s": 2, "ttft_s": 2, "elapsed_s": 2, "cost_usd": 6})
+    parts = [
+        f"<p><strong>{escaped(card.heading)}</strong></p>",
+        f'<div class="moa-answer">{rendered(card.text)}</div>' if card.text else "",
+        f"<p>Estimated: {escaped(estimated(run.estimate))} Actual: {escaped(spent)}.</p>",
+        f'<div style="overflow-x:auto">{table.to_html(border=0, na_rep="unknown", float_format=_short)}</div>',
+        _image(answer.timeline()),
+    ]
+    if isinstance(answer, Answer) and answer.text:
+        references = answer.layers[-1]
+        if not figures.provenance(answer.text, references).empty:
+            parts.append("<p>Which sentence of the answer is found in which reference (share of its words):</p>")
+            parts.append(_image(figures.provenance_picture(answer.text, references)))
+    return f'<div class="{STYLED}">{"".join(parts)}</div>'
+
+
+def _short(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def _image(picture: Any) -> str:
+    return str(picture._repr_mimebundle_()["text/html"])
+
+
+def comparison_html(runs: Sequence[Run]) -> str:
+    """The last runs, a row each."""
+    header = ["run", "models", "aggregator", "settings", "outcome", "seconds", "cost", "points right / wrong", "answer"]
+    rows = []
+    for number, run in list(enumerate(runs, 1))[-KEPT:]:
+        chosen = run.arguments
+        models = ", ".join(
+            f"{name} × {often}" if often > 1 else name for name, often in Counter(chosen["reference_models"]).items()
+        )
+        others = {k: v for k, v in chosen.items() if k not in ("prompt", "reference_models", "aggregator")}
+        cells = [
+            str(number),
+            models,
+            chosen.get("aggregator", "none"),
+            ", ".join(f"{name}={value}" for name, value in others.items()),
+            run.heading,
+            seconds(max(r.ended for r in run.replies) - min(r.started for r in run.replies)) if run.replies else "",
+            dollars(run.replies.cost_usd, run.replies.least_usd),
+            _points(run),
+        ]
+        text = run.answer.text if isinstance(run.answer, Answer) else ""
+        answer = f"<details><summary>show</summary>{rendered(text)}</details>" if text else ""
+        rows.append("".join(f"<td>{escaped(cell)}</td>" for cell in cells) + f"<td>{answer}</td>")
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return (
+        f'<div class="{STYLED}" style="overflow-x:auto"><table><caption>The last runs</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _points(run: Run) -> str:
+    """Offline, how many points of a prepared question the answer has right and wrong."""
+    answer = run.answer
+    if not isinstance(answer, Answer) or not answer.text or not all(reply.offline for reply in answer.replies):
+        return ""
+    try:
+        score = offline.score(answer.prompt, answer.text)
+    except ValueError:  # not a prepared question
+        return ""
+    return f"{score.covered} of {score.possible} / {score.wrong}"
