@@ -74,7 +74,10 @@ class Live:
         known = math.fsum(usd or reply.least_usd for (usd, _), reply in zip(costs, replies, strict=True))
         unknown = any(usd is None for usd, _ in costs)
         guessed = any(usd is not None and not exact for usd, exact in costs)
-        parts.append("at least " * unknown + "about " * (guessed and not unknown) + dollars(known))
+        if unknown:
+            parts.append(dollars(None, known) if known else "cost unknown")
+        else:
+            parts.append("about " * guessed + dollars(known))
         if any(reply.offline for reply in replies):
             parts.append("offline stand-ins")
         return " · ".join(parts)
