@@ -21,7 +21,7 @@ import ipywidgets as widgets
 from moa_helpers import catalogue, offline
 from moa_helpers.aggregation import Answer, estimate, mixture_of_agents
 from moa_helpers.budget import Estimate
-from moa_helpers.calls import watched_by
+from moa_helpers.calls import Limits, check, check_number, watched_by
 from moa_helpers.display import STYLED, escaped
 from moa_helpers.fanout import Replies, fan_out
 from moa_helpers.panel import Live, follow
@@ -68,14 +68,8 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             raise RuntimeError(
                 "moa.playground() needs a notebook. Elsewhere, use moa.run(moa.watch(moa.mixture_of_agents(...)))."
             ) from None
-        unknown = sorted(options.keys() - {*LIMITS, "layers", "robust"})
-        if unknown:
-            raise TypeError(
-                f"playground() takes no {', '.join(unknown)}; it takes layers, robust, {', '.join(LIMITS)}."
-            )
+        _check_given(prompt, reference_models, aggregator, options)
         counts = Counter(reference_models or ())
-        if wrong := [name for name in (*counts, aggregator or "openai:x") if not _NAME.fullmatch(name)]:
-            raise ValueError(f"{wrong[0]!r} names no model: write 'vendor:model-id'.")
         self.runs: list[Run] = []
         self._work: asyncio.Task[Any] | None = None
         samples = min(max(counts.values(), default=1), MOST_SAMPLES)
@@ -270,6 +264,8 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             text += " Offline nothing is charged." if current().mode == "offline" else ""
         except (TypeError, ValueError) as error:
             text = str(error)
+        if all(box.disabled for box in self._boxes.values()):
+            text = "No model can be asked now: the list says why. Without keys, moa.setup('offline') and Reset help."
         self._expected.value = f'<div class="{STYLED}">{escaped(text)}</div>'
 
     def _arguments(self) -> dict[str, Any]:
@@ -320,6 +316,30 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         if run.answer is not None:
             self._live.value = live.html(whole=True, bars=False)  # the timeline shows them
             self._result.value = result_html(run)
+
+
+def _check_given(
+    prompt: str | None, reference_models: Sequence[str] | None, aggregator: str | None, options: dict[str, Any]
+) -> None:
+    """Raise TypeError or ValueError unless all of it is what ``mixture_of_agents`` takes, and has a control here."""
+    unknown = sorted(options.keys() - {*LIMITS, "layers", "robust"})
+    if unknown:
+        raise TypeError(f"playground() takes no {', '.join(unknown)}; it takes layers, robust, {', '.join(LIMITS)}.")
+    names = [] if reference_models is None else [*check(reference_models, "?")]
+    for name in (aggregator, options.get("hedge_with")):
+        names += [] if name is None else check([name], "?")
+    if wrong := [model.name for model in names if not _NAME.fullmatch(model.name)]:
+        raise ValueError(f"{wrong[0]!r} cannot stand in the list: write 'vendor:model-id', without spaces and signs.")
+    if prompt is not None or "max_tokens" in options:
+        check(["openai:any"], "?" if prompt is None else prompt, max_tokens=options.get("max_tokens", 1))
+    limits = {name: value for name, value in options.items() if name in Limits.__dataclass_fields__}
+    Limits(**{"timeout": 60.0, "deadline": None, "retries": 2, **limits})
+    layers = options.get("layers", 2)
+    check_number("layers", layers, least=2, whole=True)
+    if layers > MOST_LAYERS:
+        raise ValueError(f"layers is {layers}; the playground goes up to {MOST_LAYERS}.")
+    if not isinstance(options.get("robust", False), bool):
+        raise TypeError(f"robust must be True or False, not {options['robust']!r}.")
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def code_for(arguments: dict[str, Any], samples: int) -> str:
     """The call that a run makes, as Python."""
 
     def literal(value: Any) -> str:  # JSON text is Python text
-        return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, str | dict) else repr(value)
 
     models = arguments["reference_models"]
     names = "".join(f"        {literal(name)},\n" for name in models[: len(models) // samples])
