@@ -228,6 +228,15 @@ def model_ids_in_one_place(notebook: Notebook) -> Iterator[str]:
         yield "more than one cell with the tag models"
 
 
+def models_chosen_by_mouse(notebook: Notebook) -> Iterator[str]:
+    showing = [
+        cell for cell in notebook.code if re.search(r"\bmoa\.playground\(prompt, reference_models\b", cell.source)
+    ]
+    if not showing:
+        yield "no cell shows moa.playground(prompt, reference_models, …)"
+    yield from (f"not tagged nbval-ignore-output: {c.source!r}" for c in showing if "nbval-ignore-output" not in c.tags)
+
+
 def no_model_about_to_end(notebook: Notebook) -> Iterator[str]:
     for cell in notebook.cells:
         for row in MODELS if "models" in cell.tags else []:
@@ -345,6 +354,7 @@ CHECKS: list[Callable[[Notebook], Iterator[str]]] = [
     local_links_resolve,
     setup_cell_first,
     model_ids_in_one_place,
+    models_chosen_by_mouse,
     no_model_about_to_end,
     only_public_names,
     header_says_what_it_takes,
@@ -434,9 +444,14 @@ def good() -> dict[str, Any]:
             "# Title\nWhy.\n\n**Time** 5 minutes · **Cost** about $1 · **Calls** 3\n\n**You will be able to**\n- see"
         ),
         code(SETUP, shown("text/html", "<p>report</p>"), tags=("setup", "nbval-ignore-output")),
-        code(f"models = ['openai:{OK_MODEL}']", tags=("models",)),
+        code(
+            f"reference_models = ['openai:{OK_MODEL}']\nmoa.playground(prompt, reference_models)",
+            tags=("models", "nbval-ignore-output"),
+        ),
         code("print(1)", printed("1\n")),
-        code("moa.find(models[0])", shown("text/html", "<img alt='A bar' src='data:image/png;base64,/tmp/x'>")),
+        code(
+            "moa.find(reference_models[0])", shown("text/html", "<img alt='A bar' src='data:image/png;base64,/tmp/x'>")
+        ),
         markdown(exercise.format(1) + "\nBack to [the title](#Title)."),
         code("x = 1"),
         code("assert x == 1\nprint('right')", printed("right\n")),
@@ -511,6 +526,8 @@ BROKEN: list[tuple[Callable[[Notebook], Iterator[str]], Callable[[dict[str, Any]
     (model_ids_in_one_place, change("cells.3.source", f"print('openai:{OK_MODEL}')")),
     (model_ids_in_one_place, change("cells.5.source", lambda old: f"{old} Take {OK_MODEL}.")),
     (model_ids_in_one_place, change("cells.3.metadata", {"tags": ["models"]})),
+    (models_chosen_by_mouse, change("cells.2.source", f"reference_models = ['openai:{OK_MODEL}']")),
+    (models_chosen_by_mouse, change("cells.2.metadata.tags", ["models"])),
     (no_model_about_to_end, change("cells.2.source", f"models = ['{ENDING['vendor']}:{ENDING['model_id']}']")),
     (only_public_names, change("cells.6.source", "import nest_asyncio")),
     (only_public_names, change("cells.6.source", "import matplotlib.pyplot as plt")),
