@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
@@ -44,7 +45,9 @@ class Picture(Figure):
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         file = io.BytesIO()
-        self.savefig(file, format="png", dpi=80)
+        with warnings.catch_warnings():  # a character that the font lacks is a box; the text alternative has it
+            warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+            self.savefig(file, format="png", dpi=80)
         small = io.BytesIO()  # 64 colours are enough, and keep notebooks small
         Image.open(file).convert("RGB").quantize(64).save(small, format="png", optimize=True)
         image = base64.b64encode(small.getvalue()).decode()

@@ -38,11 +38,11 @@ HOSTILE = {
 
 
 class Reader(html.parser.HTMLParser):
-    """What a browser would find: tags, attributes, and the text."""
+    """What a browser would find: tags, attributes, images' addresses, and the text."""
 
     def __init__(self, source):
         super().__init__(convert_charrefs=True)
-        self.tags, self.attributes, self.text, self.styles, self.open = set(), set(), "", "", []
+        self.tags, self.attributes, self.images, self.text, self.styles, self.open = set(), set(), [], "", "", []
         self.feed(source)
         self.close()
 
@@ -50,7 +50,8 @@ class Reader(html.parser.HTMLParser):
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attributes}
         self.styles += " ".join(value or "" for name, value in attributes if name == "style")
-        if tag not in ("br", "hr"):
+        self.images += [value for name, value in attributes if name == "src"]
+        if tag not in ("br", "hr", "img"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
