@@ -261,6 +261,7 @@ def test_an_interrupt_cancels_and_carries_the_replies(interruptible, models, que
 
 def test_an_import_loads_no_sdk_and_nothing_large():
     large = ("openai", "anthropic", "mistralai", "pandas", "matplotlib", "aiohttp", "numpy", "httpx", "IPython")
+    large += ("ipywidgets", "tqdm", "markdown_it", "PIL")
     code = f"import sys, moa_helpers; print([name for name in {large} if name in sys.modules])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
