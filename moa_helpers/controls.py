@@ -342,27 +342,38 @@ def _check_given(
         raise TypeError(f"robust must be True or False, not {options['robust']!r}.")
 
 
+_interrupted: list[Callable[[], None]] = []  # what an interrupt calls, for each run under way
+
+
+def _handle_interrupt(number: int, frame: object) -> None:
+    for call in _interrupted:
+        call()
+
+
 @contextmanager
 def _interrupts(stop: Callable[[], None]) -> Iterator[Callable[[], None]]:
     """Have the kernel's interrupt call ``stop``, which the kernel else ignores while no cell runs.
 
-    It gives what to call now and then, as the kernel puts its own handling back after each message that it reads.
+    It gives what to call now and then, as the kernel puts its own handling back after each message that it reads: that
+    may be this one, of a run which has ended meanwhile, so that all runs share one handler.
     """
     main = threading.current_thread() is threading.main_thread()
+    loop = asyncio.get_running_loop()
 
-    def handle(number: int, frame: object) -> None:
+    def call() -> None:
         loop.call_soon_threadsafe(stop)  # wakes the loop
 
     def keep() -> None:
         if main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            signal.signal(signal.SIGINT, handle)
+            signal.signal(signal.SIGINT, _handle_interrupt)
 
-    loop = asyncio.get_running_loop()
+    _interrupted.append(call)
     keep()
     try:
         yield keep
     finally:
-        if main and signal.getsignal(signal.SIGINT) is handle:
+        _interrupted.remove(call)
+        if main and not _interrupted and signal.getsignal(signal.SIGINT) is _handle_interrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
