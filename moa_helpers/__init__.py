@@ -20,6 +20,7 @@ from moa_helpers.failures import Failure
 from moa_helpers.fanout import Replies, fan_out
 from moa_helpers.hedging import Hedge
 from moa_helpers.panel import playground, watch
+from moa_helpers.records import from_json, to_json
 from moa_helpers.running import run
 from moa_helpers.settings import MissingKey, Settings, connection, setup
 from moa_helpers.vendors import close
@@ -49,11 +50,13 @@ __all__ = [
     "estimate",
     "fan_out",
     "find",
+    "from_json",
     "mixture_of_agents",
     "models",
     "playground",
     "run",
     "setup",
     "stream_mixture",
+    "to_json",
     "watch",
 ]

@@ -255,10 +255,10 @@ def aggregator_system(replies: Sequence[Reply], *, shuffle_seed: int | None = No
 
 def estimate(
     prompt: str,
-    reference_models: Sequence[str],
+    reference_models: Sequence[str] | None = None,
     aggregator: str | None = None,
     *,
-    layers: int = 2,
+    layers: int | Sequence[Sequence[str]] = 2,
     system: str | None = None,
     max_tokens: int = 2048,
     answer_tokens: int = 400,
@@ -274,21 +274,22 @@ def estimate(
     Raises:
         TypeError, ValueError: the input is wrong.
     """
-    check_number("layers", layers, least=2, whole=True)
     check_number("answer_tokens", answer_tokens, whole=True)
-    proposers = check(reference_models, prompt, system=system, max_tokens=max_tokens)
-    final = [] if aggregator is None else [check([aggregator], prompt, max_tokens=max_tokens)]
-    frame = aggregator_system([Reply(model.name) for model in proposers])
-    stages, text = [proposers] * (layers - 1) + final, (system or "") + prompt
+    planned = _proposer_layers(reference_models, layers)
+    stages = [check(models, prompt, system=system, max_tokens=max_tokens) for models in planned]
+    if aggregator is not None:
+        stages.append(check([aggregator], prompt, max_tokens=max_tokens))
+    frame = aggregator_system([Reply(model.name) for model in max(stages, key=len)])
+    text = (system or "") + prompt
     return price(stages, text, max_tokens=max_tokens, answer_tokens=answer_tokens, frame=frame)
 
 
 async def mixture_of_agents(
     prompt: str,
-    reference_models: Sequence[str],
-    aggregator: str,
+    reference_models: Sequence[str] | None = None,
+    aggregator: str | None = None,
     *,
-    layers: int = 2,
+    layers: int | Sequence[Sequence[str]] = 2,
     max_tokens: int = 2048,
     temperature: float | None = None,
     timeout: float = 60.0,
@@ -314,7 +315,8 @@ async def mixture_of_agents(
         prompt: the user's question.
         reference_models: the proposers, ``vendor:model-id``; the same one may stand several times (Self-MoA).
         aggregator: the model that writes the final answer.
-        layers: 2 or more, the aggregator's included.
+        layers: 2 or more, the aggregator's included, with the same proposers in each. Or, in place of
+            ``reference_models``, a list of models for each layer of proposers: ``layers=[["a:1", "b:2"], ["c:3"]]``.
         max_tokens, temperature, timeout, retries: as in ``ask``, for each call.
         deadline: seconds for each stage, that is for each layer of proposers and for the aggregator.
         quorum, grace, hedge_after, hedge_with, max_concurrency: as in ``fan_out``, for each layer of proposers.
@@ -332,27 +334,29 @@ async def mixture_of_agents(
         asyncio.CancelledError: if it is cancelled; the exception's ``replies`` hold what has arrived.
     """
     limits = Limits(timeout, deadline, retries, quorum, grace, hedge_after, max_concurrency, max_calls, budget_usd)
-    check_number("layers", layers, least=2, whole=True)
+    if aggregator is None:
+        raise TypeError("Name the aggregator by a string such as 'openai:model-id', not by NoneType.")
+    planned = _proposer_layers(reference_models, layers)
     _check_seed(shuffle_seed)
     if not isinstance(robust, bool):
         raise TypeError(f"robust must be True or False, not {robust!r}.")
-    proposers = prepare(reference_models, prompt, max_tokens=max_tokens, temperature=temperature)
+    stages = [prepare(models, prompt, max_tokens=max_tokens, temperature=temperature) for models in planned]
     final = prepare([aggregator], prompt, max_tokens=max_tokens, temperature=temperature)
-    final = [replace(request, role="aggregator") for request in final]
-    hedges = prepare_hedges(proposers, limits, hedge_with)
-    check_quorum(quorum, proposers)
-    planned = estimate(prompt, reference_models, aggregator, layers=layers, max_tokens=max_tokens)
+    hedges = [prepare_hedges(proposers, limits, hedge_with) for proposers in stages]
+    check_quorum(quorum, min(planned, key=len))
+    expected = estimate(prompt, reference_models, aggregator, layers=layers, max_tokens=max_tokens)
     allowance = Allowance(max_calls, budget_usd)
-    allowance.check(planned)
+    allowance.check(expected)
     started = time.perf_counter()
     done: list[Replies] = []
     left_out: list[Reply] = []
-    reply: Reply | None = None
+    system, reply = None, None
     try:
-        for layer in range(1, layers):
-            proposers = [replace(request, role=f"layer {layer}") for request in proposers]
-            allowance.plan(proposers, planned.stages[layer:])
-            done.append(await run_all(proposers, limits, allowance, hedges, _events(layer, _listen)))
+        for layer, (proposers, second) in enumerate(zip(stages, hedges, strict=True), 1):
+            proposers = [replace(request, system=system, role=f"layer {layer}") for request in proposers]
+            second = [replace(request, system=system) for request in second]
+            allowance.plan(proposers, expected.stages[layer:])
+            done.append(await run_all(proposers, limits, allowance, second, _events(layer, _listen)))
             if len(done[-1].good) < (quorum or 1):
                 break
             good = done[-1].good
@@ -360,13 +364,11 @@ async def mixture_of_agents(
             left_out += [reply for reply in good if reply not in enter]
             shown = [reply for reply in done[-1] if reply not in left_out]
             system = aggregator_system(shown, shuffle_seed=shuffle_seed)
-            proposers, hedges, final = (
-                [replace(request, system=system) for request in requests] for requests in (proposers, hedges, final)
-            )
         else:
+            final = [replace(request, system=system, role="aggregator") for request in final]
             allowance.plan(final)
             alone = replace(limits, quorum=None, grace=0.0, hedge_after=None)
-            (reply,) = await run_all(final, alone, allowance, listen=_events(layers, _listen, aggregator=True))
+            (reply,) = await run_all(final, alone, allowance, listen=_events(len(stages) + 1, _listen, aggregator=True))
     except BaseException as error:
         now = getattr(error, "replies", ())
         error.replies = Replies([*chain(*done), *now])  # type: ignore[attr-defined]
@@ -386,13 +388,29 @@ async def mixture_of_agents(
     return answer
 
 
+def _proposer_layers(
+    reference_models: Sequence[str] | None, layers: int | Sequence[Sequence[str]]
+) -> list[Sequence[str]]:
+    """The models of each layer of proposers."""
+    if isinstance(layers, Sequence) and not isinstance(layers, str):
+        if reference_models is not None:
+            raise TypeError("Give the models in reference_models, or by layer in layers, but not in both.")
+        if not layers:
+            raise ValueError("layers is empty: list the models of one layer of proposers at least.")
+        return list(layers)
+    check_number("layers", layers, least=2, whole=True)
+    if reference_models is None:
+        raise TypeError("Give the reference models as a list of names, such as ['openai:model-id'].")
+    return [reference_models] * (int(layers) - 1)
+
+
 def _check_seed(shuffle_seed: object) -> None:
     if shuffle_seed is not None and (isinstance(shuffle_seed, bool) or not isinstance(shuffle_seed, int)):
         raise TypeError(f"shuffle_seed must be a whole number, not {shuffle_seed!r}.")
 
 
 async def stream_mixture(
-    prompt: str, reference_models: Sequence[str], aggregator: str, **options: Any
+    prompt: str, reference_models: Sequence[str] | None = None, aggregator: str | None = None, **options: Any
 ) -> AsyncIterator[Event]:
     """The same as ``mixture_of_agents``, as events while it happens: the last is ``MixtureDone`` with the answer.
 

@@ -15,6 +15,7 @@ from moa_helpers.catalogue import listed
 from moa_helpers.offline.standins import references_in
 
 AGGREGATOR = "openai:gpt-6-sol"
+MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
 
 
 def reply(text, finish_reason="stop", failure=None, model="openai:gpt-6-luna"):
@@ -133,6 +134,45 @@ def test_middle_layers_see_the_answers_of_the_layer_before(models, live, recorde
     expected = [moa.aggregator_system(layer) for layer in answer.layers]
     assert systems == ["Why?"] * 2 + [expected[0]] * 2 + [expected[1]]
     assert all(request["body"]["messages"][-1]["content"] == "Why?" for request in recorder.requests)
+
+
+def test_other_models_in_each_layer(models, question, vendors, run):
+    layers = [[*models, models[0]], models[1:], [models[2]]]
+    planned = moa.estimate(question, layers=layers, aggregator=AGGREGATOR)
+    heard = []
+    answer = run(moa.mixture_of_agents(question, layers=layers, aggregator=AGGREGATOR, _listen=heard.append))
+    assert [[reply.model for reply in layer] for layer in answer.layers] == layers
+    assert vendors.asked.total() == planned.calls == 8
+    assert [calls for calls, _ in planned.stages] == [4, 2, 1, 1]
+    assert answer.table()["role"].tolist() == ["layer 1"] * 4 + ["layer 2"] * 2 + ["layer 3", "aggregator"]
+    done = [event for event in heard if isinstance(event, moa.ProposerDone)]
+    assert [event.layer for event in done] == [1] * 4 + [2] * 2 + [3]
+
+
+def test_the_same_models_by_number_or_by_layer(models, question, run):
+    by_number = run(moa.mixture_of_agents(question, models, AGGREGATOR, layers=3))
+    by_layer = run(moa.mixture_of_agents(question, layers=[models, models], aggregator=AGGREGATOR))
+    assert by_layer.text == by_number.text
+    assert by_layer.cost_usd == by_number.cost_usd
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem", "words"),
+    [
+        ({}, TypeError, "Give the reference models"),
+        ({"layers": [MODELS], "reference_models": MODELS}, TypeError, "but not in both"),
+        ({"layers": []}, ValueError, "layers is empty"),
+        ({"layers": [MODELS, []]}, ValueError, "list of models is empty"),
+        ({"layers": MODELS}, TypeError, "Give the models as a list"),
+        ({"layers": "openai:x"}, TypeError, "layers must be a whole number"),
+        ({"layers": [MODELS, MODELS[:1]], "quorum": 2}, ValueError, "only 1 models are asked"),
+        ({"layers": [MODELS], "aggregator": None}, TypeError, "Name the aggregator"),
+    ],
+)
+def test_layers_that_make_no_sense(arguments, problem, words, question, vendors, run):
+    with pytest.raises(problem, match=words):
+        run(moa.mixture_of_agents(question, **{"aggregator": AGGREGATOR, **arguments}))
+    assert not vendors.asked
 
 
 @pytest.mark.parametrize(
