@@ -210,7 +210,7 @@ def test_bad_input_is_told_and_nobody_is_asked(name, reading, vendors):
     async def go(reading):
         await reading.choose(**changed)
         await reading.click("Run")
-        assert reading.says().startswith("Not run. ")
+        await until(lambda: reading.says().startswith("Not run. "))
         assert message in reading.says()
         assert 'role="alert"' in reading.html("moa-said")
         assert (reading["Run"].disabled, reading["Stop"].disabled) == (False, True)
