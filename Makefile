@@ -7,7 +7,7 @@ NBVAL = --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-kernel-start
 PYTEST = $(VENV)/bin/pytest -n 2 --dist loadfile
 
 .NOTPARALLEL:
-.PHONY: help lab test test-all test-colab notebooks links colab wheel bench clean lint unit nbval colab-install
+.PHONY: help lab test test-all test-colab notebooks links colab wheel bench clean lint unit nbval browser colab-install
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
@@ -16,7 +16,7 @@ help: ## list these targets
 lab: $(VENV)/ready ## open JupyterLab with the first notebook (options in LAB="--no-browser --port 8888")
 	$(VENV)/bin/jupyter lab --LabApp.default_url=/lab/tree/$(FIRST) $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB)
 
-test: lint unit nbval ## ruff, mypy, unit tests, every notebook's outputs compared, every notebook by Run All
+test: lint unit nbval browser ## ruff, mypy, unit tests, every notebook's outputs compared and by Run All, a browser
 
 test-all: $(VENV)/ready ## the same on the other Pythons among 3.13, 3.12 and 3.11 that are here
 	@for version in 3.13 3.12 3.11; do \
@@ -62,6 +62,9 @@ unit: $(VENV)/ready
 
 nbval: $(VENV)/ready
 	MOA_MODE=offline MOA_OFFLINE_SPEED=4 $(PYTEST) $(NBVAL) notebooks
+
+browser: $(VENV)/ready ## a reader's way through JupyterLab, in a real browser; without one it says what to install
+	$(VENV)/bin/pytest -rs tests/browser
 
 colab-install: $(VENV)/ready
 	$(VENV)/bin/python tools/colab.py check dist/colab/*.ipynb

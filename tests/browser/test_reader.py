@@ -1,0 +1,139 @@
+"""What a reader does with a mouse and a keyboard, in a real JupyterLab in a real browser.
+
+The screenshots of each step go to MOA_BROWSER_ARTEFACTS (default: moa-browser in the system's temporary folder).
+"""
+
+import re
+import time
+
+FIRST = "notebooks/01-one-question-three-vendors.ipynb"
+THIRD = "notebooks/03-one-answer-out-of-many.ipynb"
+TEXTS = "[...document.querySelectorAll('.moa-playground .moa-text')].map(e => e.textContent)"
+
+WRITING = (
+    "[...document.querySelectorAll('.moa-playground .moa-state')].filter(e => /^writing/.test(e.textContent)).length"
+)
+
+STILL_RUNNING = """\
+import asyncio
+print([task for task in asyncio.all_tasks() if "moa_helpers" in task.get_coro().cr_code.co_filename])
+while offline.start().vendors.under_way:  # the server sees that a client has gone when it writes to it
+    await asyncio.sleep(0.05)
+print(offline.start().vendors.under_way)
+"""
+
+
+def test_from_make_lab_to_a_new_answer(open_notebook, lab):
+    """One edited line and Run All; under a minute."""
+    cells = lab.cells(FIRST)
+    models = next(i for i, cell in enumerate(cells) if "models" in cell["metadata"].get("tags", []))
+    asked = next(i for i, cell in enumerate(cells) if "openai_answer.choices" in "".join(cell["source"]))
+    before = "".join(cells[asked]["outputs"][0]["text"]).strip()
+    line = next(line for line in "".join(cells[models]["source"]).splitlines() if "openai:gpt-6-luna" in line)
+
+    started = time.perf_counter()
+    notebook = open_notebook()
+    page = notebook.page
+    assert FIRST in page.url
+    output = notebook.cells.nth(asked).locator(".jp-OutputArea-output")
+    notebook.screenshot("opened")
+    assert output.text_content().strip() == before
+    notebook.cells.nth(models).locator(".cm-line", has_text="reference_models = ").click()
+    page.keyboard.press("Home")
+    page.keyboard.press("Shift+End")
+    page.keyboard.insert_text(line.replace("openai:gpt-6-luna", "openai:gpt-6-sol"))
+    notebook.run_all()
+    output.filter(has_not_text=before).filter(has_text=re.compile(r"\S")).wait_for(state="attached")
+    took = time.perf_counter() - started
+    output.scroll_into_view_if_needed()
+    notebook.screenshot("a new answer")
+    print(f"From the address that `make lab` opens to a new answer, with one edited line: {took:.1f} s")
+    assert "gpt-6-sol" in notebook.cells.nth(models).text_content()
+    assert took < 60
+
+
+def test_notebook_3(open_notebook, lab):
+    """Run All; other models in the playground; run; stop; the code that does the same."""
+    notebook = open_notebook(THIRD)
+    page, cells = notebook.page, lab.cells(THIRD)
+    started = time.perf_counter()
+    notebook.run_all()
+    notebook.wait_for_all()
+    print(f"Notebook 3, Run All: {time.perf_counter() - started:.1f} s")
+    for number, cell in enumerate(cells):
+        if cell["cell_type"] == "code":
+            shown = notebook.cells.nth(number)
+            assert shown.locator(".jp-InputPrompt").first.text_content().strip("[]: ").isdecimal(), number
+            if "raises-exception" not in cell["metadata"].get("tags", []):
+                assert shown.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0, number
+
+    playground = notebook.playground
+    playground.scroll_into_view_if_needed()
+    notebook.screenshot("ran")
+    boxes = playground.locator(".moa-models input[type=checkbox]")
+    assert [boxes.nth(number).is_checked() for number in range(4)] == [True, True, True, False]
+    boxes.nth(1).uncheck()
+    boxes.nth(3).check()
+    playground.get_by_label("Samples of each").select_option("2")
+    playground.locator(".moa-estimate", has_text="7 calls").wait_for()
+    notebook.screenshot("chosen")
+
+    status = playground.locator(".moa-status")
+    run, stop = (playground.get_by_role("button", name=name, exact=True) for name in ("Run", "Stop"))
+    assert (run.is_enabled(), stop.is_enabled()) == (True, False)
+    run.click()
+    page.wait_for_function(f"() => {WRITING} >= 2")
+    assert (run.is_enabled(), stop.is_enabled()) == (False, True)
+    assert status.text_content() == "running…"
+    before = page.evaluate(TEXTS)
+    stop.scroll_into_view_if_needed()
+    notebook.screenshot("writing")
+    page.wait_for_function(
+        f"before => {TEXTS}.filter((text, i) => before[i] && text.length > before[i].length).length >= 2", arg=before
+    )
+    playground.locator(".moa-answer").wait_for()
+    outcome = status.text_content()
+    assert "running" not in outcome
+    assert "6" in outcome
+    status.scroll_into_view_if_needed()
+    notebook.screenshot("answered")
+    answer = playground.locator(".moa-answer").text_content()
+
+    page.evaluate(
+        """() => {
+            const status = document.querySelector('.moa-playground .moa-status').closest('.moa-said, .widget-html');
+            const look = () => { if (status.textContent.includes('stopped')) window.stopped ??= performance.now() };
+            new MutationObserver(look).observe(status, {subtree: true, childList: true, characterData: true});
+            document.addEventListener('click', () => { window.clicked = performance.now() }, true);
+        }"""
+    )
+    run.click()
+    page.wait_for_function(f"() => {WRITING} >= 2")
+    stop.click()
+    page.wait_for_function("() => window.stopped !== undefined")
+    stopped_after = page.evaluate("() => window.stopped - window.clicked") / 1000
+    print(f"Stop took {stopped_after:.2f} s")
+    assert stopped_after < 1
+    assert status.text_content().startswith("stopped")
+    run.and_(page.locator(":enabled")).wait_for()
+    assert not stop.is_enabled()
+    arrived = page.evaluate(TEXTS)
+    assert sum(map(bool, arrived)) >= 2
+    status.scroll_into_view_if_needed()
+    notebook.screenshot("stopped")
+
+    cell = notebook.add_cell(STILL_RUNNING)
+    assert cell.locator(".jp-OutputArea-output").text_content().split() == ["[]", "0"]
+    assert page.evaluate(TEXTS) == arrived
+
+    code = playground.get_by_label("Code that does the same")
+    code.click()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.press("ControlOrMeta+c")
+    notebook.screenshot("code")
+    cell = notebook.add_cell()
+    cell.scroll_into_view_if_needed()
+    notebook.screenshot("the same by code")
+    shown = cell.locator(".jp-OutputArea").text_content()
+    assert outcome in shown
+    assert answer in shown
