@@ -65,6 +65,23 @@ def agreement(texts: Sequence[str]) -> list[float]:
     return shares
 
 
+def between(before: Sequence[str], after: Sequence[str]) -> float:
+    """How much two sets of texts say the same: the share (0 to 1) of all their sentences that the other set says, too.
+
+    0 if there is nothing to compare. A text says a sentence as in ``agreement``.
+    """
+    claims = [_claims(text) for text in (*before, *after)]
+    said_by = _said_by(claims)
+    places = set(range(len(claims)))
+    first = set(range(len(before)))
+    shared = [
+        bool(said_by[claim] & (places - first if n in first else first))
+        for n, own in enumerate(claims)
+        for claim in own
+    ]
+    return sum(shared) / len(shared) if shared else 0.0
+
+
 def sentences_of(text: str) -> list[str]:
     """The sentences of a text, without Markdown's marks and without notes in parentheses of their own."""
     lines = [re.sub(r"^[\s#>*-]+|\*\*", "", line).strip() for line in text.splitlines()]

@@ -1,4 +1,4 @@
-"""One call: attempts, retries, time limits, and the ``Reply`` that says what came of it."""
+"""One call: attempts, retries, and time limits."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from contextvars import Context, ContextVar, copy_context
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Protocol, TypeVar
 
 from moa_helpers import catalogue
-from moa_helpers.budget import Allowance, total
-from moa_helpers.display import Card, Shown, count, dollars, seconds
+from moa_helpers.budget import total
 from moa_helpers.failures import ADVICE, RETRIED, Failure, explain
+from moa_helpers.limits import Bounds, Limits, check_number
+from moa_helpers.replies import Attempt, Delta, Replies, Reply, Retry
 from moa_helpers.settings import current
 from moa_helpers.vendors import FINISH_REASONS, Chunk, Request, client, stream
 
@@ -24,119 +25,8 @@ LONGEST_WAIT = 60.0  # seconds; a vendor that asks for more is not waited for
 PATIENCE = 0.25  # seconds that a cancelled task has to end
 TICK = 0.2  # seconds; a notebook's Stop is noticed only when the event loop wakes, so nothing sleeps longer
 
+T = TypeVar("T")
 State = Literal["queued", "waiting", "writing", "pausing", "done"]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One try at a call. Times in seconds; ``started`` counts from the start of the call."""
-
-    started: float
-    elapsed: float
-    failure: Failure | None
-    cost_usd: float | None  # 0.0 if the vendor refused with an HTTP error (nothing was generated), None if unknown
-    least_usd: float = 0.0  # what is certain of it: for an abandoned attempt, the tokens that the vendor had reported
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A piece of text that ``model`` wrote."""
-
-    text: str
-    model: str
-
-
-@dataclass(frozen=True)
-class Retry:
-    """What a call had written so far is void: its attempt failed, and another follows after ``wait`` seconds.
-
-    Of a call with a second request it also says that the other one's text counts from here on.
-    """
-
-    failure: Failure
-    wait: float
-
-
-@dataclass(frozen=True)
-class Reply(Shown):
-    """What one call gave.
-
-    Times are seconds: ``started`` on the clock of ``time.perf_counter``, ``ttft`` (time to first token) and
-    ``elapsed`` from there, earlier attempts included. Tokens are the vendor's own count for the last attempt; money
-    is US dollars for all attempts. None means unknown; ``least_usd`` is the part of the cost that is certain.
-
-    A slow call may have been hedged. ``hedged`` then holds the replies of the first request and of the second, the
-    fields above are those of the one that answered, and attempts and cost are those of both.
-    """
-
-    model: str
-    text: str = ""
-    answered_by: str | None = None
-    finish_reason: str | None = None
-    ttft: float | None = None
-    elapsed: float = 0.0
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cost_usd: float | None = None
-    attempts: tuple[Attempt, ...] = ()
-    failure: Failure | None = None
-    started: float = 0.0
-    offline: bool = False
-    least_usd: float = 0.0
-    hedged: tuple[Reply, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is an answer to use."""
-        return self.failure is None
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether the call was stopped before its end, because it was no longer waited for."""
-        return self.failure is not None and self.failure.kind == "cancelled"
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the answer was cut off at its token limit."""
-        return self.finish_reason == "length"
-
-    @property
-    def ended(self) -> float:
-        """When the call ended, on the clock of ``started``."""
-        return self.started + self.elapsed
-
-    @property
-    def written_by(self) -> str:
-        """The model that was asked for this text: ``model``, or that of the second request if it answered."""
-        return self.hedged[1].model if self.by_hedge else self.model
-
-    @property
-    def by_hedge(self) -> bool:
-        """Whether the text is the second request's."""
-        return bool(self.hedged) and self.hedged[1].ok and not self.hedged[0].ok
-
-    @property
-    def summary(self) -> str:
-        """One line: what happened."""
-        if self.abandoned:
-            return f"stopped after {seconds(self.elapsed)}"
-        if self.failure:
-            return f"failed ({self.failure.kind}) after {seconds(self.elapsed)}"
-        hedge = f" by its second request, to {self.written_by}" if self.by_hedge else ""
-        return f"{'cut off at max_tokens' if self.truncated else 'answered'} in {seconds(self.elapsed)}{hedge}"
-
-    def _card(self) -> Card:
-        row = (
-            seconds(self.ttft),
-            f"{count(self.input_tokens)} in, {count(self.output_tokens)} out",
-            dollars(self.cost_usd, self.least_usd),
-            str(len(self.attempts)),
-            self.answered_by or "unknown",
-        )
-        stand_in = " · offline stand-in" if self.offline else ""
-        problem = f"{self.failure.message}\n\n" if self.failure else ""
-        header = ("first token", "tokens", "cost", "attempts", "answered by")
-        return Card(f"{self.model} {self.summary}{stand_in}", header, [row], (problem + self.text).strip())
 
 
 def prepare(
@@ -192,6 +82,8 @@ def check(
             raise TypeError(f"The {name} must be text, not {type(text).__name__}.")
         if not text.strip():
             raise ValueError(f"The {name} is empty: write the {'question' if name == 'prompt' else 'instruction'}.")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(f"The {name} holds half a character (a lone surrogate), which cannot be sent: replace it.")
     check_number("max_tokens", max_tokens, whole=True)
     if temperature is not None:
         check_number("temperature", temperature, least=0)
@@ -202,85 +94,6 @@ def check(
         if max_tokens > (model.max_output_tokens or math.inf):
             raise ValueError(f"max_tokens is {max_tokens}; {model.name} writes at most {model.max_output_tokens}.")
     return found
-
-
-def check_number(name: str, value: object, *, least: float | None = None, whole: bool = False) -> None:
-    """Raise unless ``value`` is a number above 0, or at least ``least``; with ``whole``, an integer (from 1)."""
-    kinds, article = ((int,), "a whole number") if whole else ((int, float), "a number")
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise TypeError(f"{name} must be {article}, not {value!r}.")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    enough = number > 0 if least is None else number >= least
-    if not enough or (number == math.inf and not whole):  # NaN is never enough
-        raise ValueError(f"{name} is {number:g}; it must be {'above 0' if least is None else f'at least {least}'}.")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long, how often, how many at once and for how much; the names are those of ``fan_out``.
-
-    It refuses what makes no sense.
-    """
-
-    timeout: float
-    deadline: float | None
-    retries: int
-    quorum: int | None = None
-    grace: float = 0.0
-    hedge_after: float | None = None
-    max_concurrency: int | Mapping[str, int] | None = None
-    max_calls: int | None = None
-    budget_usd: float | None = None
-
-    def __post_init__(self) -> None:
-        check_number("timeout", self.timeout)
-        check_number("retries", self.retries, least=0, whole=True)
-        check_number("grace", self.grace, least=0)
-        for name in ("deadline", "hedge_after", "budget_usd"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name))
-        for name in ("quorum", "max_calls"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), whole=True)
-        if self.max_concurrency is not None and not isinstance(self.max_concurrency, int | Mapping):
-            raise TypeError('max_concurrency must be a whole number, or a mapping such as {"mistral": 2, "all": 8}.')
-        if self.max_concurrency == {}:
-            raise ValueError("max_concurrency names no vendor: leave it out, or write how many calls in 'all'.")
-        for vendor, most in self.places().items():
-            if vendor != "all" and vendor not in catalogue.VENDORS:
-                known = ", ".join(catalogue.VENDORS)
-                raise ValueError(f"max_concurrency names {vendor!r}; it takes 'all' and the vendors {known}.")
-            check_number("max_concurrency", most, whole=True)
-        if self.grace and self.quorum is None:
-            raise ValueError("grace is how long to wait on after a quorum: give quorum too.")
-
-    def places(self) -> Mapping[str, int]:
-        """How many calls may run at the same time, by vendor and in ``all``; what is missing is not limited."""
-        if self.max_concurrency is None:
-            return {}
-        return self.max_concurrency if isinstance(self.max_concurrency, Mapping) else {"all": self.max_concurrency}
-
-
-class Bounds:
-    """What the calls of one fan-out share: its limits, the end of its deadline, its places, and its allowance."""
-
-    def __init__(self, limits: Limits, allowance: Allowance | None = None) -> None:
-        self.limits = limits
-        self.until = None if limits.deadline is None else time.perf_counter() + limits.deadline
-        self.allowance = allowance or Allowance()
-        self._free = {vendor: asyncio.Semaphore(most) for vendor, most in limits.places().items()}
-
-    @asynccontextmanager
-    async def place(self, vendor: str) -> AsyncIterator[None]:
-        """Wait for a free place, first at the vendor and then in all, and hold it."""
-        async with AsyncExitStack() as held:
-            for name in (vendor, "all"):
-                if name in self._free:
-                    await held.enter_async_context(self._free[name])
-            yield
 
 
 async def ask(
@@ -311,10 +124,16 @@ async def ask(
 
     Raises:
         TypeError, ValueError: the input is wrong; no call was made.
+        asyncio.CancelledError: if it is cancelled; the exception's ``replies`` hold what has arrived.
     """
     limits = Limits(timeout, deadline, retries)
     (request,) = prepare([model], prompt, system=system, max_tokens=max_tokens, temperature=temperature)
-    return await Call(request, Bounds(limits)).run()
+    call = Call(request, Bounds(limits))
+    try:
+        return await call.run()
+    except BaseException as error:
+        error.replies = Replies([call.reply()])  # type: ignore[attr-defined]
+        raise
 
 
 class Call:
@@ -341,16 +160,23 @@ class Call:
         self._attempts: list[Attempt] = []
         self._attempt_began: float | None = None  # None between attempts
         self._failure: Failure | None = self._fail("cancelled")
+        self._keeper = _keeper.get()
+        self._kept = self._keeper.find(request) if self._keeper else None  # what a run before this one has paid for
+        if self._kept:
+            self._kept, self._failure, self.state = replace(self._kept, started=self._started), None, "done"
         self._clear()
         if watcher := _watcher.get():
             watcher(self)
 
     async def run(self) -> Reply:
         """Try until there is an answer, or no retry is left, or the failure is not one to retry."""
-        until = self._bounds.until
+        if self._kept:
+            self._bounds.allowance.release(self.request)
+            return self._kept
+        until, vendor = self._bounds.until, self.request.model.vendor.name
         try:
             while True:
-                async with self._bounds.place(self.request.model.vendor.name):  # no pause holds a place
+                async with self._bounds.place(vendor), self._keeper.place(vendor) if self._keeper else nullcontext():
                     if not self._wanted():
                         self._failure = self._fail("cancelled")
                         break
@@ -378,6 +204,8 @@ class Call:
                 self._ended = time.perf_counter()
             if self._granted:
                 self._bounds.allowance.release(self.request)
+            if self._keeper and self._attempts:
+                self._keeper.keep(self.request, self.reply())
         return self.reply()
 
     @property
@@ -387,6 +215,8 @@ class Call:
 
     def reply(self) -> Reply:
         """The reply so far; before the end its failure is ``cancelled``, and an attempt under way has none yet."""
+        if self._kept:
+            return self._kept
         ended = self._ended or time.perf_counter()
         attempts = [*self._attempts]
         if self._attempt_began is not None:
@@ -521,6 +351,29 @@ class Call:
         return Failure(kind, f"{self.request.model.name}: {kind.replace('_', ' ')}. {ADVICE[kind]}")
 
 
+class Keeper(Protocol):
+    """Keeps what calls give, so that none has to be made a second time, and holds the places that they share."""
+
+    def find(self, request: Request) -> Reply | None:
+        """What this request was answered before; None if it has to be made."""
+
+    def keep(self, request: Request, reply: Reply) -> None:
+        """A call has ended; good or not, it may have cost something."""
+
+    def place(self, vendor: str) -> AbstractAsyncContextManager[None]:
+        """Wait for a free place at the vendor, and hold it."""
+
+
+_keeper: ContextVar[Keeper | None] = ContextVar("_keeper", default=None)
+
+
+def kept_by(keeper: Keeper) -> Context:
+    """A context for ``asyncio.create_task``: each call that is made in it is looked up and kept by ``keeper``."""
+    context = copy_context()
+    context.run(_keeper.set, keeper)
+    return context
+
+
 _watcher: ContextVar[Callable[[Call], None] | None] = ContextVar("_watcher", default=None)
 
 
@@ -553,6 +406,14 @@ async def stop(tasks: Sequence[asyncio.Task[Any]]) -> None:
             task.exception()  # looked at, so that asyncio does not report it as forgotten
     if cancelled:
         raise cancelled
+
+
+def results(tasks: Sequence[asyncio.Task[T]]) -> list[T]:
+    """The results of tasks that have ended. It raises what one failed with, not that others were stopped for it."""
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+    return [task.result() for task in tasks]
 
 
 async def _pause(seconds: float) -> None:

@@ -101,10 +101,10 @@ def find(name: str) -> Model:
     if not isinstance(name, str):
         raise TypeError(f"A model is named by a string such as 'openai:model-id', not by {type(name).__name__}.")
     vendor_name, _, model_id = name.partition(":")
-    if vendor_name not in VENDORS or not model_id.strip():
+    if vendor_name not in VENDORS or not model_id or model_id != model_id.strip():
         raise UnknownModel(
-            f"{name!r} names no model. Write 'vendor:model-id', with one of the vendors {', '.join(VENDORS)}; "
-            "moa.models() lists the models whose price is known."
+            f"{name!r} names no model. Write 'vendor:model-id', without spaces around it, with one of the vendors "
+            f"{', '.join(VENDORS)}; moa.models() lists the models whose price is known."
         )
     return listed().get(name) or _unlisted(VENDORS[vendor_name], model_id)
 
@@ -150,12 +150,15 @@ def _read(row: dict[str, str]) -> Model:
     def number(column: str) -> int | None:
         return int(row[column]) if row[column] else None
 
+    def usd(column: str) -> float | None:
+        return float(row[column]) if row[column] else None
+
     return Model(
         vendor=VENDORS[row["vendor"]],
         id=row["model_id"],
         tier=row["tier"],
-        usd_in_per_m=float(row["usd_in_per_m"]),
-        usd_out_per_m=float(row["usd_out_per_m"]),
+        usd_in_per_m=usd("usd_in_per_m"),
+        usd_out_per_m=usd("usd_out_per_m"),
         prices_hold_to_input_tokens=number("prices_hold_to_input_tokens"),
         context_tokens=number("context_tokens"),
         max_output_tokens=number("max_output_tokens"),

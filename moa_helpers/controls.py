@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import re
-import signal
-import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import ipywidgets as widgets
 
-from moa_helpers import catalogue, offline
-from moa_helpers.aggregation import Answer, estimate, mixture_of_agents
-from moa_helpers.budget import Estimate
-from moa_helpers.calls import Limits, check, check_number, watched_by
+from moa_helpers import catalogue, environment, offline
+from moa_helpers.aggregation import check_manner, estimate, mixture_of_agents
+from moa_helpers.answers import Answer
+from moa_helpers.budget import Allowance, Estimate
+from moa_helpers.calls import check, watched_by
 from moa_helpers.display import STYLED, escaped
-from moa_helpers.fanout import Replies, fan_out
+from moa_helpers.fanout import check_hedging, check_quorum, fan_out
+from moa_helpers.interrupts import interrupts
+from moa_helpers.limits import Limits, check_number
 from moa_helpers.panel import Live, follow
+from moa_helpers.replies import Replies
 from moa_helpers.runs import Run, code_for, comparison_html, estimated, result_html
 from moa_helpers.settings import Settings, current
+from moa_helpers.watched import Watched
 
 NO_AGGREGATOR = "none: only the proposers"
 MOST_SAMPLES, MOST_LAYERS = 6, 6
@@ -42,7 +45,10 @@ LIMITS = {  # the optional arguments -> what an empty field means, and the unit
     "max_calls": "off; how many",
     "budget_usd": "off; US dollars",
     "max_tokens": "2048 tokens",
+    "stop_at": "off; a share of sentences, up to 1",
 }
+SWITCHES = {"robust": "leave out what agrees too little", "pick": "name the best answer, write none"}
+OF_MIXTURES = {"layers", "stop_at", *SWITCHES}  # what the proposers alone have no use for
 _NAME = re.compile(r"[\w.:/@+-]+")  # what a model may be called here: ipywidgets 7 takes a label for HTML
 _WIDE = {"description_width": "initial"}
 
@@ -53,7 +59,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
     ``runs`` keeps every ``Run``, the newest last.
     """
 
-    _latest: Playground | None = None
+    _made: ClassVar[WeakSet[Playground]] = WeakSet()
 
     def __init__(
         self,
@@ -71,16 +77,18 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         _check_given(prompt, reference_models, aggregator, options)
         counts = Counter(reference_models or ())
         self.runs: list[Run] = []
-        self._work: asyncio.Task[Any] | None = None
+        self._work: asyncio.Task[Any] | None = None  # the calls
+        self._started: asyncio.Task[Run] | None = None  # what the button Run began: it makes them
         samples = min(max(counts.values(), default=1), MOST_SAMPLES)
-        self._given = prompt, list(counts), samples, aggregator, options
+        given = {name: value for name, value in options.items() if value is not None}
+        self._given = prompt, list(counts), samples, aggregator, given
         self._ready = "ready"
         if any(often != samples for often in counts.values()):
             self._ready += f"; your list differs: here each model is asked equally often, {samples} × at first"
-        if Playground._latest is not None:
-            Playground._latest.stop()
-        Playground._latest = self
+        for other in Playground._made:
+            other.stop()
         super().__init__(self._build())
+        Playground._made.add(self)
         self.add_class("moa-playground")
         self._reset()
 
@@ -100,7 +108,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         try:
             return await self._run_and_show(live)
         except Exception as error:
-            self._say(f"{'Failed' if live.calls else 'Not run'}. {error}", alert=True)
+            self._say(f"{'Failed' if live.calls else 'Not run'}. {str(error) or type(error).__name__}", alert=True)
             raise
 
     async def _run_and_show(self, live: Live) -> Run:
@@ -108,11 +116,11 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         work = self._work = asyncio.create_task(coroutine, context=watched_by(live))
         self._begin(code)
         try:
-            with _interrupts(self.stop) as keep:
+            with interrupts(self.stop) as keep:
 
                 def show(last: bool) -> None:
                     keep()
-                    self._live.value = live.html(whole=last) if live.calls else ""
+                    self._live.show(live, whole=last)
 
                 await follow([work], show)
         finally:
@@ -120,7 +128,8 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             self._enable(running=False)
             problem = None if work.cancelled() else work.exception()
             answer = None if work.cancelled() or problem else work.result()
-            run = Run(code, arguments, planned, answer, live.replies, str(problem or ""))
+            why = "" if problem is None else str(problem) or type(problem).__name__
+            run = Run(code, arguments, planned, answer, live.replies, live.answered, why)
             if live.calls:
                 self.runs.append(run)
                 self._finish(run, live)
@@ -130,12 +139,13 @@ class Playground(widgets.VBox):  # type: ignore[misc]
 
     def stop(self) -> None:
         """Cancel the run that is under way, if there is one; what has arrived stays."""
-        if self._work is not None:
-            self._work.cancel()
+        if work := self._work or self._started:  # of which the second may not have come to make the first
+            work.cancel()
 
     def _build(self) -> list[Any]:
         """Make the controls, each with a label, in the order in which Tab reaches them."""
-        full = widgets.Layout(width="auto", min_width="0")
+        wide = {"width": "auto", "min_width": "0"}
+        full = widgets.Layout(**wide)  # of all that is always shown
         self._models = widgets.VBox(
             layout=widgets.Layout(
                 max_height="15em", overflow="auto", border="1px solid #8888", flex_flow="column nowrap"
@@ -148,7 +158,9 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         )
         self._aggregator = widgets.Dropdown(description="Aggregator", options=[NO_AGGREGATOR], style=_WIDE, layout=full)
         self._layers = widgets.Dropdown(description="Layers", options=list(range(2, MOST_LAYERS + 1)), style=_WIDE)
-        self._prepared = widgets.Dropdown(description="Prepared question", options=[""], style=_WIDE, layout=full)
+        self._prepared = widgets.Dropdown(
+            description="Prepared question", options=[""], style=_WIDE, layout=widgets.Layout(**wide)
+        )
         self._prompt = widgets.Textarea(
             description="Prompt", style=_WIDE, layout=widgets.Layout(width="auto", height="5em")
         )
@@ -157,10 +169,12 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             name: widgets.Text(description=name, placeholder=hint, style={"description_width": "9em"}, layout=full)
             for name, hint in LIMITS.items()
         }
-        self._robust = widgets.Checkbox(description="robust: leave out what agrees too little", indent=False)
+        self._switches = {
+            name: widgets.Checkbox(description=f"{name}: {meaning}", indent=False) for name, meaning in SWITCHES.items()
+        }
         columns = "repeat(auto-fit, minmax(min(22em, 100%), 1fr))"
         self._folded = widgets.GridBox(
-            [*self._limits.values(), self._robust],
+            [*self._limits.values(), *self._switches.values()],
             layout=widgets.Layout(display="none", grid_template_columns=columns, grid_gap="0 1em"),
         )
         self._run, self._stop, self._clear = (
@@ -171,9 +185,9 @@ class Playground(widgets.VBox):  # type: ignore[misc]
                 ("Reset", "Back to what was chosen at first; the table of runs stays", ""),
             )
         )
-        self._expected, self._status, self._live, self._result, self._table = (
-            widgets.HTML(layout=full).add_class(name)
-            for name in ("moa-estimate", "moa-said", "moa-watched", "moa-result", "moa-runs")
+        self._live = Watched()
+        self._expected, self._status, self._result, self._table = (
+            widgets.HTML(layout=full).add_class(name) for name in ("moa-estimate", "moa-said", "moa-result", "moa-runs")
         )
         self._code = widgets.Textarea(
             description="Code that does the same",
@@ -181,9 +195,10 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             layout=widgets.Layout(width="auto", height="11em", display="none"),
         ).add_class("moa-code")
         choices = [self._samples, self._aggregator, self._layers, self._prepared, self._prompt]
-        for control in (*choices, *self._limits.values(), self._robust):
+        for control in (*choices, *self._limits.values(), *self._switches.values()):
             control.observe(lambda change: self._on_loop(self._changed), "value")
         self._prepared.observe(lambda change: self._on_loop(self._take_prepared), "value")
+        self._prompt.observe(lambda change: self._on_loop(self._leave_prepared), "value")
         self._unfold.observe(lambda change: self._on_loop(self._fold), "value")
         self._run.on_click(lambda button: self._on_loop(self._start))
         self._stop.on_click(lambda button: self._on_loop(self.stop))
@@ -200,9 +215,11 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         self._loop.call_soon_threadsafe(function)
 
     def _reset(self) -> None:
-        """Put the controls to what was given, and to which models can run now."""
+        """Put the controls to what was given, and to which models can run now; during a run it does nothing."""
+        if self._busy:
+            return  # a click that was waiting in a busy kernel
         prompt, names, samples, aggregator, options = self._given
-        settings = current()
+        settings = self._settings = current()
         models = {model.name: model for model in map(catalogue.find, _offered(settings))}
         models |= {name: catalogue.find(name) for name in [*names, *([aggregator] if aggregator else [])]}
         obstacles = {name: _obstacle(model, settings) for name, model in models.items()}
@@ -227,9 +244,8 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         self._models.children = tuple(self._boxes.values())
         self._samples.value = samples
         self._aggregator.options = [*can, NO_AGGREGATOR]
-        first = next(iter(chosen), NO_AGGREGATOR)
         self._aggregator.value = next(
-            name for name in (aggregator, first, NO_AGGREGATOR) if name in [*can, NO_AGGREGATOR]
+            name for name in (aggregator, *chosen, NO_AGGREGATOR) if name in [*can, NO_AGGREGATOR]
         )
         self._layers.value = options.get("layers", 2)
         prepared = [question.prompt for question in offline.questions()]
@@ -239,11 +255,14 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         for name, field in self._limits.items():
             value = options.get(name, "")
             field.value = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-        self._robust.value = options.get("robust", False)
+        for name, box in self._switches.items():
+            box.value = options.get(name, False)
         self._unfold.value = bool(options.keys() - {"layers"})
-        self._live.value = self._result.value = self._code.value = ""
+        self._live.show(None)
+        self._result.value = self._code.value = ""
         self._code.layout.display = "none"
-        self._say(self._ready)
+        instead = f"; {aggregator} cannot be asked now, so the aggregator is {self._aggregator.value}"
+        self._say(self._ready + instead * (aggregator not in (None, self._aggregator.value)))
         self._enable(running=False)
         self._fold()
         self._changed()
@@ -255,32 +274,66 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         if self._prepared.value:
             self._prompt.value = self._prepared.value
 
+    def _is_prepared(self) -> bool:
+        try:
+            offline.score(self._prompt.value, "")
+        except ValueError:
+            return False
+        return True
+
+    def _leave_prepared(self) -> None:
+        """So that a prepared question can be chosen again once the prompt is another."""
+        if self._prompt.value != self._prepared.value:
+            self._prepared.value = ""
+
     def _changed(self) -> None:
         """Say what a run of what is chosen would cost, or why it cannot be run."""
-        alone = self._aggregator.value == NO_AGGREGATOR
-        self._layers.disabled = self._robust.disabled = alone
+        for name, control in {"layers": self._layers, **self._limits, **self._switches}.items():
+            control.disabled = self._alone and name in OF_MIXTURES
         try:
             text = estimated(self._estimate(self._arguments()))
-            text += " Offline nothing is charged." if current().mode == "offline" else ""
+            if current().mode == "offline":
+                unknown = " The stand-ins know the prepared questions alone." if not self._is_prepared() else ""
+                text += f" Offline nothing is charged.{unknown}"
         except (TypeError, ValueError) as error:
             text = str(error)
         if all(box.disabled for box in self._boxes.values()):
             text = "No model can be asked now: the list says why. Without keys, moa.setup('offline') and Reset help."
         self._expected.value = f'<div class="{STYLED}">{escaped(text)}</div>'
 
+    @property
+    def _alone(self) -> bool:
+        """Whether the proposers are asked without an aggregator."""
+        return bool(self._aggregator.value == NO_AGGREGATOR)
+
     def _arguments(self) -> dict[str, Any]:
         """What is chosen, by the names of the arguments; those that are left at their defaults are left out."""
+        now = current()  # setup() may have been run in another cell
+        if (now.mode, now.key_sources) != (self._settings.mode, self._settings.key_sources):
+            raise ValueError("The settings have changed: press Reset.")
         models = [name for name, box in self._boxes.items() if box.value]
         chosen: dict[str, Any] = {"prompt": self._prompt.value, "reference_models": models * self._samples.value}
-        if self._aggregator.value != NO_AGGREGATOR:
+        if not self._alone:
             chosen["aggregator"] = self._aggregator.value
             chosen |= {"layers": self._layers.value} if self._layers.value != 2 else {}
-            chosen |= {"robust": True} if self._robust.value else {}
-        return chosen | {name: _read(name, field.value) for name, field in self._limits.items() if field.value.strip()}
+            chosen |= {name: True for name, box in self._switches.items() if box.value}
+        fields = {name: field.value.strip() for name, field in self._limits.items()}
+        unused = OF_MIXTURES if self._alone else ()
+        return chosen | {name: _read(name, text) for name, text in fields.items() if text and name not in unused}
 
     def _estimate(self, arguments: dict[str, Any]) -> Estimate:
+        """The price of what is chosen; raises ValueError for limits that make no sense, or are below the plan."""
+        if not arguments["reference_models"]:
+            raise ValueError("No reference model is ticked: tick at least one.")
         more = {name: arguments[name] for name in ("layers", "max_tokens") if name in arguments}
-        return estimate(arguments["prompt"], arguments["reference_models"], arguments.get("aggregator"), **more)
+        planned = estimate(arguments["prompt"], arguments["reference_models"], arguments.get("aggregator"), **more)
+        limits = _limits(arguments)
+        check_quorum(limits.quorum, arguments["reference_models"])
+        if "hedge_with" in arguments:
+            catalogue.find(arguments["hedge_with"])
+        check_manner(stop_at=arguments.get("stop_at"))
+        Allowance(limits.max_calls, limits.budget_usd).check(planned)
+        return planned
 
     def _prepare(self) -> tuple[dict[str, Any], str, Estimate, Coroutine[Any, Any, Answer | Replies]]:
         arguments = self._arguments()
@@ -292,9 +345,14 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         return arguments, code, planned, fan_out(arguments["reference_models"], arguments["prompt"], **rest)
 
     def _start(self) -> None:
-        if self._work is None:
-            task = self._loop.create_task(self.run())
-            task.add_done_callback(lambda task: task.cancelled() or task.exception())  # it is on the screen already
+        if not self._busy:
+            self._started = self._loop.create_task(self.run())
+            # What it raises is on the screen already.
+            self._started.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    @property
+    def _busy(self) -> bool:
+        return self._work is not None or not (self._started is None or self._started.done())
 
     def _begin(self, code: str) -> None:
         self._enable(running=True)
@@ -308,13 +366,15 @@ class Playground(widgets.VBox):  # type: ignore[misc]
 
     def _say(self, text: str, *, alert: bool = False) -> None:
         role = "alert" if alert else "status"
-        self._status.value = f'<div class="moa-status" role="{role}"><strong>{escaped(text)}</strong></div>'
+        self._status.value = (
+            f'<div class="moa-status mathjax_ignore" role="{role}"><strong>{escaped(text)}</strong></div>'
+        )
 
     def _finish(self, run: Run, live: Live) -> None:
         self._say(run.heading)
         self._table.value = comparison_html(self.runs)
         if run.answer is not None:
-            self._live.value = live.html(whole=True, bars=False)  # the timeline shows them
+            self._live.show(live, whole=True, bars=False)  # the timeline shows them
             self._result.value = result_html(run)
 
 
@@ -322,9 +382,10 @@ def _check_given(
     prompt: str | None, reference_models: Sequence[str] | None, aggregator: str | None, options: dict[str, Any]
 ) -> None:
     """Raise TypeError or ValueError unless all of it is what ``mixture_of_agents`` takes, and has a control here."""
-    unknown = sorted(options.keys() - {*LIMITS, "layers", "robust"})
+    unknown = sorted(options.keys() - {*LIMITS, *OF_MIXTURES})
     if unknown:
-        raise TypeError(f"playground() takes no {', '.join(unknown)}; it takes layers, robust, {', '.join(LIMITS)}.")
+        known = ", ".join(["layers", *SWITCHES, *LIMITS])
+        raise TypeError(f"playground() takes no {', '.join(unknown)}; it takes {known}.")
     names = [] if reference_models is None else [*check(reference_models, "?")]
     for name in (aggregator, options.get("hedge_with")):
         names += [] if name is None else check([name], "?")
@@ -332,49 +393,19 @@ def _check_given(
         raise ValueError(f"{wrong[0]!r} cannot stand in the list: write 'vendor:model-id', without spaces and signs.")
     if prompt is not None or "max_tokens" in options:
         check(["openai:any"], "?" if prompt is None else prompt, max_tokens=options.get("max_tokens", 1))
-    limits = {name: value for name, value in options.items() if name in Limits.__dataclass_fields__}
-    Limits(**{"timeout": 60.0, "deadline": None, "retries": 2, **limits})
+    _limits(options)
     layers = options.get("layers", 2)
     check_number("layers", layers, least=2, whole=True)
     if layers > MOST_LAYERS:
         raise ValueError(f"layers is {layers}; the playground goes up to {MOST_LAYERS}.")
-    if not isinstance(options.get("robust", False), bool):
-        raise TypeError(f"robust must be True or False, not {options['robust']!r}.")
+    check_manner(**{name: options[name] for name in ("robust", "stop_at", "pick") if name in options})
 
 
-_interrupted: list[Callable[[], None]] = []  # what an interrupt calls, for each run under way
-
-
-def _handle_interrupt(number: int, frame: object) -> None:
-    for call in _interrupted:
-        call()
-
-
-@contextmanager
-def _interrupts(stop: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    """Have the kernel's interrupt call ``stop``, which the kernel else ignores while no cell runs.
-
-    It gives what to call now and then, as the kernel puts its own handling back after each message that it reads: that
-    may be this one, of a run which has ended meanwhile, so that all runs share one handler.
-    """
-    main = threading.current_thread() is threading.main_thread()
-    loop = asyncio.get_running_loop()
-
-    def call() -> None:
-        loop.call_soon_threadsafe(stop)  # wakes the loop
-
-    def keep() -> None:
-        if main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            signal.signal(signal.SIGINT, _handle_interrupt)
-
-    _interrupted.append(call)
-    keep()
-    try:
-        yield keep
-    finally:
-        _interrupted.remove(call)
-        if main and not _interrupted and signal.getsignal(signal.SIGINT) is _handle_interrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _limits(arguments: dict[str, Any]) -> Limits:
+    """The limits among some arguments; raises TypeError or ValueError for those that make no sense."""
+    given = {name: value for name, value in arguments.items() if name in Limits.__dataclass_fields__}
+    check_hedging(arguments.get("hedge_after"), arguments.get("hedge_with"))
+    return Limits(**{"timeout": 60.0, "deadline": None, "retries": 2, **given})
 
 
 def _offered(settings: Settings) -> list[str]:
@@ -388,6 +419,8 @@ def _obstacle(model: catalogue.Model, settings: Settings) -> str | None:
         return f"shut down on {model.shutdown_date}"
     if settings.mode == "offline":
         return "real and free: after moa.setup('live')" if model.name in settings.free_models else None
+    if model.vendor.api == "colab" and environment.colab.ai() is None:
+        return "only on Google Colab"
     key = model.vendor.key_variable
     return f"no key: set {key}" if key and not settings.value(key) else None
 
@@ -410,4 +443,4 @@ def _number(name: str, text: str) -> int | float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"{name} is {text.strip()!r}: write a number, or leave it empty ({LIMITS[name]}).") from None
+        raise ValueError(f"{name} is {text.strip()!r}: write a number, or leave the field empty.") from None

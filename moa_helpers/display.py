@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 LONGEST_MARKDOWN = 20_000  # characters; a longer text is shown as it stands
-STYLED = "jp-RenderedHTMLCommon rendered_html"  # inside a widget, JupyterLab lays text and tables out only with these
+# Inside a widget, JupyterLab lays text and tables out only with the first two; MathJax leaves alone what has the third.
+STYLED = "jp-RenderedHTMLCommon rendered_html mathjax_ignore"
 WRAP = "white-space:pre-wrap;overflow-wrap:anywhere"
 # A control character becomes its picture, as "\x07" becomes "␇", so that it does nothing but is seen.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
@@ -63,14 +64,19 @@ class Shown:
 
     def _repr_html_(self) -> str:
         card = self._card()
-        parts = [f'<p class="mathjax_ignore"><strong>{html.escape(card.heading)}</strong></p>']
+        parts = [f'<p class="mathjax_ignore"><strong>{escaped(card.heading)}</strong></p>']
         if card.rows:
             left = ' style="text-align:left"'
-            head = "".join(f'<th scope="col"{left}>{html.escape(cell)}</th>' for cell in card.header)
+            last = ' style="text-align:left;overflow-wrap:anywhere"'  # only there, else it would squeeze the others
+            head = "".join(f'<th scope="col"{left}>{escaped(cell)}</th>' for cell in card.header)
             body = "".join(
-                "<tr>" + "".join(f"<td{left}>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in card.rows
+                "<tr>"
+                + "".join(f"<td{left}>{escaped(cell)}</td>" for cell in row[:-1])
+                + f"<td{last}>{escaped(row[-1])}</td></tr>"
+                for row in card.rows
             )
-            parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+            head, body = f"<thead><tr>{head}</tr></thead>", f"<tbody>{body}</tbody>"
+            parts.append(f'<table class="mathjax_ignore">{head}{body}</table>')
         if card.text:
             parts.append(rendered(card.text))
         return "".join(parts)
@@ -121,8 +127,8 @@ def count(value: int | None) -> str:
 
 
 def _markdown(text: str) -> str:
-    """A text that Markdown shows as it stands: no link, no image, no HTML."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>&~$])", r"\\\1", text)
+    """A text that Markdown shows as it stands: no link (of an address that stands bare, neither), image or HTML."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>&~$]|:(?=//)|(?<=www)\.)", r"\\\1", text)
 
 
 def _fenced(text: str) -> str:

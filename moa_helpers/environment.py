@@ -11,6 +11,10 @@ from importlib import metadata
 from typing import Any
 
 PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
+SILENT = (
+    "Colab's secrets: the panel did not answer in time, so it is not asked again. To use keys, open the notebook in "
+    "Colab's own page and restart the session."
+)
 COLAB_TOKEN = "MODEL_PROXY_API_KEY"  # google.colab.ai keeps its own key in this variable
 
 
@@ -86,14 +90,19 @@ class Colab:
             return None
         return ai
 
+    @property
+    def keyless(self) -> bool:
+        """Whether ``google.colab.ai`` would have to ask a silent panel for its key."""
+        return self._silent and COLAB_TOKEN not in os.environ
+
     def models(self, patience: float = 5.0) -> tuple[str, ...]:
         """Names of the models of ``google.colab.ai``; none outside Colab, or before it has said which there are."""
         try:
             import google.colab  # noqa: F401
         except ImportError:
             return ()
-        if self._silent and COLAB_TOKEN not in os.environ:
-            return ()  # its key comes from the panel
+        if self.keyless:
+            return ()
         if self._listing is None:
             self._listing = threading.Thread(target=self._list_models, daemon=True)
             self._listing.start()
@@ -109,10 +118,7 @@ class Colab:
                 "it, grant the access in the secrets panel and restart the session."
             )
         if self._silent:
-            notes.append(
-                "Colab's secrets: the panel did not answer in time, so it is not asked again. To use keys, "
-                "open the notebook in Colab's own page and restart the session."
-            )
+            notes.append(SILENT)
         if self._problem:
             notes.append(f"The free models of Colab could not be listed: {self._problem}")
         elif self._listing is not None and self._listing.is_alive():

@@ -3,70 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from moa_helpers.budget import Allowance, most, price, total
-from moa_helpers.calls import Bounds, Call, Limits, Reply, prepare, stop
-from moa_helpers.display import Card, Shown, dollars
+from moa_helpers.budget import Allowance, most, price
+from moa_helpers.calls import Call, prepare, stop
 from moa_helpers.hedging import Happened, HedgedCall
+from moa_helpers.limits import Bounds, Limits
+from moa_helpers.replies import Replies, Reply
 from moa_helpers.vendors import Request
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 SECOND = "second request"
 Listener: TypeAlias = Callable[[int, "Happened | Reply"], None]  # which call, and what happened to it
-
-
-class Replies(tuple[Reply, ...], Shown):
-    """The replies of one fan-out, in the order in which the models were listed."""
-
-    @property
-    def good(self) -> tuple[Reply, ...]:
-        """Those with an answer to use."""
-        return tuple(reply for reply in self if reply.ok)
-
-    @property
-    def cost_usd(self) -> float | None:
-        """US dollars for all calls, or None if that of any call is unknown, as it is for one that was abandoned."""
-        return total(reply.cost_usd for reply in self)
-
-    @property
-    def least_usd(self) -> float:
-        """The part of the cost that is certain, in US dollars."""
-        return math.fsum(reply.least_usd for reply in self)
-
-    @property
-    def slowest(self) -> Reply | None:
-        """The call that was waited for: the last to end of those that were not abandoned."""
-        waited = [reply for reply in self if not reply.abandoned]
-        return max(waited, key=lambda reply: reply.ended, default=None)
-
-    def table(self) -> pd.DataFrame:
-        """One row a call; see ``figures.table`` for the columns."""
-        from moa_helpers import figures
-
-        return figures.table(self)
-
-    def timeline(self) -> Figure:
-        """A picture of who waited, wrote and failed when; see ``figures.timeline``."""
-        from moa_helpers import figures
-
-        return figures.timeline(self)
-
-    def _card(self) -> Card:
-        stand_in = " · offline stand-ins" if any(reply.offline for reply in self) else ""
-        rows = [
-            (reply.model, reply.summary, reply.text or (reply.failure.message if reply.failure else ""))
-            for reply in self
-        ]
-        cost = dollars(self.cost_usd, self.least_usd)
-        return Card(f"{len(self.good)} of {len(self)} answered · {cost}{stand_in}", ("model", "outcome", "text"), rows)
 
 
 async def fan_out(
@@ -127,9 +77,8 @@ def prepare_hedges(requests: Sequence[Request], limits: Limits, hedge_with: str 
     Raises:
         ValueError: there is a model for second requests, but none will be made, or none may be paid for.
     """
+    check_hedging(limits.hedge_after, hedge_with)
     if limits.hedge_after is None:
-        if hedge_with is not None:
-            raise ValueError("hedge_with is the model for second requests: give hedge_after too.")
         return ()
     samples = range(len(requests), 2 * len(requests))  # offline, no second request repeats a first one
     if hedge_with is None:
@@ -199,6 +148,12 @@ async def _enough(tasks: Sequence[asyncio.Task[Reply]], limits: Limits) -> None:
     except TimeoutError:
         if not clock.expired():
             raise
+
+
+def check_hedging(hedge_after: float | None, hedge_with: str | None) -> None:
+    """Raise if there is a model for second requests, but none will be made."""
+    if hedge_after is None and hedge_with is not None:
+        raise ValueError("hedge_with is the model for second requests: give hedge_after too.")
 
 
 def check_quorum(quorum: int | None, models: Sequence[object]) -> None:

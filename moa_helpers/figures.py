@@ -18,10 +18,10 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from moa_helpers.agreement import sentences_of, words_of
-from moa_helpers.calls import Reply
-from moa_helpers.fanout import Replies
+from moa_helpers.replies import Replies, Reply
 from moa_helpers.segments import MARKS, segments
 
+MOST_SENTENCES = 30  # in a picture; each takes a tenth of a second to draw
 GAP = 0.05  # seconds between two stages that are this machine's own work, and no wait
 LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#000000", "-"), ("#E69F00", "--"))
 COLUMNS = (
@@ -93,7 +93,12 @@ def timeline(
         replies: the calls.
         names: how to label them; default: the names of their models.
         critical_path: the call that each stage waited for, in order; default: the last of ``replies`` to end.
+
+    Raises:
+        ValueError: there is no call.
     """
+    if not replies:
+        raise ValueError("Nothing to draw: no call was made.")
     if critical_path is None:
         critical_path = [slowest] if (slowest := Replies(replies).slowest) else []
     zero = min(reply.started for reply in replies)
@@ -127,7 +132,7 @@ def timeline(
         label = f"{reply.elapsed:.2f} s" + (f", {reply.failure.kind}" if reply.failure else "")
         axes.text(finish + 0.01 * end, row, label + (", waited for" if critical else ""), va="center")
         sentences.append(f"{name} from {begin:.2f} s to {finish:.2f} s ({reply.summary})")
-    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, end * 1.3)
     axes.set_xlabel("seconds since the first call began")
@@ -236,12 +241,20 @@ def provenance(text: str, references: Sequence[Reply]) -> pd.DataFrame:
 def provenance_picture(text: str, references: Sequence[Reply]) -> Picture:
     """``provenance`` as a picture: the darker, the more of the sentence's words the reference has as well.
 
+    Of a long text it shows the first ``MOST_SENTENCES``, and says so.
+
     Raises:
         ValueError: there is nothing to compare: no sentence in the text, or no usable reference.
     """
-    shares = provenance(text, references)
+    return picture_of_shares(provenance(text, references))
+
+
+def picture_of_shares(shares: pd.DataFrame) -> Picture:
+    """What ``provenance`` gave, as ``provenance_picture`` draws it."""
     if shares.empty:
         raise ValueError("Nothing to draw: the text has no sentence, or no reference has an answer.")
+    total, shares = len(shares), shares[:MOST_SENTENCES]
+    cut = f"The first {MOST_SENTENCES} of {total} sentences." if total > MOST_SENTENCES else ""
     picture = Picture(figsize=(9, 1.3 + 0.42 * len(shares)), layout="constrained")
     axes = picture.add_subplot()
     axes.imshow(shares.to_numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -250,12 +263,19 @@ def provenance_picture(text: str, references: Sequence[Reply]) -> Picture:
             axes.text(column, row, f"{value:.0%}", ha="center", va="center", color="white" if value > 0.6 else "black")
     short = [sentence if len(sentence) <= 60 else sentence[:57].rstrip() + "…" for sentence in shares.index]
     axes.set_yticks(range(len(shares)), short, parse_math=False)  # "$5 or $10" is no formula
-    axes.set_xticks(range(len(shares.columns)), [name.replace(":", ":\n", 1) for name in shares.columns])
+    axes.set_xticks(
+        range(len(shares.columns)), [name.replace(":", ":\n", 1) for name in shares.columns], parse_math=False
+    )
     axes.xaxis.tick_top()
+    axes.set_xlabel(cut)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    picture.alt = "Share of each sentence's words found in each reference. " + " ".join(
-        f"{sentence} " + ", ".join(f"{name} {value:.0%}" for name, value in row.items()) + "."
-        for sentence, row in zip(short, shares.to_dict("records"), strict=True)
+    picture.alt = (
+        "Share of each sentence's words found in each reference. "
+        + f"{cut} " * bool(cut)
+        + " ".join(
+            f"{sentence} " + ", ".join(f"{name} {value:.0%}" for name, value in row.items()) + "."
+            for sentence, row in zip(short, shares.to_dict("records"), strict=True)
+        )
     )
     return picture

@@ -7,22 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from moa_helpers.budget import total
-from moa_helpers.calls import Bounds, Call, Delta, Reply, Retry, stop
+from moa_helpers.calls import Call, stop
 from moa_helpers.failures import Failure
+from moa_helpers.limits import Bounds
+from moa_helpers.replies import Delta, Hedge, Reply, Retry
 from moa_helpers.vendors import Request
-
-
-@dataclass(frozen=True)
-class Hedge:
-    """A second request went to ``model``, because the first had no complete answer ``after`` seconds."""
-
-    model: str
-    after: float
-
 
 Happened: TypeAlias = "Delta | Retry | Hedge"
 
@@ -43,7 +36,7 @@ class HedgedCall:
         self._bounds, self._listen, self._wanted = bounds, listen, wanted
         self._first = Call(first, bounds, lambda happened: self._hear(self._first, happened), self._first_is_wanted)
         self._second = Call(second, bounds, lambda happened: self._hear(self._second, happened), self._second_is_wanted)
-        self._hedged = False
+        self._hedged = self._second.ok and not self._first.ok  # so early, only of an answer that a keeper has
         self._leader: Call | None = None  # the one whose text is passed on: it wrote first
         self._heard = ""  # what has been passed on since the last void
 
@@ -91,8 +84,9 @@ class HedgedCall:
 
     async def _run_second(self) -> Reply:
         """Ask a second time, once the first has been at work for so long."""
-        await self._first.began.wait()
-        await asyncio.sleep(self._after)
+        if not self._hedged:
+            await self._first.began.wait()
+            await asyncio.sleep(self._after)
         return await self._second.run()
 
     def _first_is_wanted(self) -> bool:

@@ -9,14 +9,15 @@ import asyncio
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from moa_helpers.budget import tokens
-from moa_helpers.calls import Call, Reply, stop, watched_by
+from moa_helpers.calls import Call, results, stop, watched_by
 from moa_helpers.display import STYLED, WRAP, count, dollars, escaped, rendered, seconds
-from moa_helpers.fanout import SECOND, Replies
+from moa_helpers.fanout import SECOND
+from moa_helpers.replies import Replies, Reply
 from moa_helpers.segments import MARKS, segments
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ SHADES = {  # a pattern of MARKS as CSS, over its colour
     "--": "repeating-linear-gradient(0deg,#0008 0 1px,transparent 1px 4px)",
     "//": "repeating-linear-gradient(-45deg,#0008 0 1px,transparent 1px 5px)",
 }
+COLUMNS, GAP = "repeat(auto-fit,minmax(min(18em,100%),1fr))", "0.5em"  # of the calls
 LINE = "1px solid color-mix(in srgb, currentColor 45%, transparent)"
 
 
@@ -58,9 +60,23 @@ class Live:
         return Replies(call.reply() for call in self.calls)
 
     @property
+    def total(self) -> int:
+        """How many calls there are."""
+        return len(self.calls)
+
+    @property
     def ended(self) -> int:
         """How many calls have ended."""
         return sum(call.state == "done" for call in self.calls)
+
+    @property
+    def answered(self) -> tuple[int, int]:
+        """How many calls have an answer, and how many there are; a second request is no call of its own."""
+        number, good = 0, set()
+        for call in self._calls:
+            number += call.request.role != SECOND
+            good |= {number} if call.ok else set()
+        return len(good), number
 
     def line(self) -> str:
         """How many calls have ended, how many do what, the time since the first began, and the cost so far."""
@@ -82,27 +98,34 @@ class Live:
             parts.append("offline stand-ins")
         return " · ".join(parts)
 
-    def html(self, *, whole: bool = False, bars: bool = True) -> str:
-        """The bars on a common clock, and what each call has written; of many calls, those that are not done.
+    def html(self, *, whole: bool = False) -> str:
+        """All ``parts`` in one."""
+        head, sections, more = self.parts(whole=whole)
+        return framed(f"{head}{_grid(section for section, _ in sections)}{more}")
+
+    def parts(self, *, whole: bool = False, bars: bool = True) -> tuple[str, list[tuple[str, bool]], str]:
+        """The bars on a common clock; what each call has written, and whether it takes a line of its own; and the rest.
+
+        Of many calls it shows those that are not done, and with ``whole`` all of them, the later ones folded.
 
         Args:
-            whole: show all of a long text, and not just its end.
+            whole: show all calls, and all of a long text, not just its end.
             bars: show the bars.
         """
         named = self._named()
         total = len(named)
-        if total > MOST:
-            named = [(name, call) for name, call in named if call.state != "done"][:MOST]
+        if total > MOST and not whole:
+            named = [(name, call) for name, call in named if call.state != "done"]
         looked = [(name, call, call.reply()) for name, call in named]
-        hidden = total - len(looked)
+        shown, folded = looked[:MOST], looked[MOST:] if whole else []
+        head = f'<progress max="{total or 1}" value="{self.ended}" aria-label="calls ended"></progress> '
+        head += f"{escape(self.line())}{_bars(shown) if bars else ''}"
+        hidden = total - len(shown)
         more = f"<p>{hidden} more calls are not shown one by one.</p>" if hidden else ""
-        return (
-            f'<div class="moa-live {STYLED}">'
-            f'<progress max="{total or 1}" value="{self.ended}" aria-label="calls ended"></progress> '
-            f"{escape(self.line())}{_bars(looked) if bars else ''}"
-            '<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(min(18em,100%),1fr));gap:0.5em">'
-            f"{''.join(_section(*each, whole) for each in looked)}</div>{more}</div>"
-        )
+        if folded:
+            inside = _grid(_section(*each, whole) for each in folded)
+            more = f"<details><summary>{hidden} more calls</summary>{inside}</details>"
+        return head, [(_section(*each, whole), _is_wide(each[1])) for each in shown], more
 
     def _named(self) -> list[tuple[str, Call]]:
         """The calls with their names: number, role and model. A second request has the number of the first."""
@@ -130,6 +153,9 @@ async def watch(*coroutines: Coroutine[Any, Any, T]) -> T | list[T]:
     text as it arrives, at most ten times a second. Elsewhere it shows a progress bar on stderr. Interrupting the cell
     cancels all calls; what has arrived stays on the screen.
 
+    The panel is replaced as a whole each time, so nothing in it can be scrolled or selected before the end. In the
+    playground each call stands for itself, and what has ended stays as it is.
+
     Args:
         coroutines: such as ``moa.mixture_of_agents(...)``, not yet awaited.
 
@@ -140,24 +166,27 @@ async def watch(*coroutines: Coroutine[Any, Any, T]) -> T | list[T]:
         TypeError: there is none, or it is no coroutine; no call was made.
         BaseException: what a coroutine raised. The others are cancelled; its ``replies`` hold what has arrived.
     """
-    if not coroutines or not all(asyncio.iscoroutine(each) for each in coroutines):
+    try:
+        if not coroutines or not all(asyncio.iscoroutine(each) for each in coroutines):
+            raise TypeError("Give watch() calls that are not yet awaited: await moa.watch(moa.ask(...)).")
+        view = progress_view()
+    except BaseException:
         for each in coroutines:
             if asyncio.iscoroutine(each):
                 each.close()
-        raise TypeError("Give watch() calls that are not yet awaited: await moa.watch(moa.ask(...)).")
+        raise
     live = Live()
     context = watched_by(live)
     tasks = [asyncio.create_task(each, context=context) for each in coroutines]
-    view = _view()
     try:
         await follow(tasks, lambda last: view.update(live, last))
-        results = [task.result() for task in tasks]
+        found = results(tasks)
     except BaseException as error:
         error.replies = live.replies  # type: ignore[attr-defined]
         raise
     finally:
         view.close()
-    return results if len(results) > 1 else results[0]
+    return found if len(found) > 1 else found[0]
 
 
 def playground(
@@ -173,7 +202,8 @@ def playground(
     Args:
         prompt, reference_models, aggregator: what is chosen at first. Default: a prepared question and a small model of
             each vendor that can be asked now.
-        options: limits that are set at first, ``layers`` and ``robust``, by the names of ``mixture_of_agents``.
+        options: what is set at first: limits, ``layers``, ``robust``, ``stop_at`` and ``pick``, by the names of
+            ``mixture_of_agents``.
 
     Returns:
         The playground. As the last line of a cell it shows itself; ``await play.run()`` runs it from code, and
@@ -206,8 +236,24 @@ async def follow(tasks: Sequence[asyncio.Task[Any]], show: Callable[[bool], None
             show(True)
 
 
+class _Progress(Protocol):
+    """What a view shows: how much of how much has ended, in a line of text and as HTML."""
+
+    @property
+    def ended(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
+
+    def line(self) -> str: ...
+
+    def html(self, *, whole: bool = False) -> str: ...
+
+
 class _View(Protocol):
-    def update(self, live: Live, last: bool) -> None: ...
+    """Where progress is shown."""
+
+    def update(self, progress: _Progress, last: bool) -> None: ...
 
     def close(self) -> None: ...
 
@@ -219,10 +265,10 @@ class _Output:
         self._shown: dict[str, str] = {}
         self._handle: Any = None
 
-    def update(self, live: Live, last: bool) -> None:
+    def update(self, progress: _Progress, last: bool) -> None:
         from IPython.display import display
 
-        bundle = {"text/html": live.html(whole=last), "text/plain": live.line()}
+        bundle = {"text/html": progress.html(whole=last), "text/plain": progress.line()}
         if self._handle is None:
             self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         elif bundle != self._shown:
@@ -239,23 +285,37 @@ class _Bar:
     def __init__(self) -> None:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=0, unit="call", bar_format="{bar:20} {desc}")
+        self._bar = tqdm(total=0, bar_format="{bar:20} {desc}")
 
-    def update(self, live: Live, last: bool) -> None:
-        self._bar.total, self._bar.n = len(live.calls), live.ended
-        self._bar.set_description_str(live.line())
+    def update(self, progress: _Progress, last: bool) -> None:
+        self._bar.total, self._bar.n = progress.total, progress.ended
+        self._bar.set_description_str(progress.line())
 
     def close(self) -> None:
         self._bar.close()
 
 
-def _view() -> _View:
+def progress_view() -> _View:
+    """An output of the notebook's cell, or a progress bar on stderr."""
     if "IPython" in sys.modules:
         from IPython.core.getipython import get_ipython
 
         if hasattr(get_ipython(), "kernel"):
             return _Output()
     return _Bar()
+
+
+def framed(inner: str) -> str:
+    """A part of the panel for a place of its own."""
+    return f'<div class="moa-live {STYLED}" style="padding:0">{inner}</div>'
+
+
+def _grid(sections: Iterable[str]) -> str:
+    return f'<div style="display:grid;grid-template-columns:{COLUMNS};gap:{GAP}">{"".join(sections)}</div>'
+
+
+def _is_wide(call: Call) -> bool:
+    return call.request.role == "aggregator"
 
 
 def _bars(looked: Sequence[tuple[str, Call, Reply]]) -> str:
@@ -294,6 +354,7 @@ def _section(name: str, call: Call, reply: Reply, whole: bool) -> str:
     done = call.state == "done"
     many = count(reply.output_tokens) if done else f"about {tokens(reply.text):,}"
     cost = dollars(usd, reply.least_usd) if exact or usd is None else f"about {dollars(usd)}"
+    cost = "cost unknown" if cost == "unknown" else cost
     facts = f"{_words(call, reply)} · {many} tokens · {cost}"
     box = "height:12em;overflow:auto;margin-top:0.4em"
     if done and (whole or len(reply.text) <= TAIL):
@@ -303,7 +364,7 @@ def _section(name: str, call: Call, reply: Reply, whole: bool) -> str:
         cut = "… " if len(reply.text) > TAIL else ""
         text = f'<div dir="auto" style="unicode-bidi:isolate;{WRAP}">{escaped(cut + reply.text[-TAIL:])}</div>'
     problem = f"<p>{escaped(reply.failure.message)}</p>" if done and reply.failure else ""
-    wide = "grid-column:1/-1;" if call.request.role == "aggregator" else ""
+    wide = "grid-column:1/-1;" if _is_wide(call) else ""
     return (
         f'<section class="moa-call" aria-label="{escape(name)}" '
         f'style="{wide}border:{LINE};border-radius:4px;padding:0.4em 0.6em;min-width:0;overflow-wrap:anywhere">'
@@ -327,7 +388,8 @@ def _cost(call: Call, reply: Reply) -> tuple[float | None, bool]:
     """US dollars so far, or None if unknown, and whether that is the vendor's count; else it is estimated."""
     if call.state == "done":
         return reply.cost_usd, reply.cost_usd is not None
-    before = sum(attempt.cost_usd or 0.0 for attempt in reply.attempts)
+    between = call.state in ("queued", "pausing")
+    before = sum(attempt.cost_usd or 0.0 for attempt in (reply.attempts if between else reply.attempts[:-1]))
     request = call.request
     now = request.model.cost(tokens((request.system or "") + request.prompt), tokens(reply.text))
-    return (before if call.state in ("queued", "pausing") else None if now is None else before + now), False
+    return (before if between else None if now is None else before + now), False

@@ -7,10 +7,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from moa_helpers.aggregation import Answer
-from moa_helpers.calls import Attempt, Reply
+from moa_helpers.answers import Answer
 from moa_helpers.failures import Failure
-from moa_helpers.fanout import Replies
+from moa_helpers.replies import Attempt, Replies, Reply
 
 
 def to_json(result: Reply | Replies | Answer) -> str:
@@ -33,7 +32,7 @@ def from_json(text: str) -> Reply | Replies | Answer:
         ValueError: the text is something else.
     """
     readers: dict[str, Callable[[Any], Reply | Replies | Answer]]
-    readers = {"Reply": _reply, "Replies": _replies, "Answer": _answer}
+    readers = {"Reply": read_reply, "Replies": _replies, "Answer": _answer}
     try:
         ((kind, fields),) = json.loads(text).items()
         return readers[kind](fields)
@@ -41,20 +40,21 @@ def from_json(text: str) -> Reply | Replies | Answer:
         raise ValueError(f"This is no result that to_json wrote ({type(error).__name__}: {error}).") from None
 
 
-def _reply(fields: dict[str, Any]) -> Reply:
+def read_reply(fields: dict[str, Any]) -> Reply:
+    """The reply whose fields these are, as they come out of JSON."""
     attempts = (Attempt(**{**each, "failure": _failure(each["failure"])}) for each in fields["attempts"])
     return Reply(
         **{
             **fields,
             "attempts": tuple(attempts),
             "failure": _failure(fields["failure"]),
-            "hedged": tuple(map(_reply, fields["hedged"])),
+            "hedged": tuple(map(read_reply, fields["hedged"])),
         }
     )
 
 
 def _replies(listed: list[dict[str, Any]]) -> Replies:
-    return Replies(map(_reply, listed))
+    return Replies(map(read_reply, listed))
 
 
 def _answer(fields: dict[str, Any]) -> Answer:
@@ -63,8 +63,9 @@ def _answer(fields: dict[str, Any]) -> Answer:
         **{
             **fields,
             "layers": tuple(map(_replies, fields["layers"])),
-            "aggregator": _reply(aggregator) if aggregator else None,
+            "aggregator": read_reply(aggregator) if aggregator else None,
             "left_out": _replies(fields["left_out"]),
+            "picked": read_reply(fields["picked"]) if fields["picked"] else None,
         }
     )
 

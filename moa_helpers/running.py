@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import warnings
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -19,7 +20,8 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
     The coroutine gets a loop of its own, in a thread of its own, so that it also works in a notebook, where the
     kernel's loop is always running. Clients and connections are closed at the end. An interrupt (Stop) cancels it; the
-    ``KeyboardInterrupt`` has what had arrived in its ``replies``.
+    ``KeyboardInterrupt`` has what had arrived in its ``replies`` (of ``compare``: in its ``comparison``), or in its
+    ``result`` if all of it had. Further interrupts change nothing: the first waits until all calls have ended.
     """
     outcome: list[T] = []
     problem: list[BaseException] = []
@@ -27,19 +29,19 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     finished = threading.Event()  # before Python 3.13, an interrupted Thread.join() takes the thread for ended
     loop_and_task: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
 
-    async def main() -> T:
+    async def main() -> None:
         loop_and_task.append((asyncio.get_running_loop(), asyncio.current_task()))
         if stopped.is_set():  # interrupted before there was a task to cancel
             coroutine.close()
             raise asyncio.CancelledError
         try:
-            return await coroutine
+            outcome.append(await coroutine)
         finally:
             await vendors.close()
 
     def in_thread() -> None:
         try:
-            outcome.append(asyncio.run(main()))
+            asyncio.run(main())
         except BaseException as error:  # handed to the caller's thread, which raises it
             problem.append(error)
         finally:
@@ -51,16 +53,25 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         while not finished.wait(0.2):  # a short wait each time: Windows notices an interrupt only in between
             pass
     except KeyboardInterrupt as interrupt:
+        interrupt.replies = ()  # type: ignore[attr-defined]
         stopped.set()
         for loop, task in loop_and_task:
             if task is not None:
                 with suppress(RuntimeError):  # the loop has closed meanwhile
                     loop.call_soon_threadsafe(task.cancel)
-        finished.wait()
+        while not finished.is_set():
+            with suppress(KeyboardInterrupt):
+                finished.wait(0.2)
         thread.join()
-        interrupt.replies = getattr(problem[0], "replies", ()) if problem else ()  # type: ignore[attr-defined]
+        for name in ("replies", "comparison"):
+            if problem and hasattr(problem[0], name):
+                setattr(interrupt, name, getattr(problem[0], name))
+        if outcome:
+            interrupt.result = outcome[0]  # type: ignore[attr-defined]
         raise
     thread.join()
-    if problem:
+    if problem and not outcome:
         raise problem[0]
+    if problem:
+        warnings.warn(f"All answers are there, but a connection did not close: {problem[0]!r}", stacklevel=2)
     return outcome[0]

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from moa_helpers import offline
-from moa_helpers.aggregation import Answer
+from moa_helpers.answers import Answer
 from moa_helpers.budget import Estimate
 from moa_helpers.display import STYLED, dollars, escaped, rendered, seconds
-from moa_helpers.fanout import Replies
+from moa_helpers.replies import Replies
 
 KEPT = 8  # runs that stay in the table
+SHORT = 60  # characters of a prompt there
+_SCROLLED = (
+    'style="contain:inline-size;overflow-x:auto" tabindex="0" role="region"'  # a wide table, by keyboard as well
+)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the playground. ``answer`` is None where none came, because it was stopped or failed."""
+    """One run of the playground. ``answer`` is None where none came, because it was stopped or failed.
+
+    ``replies`` has second requests, too; ``answered`` says of how many calls there is an answer, without them.
+    """
 
     code: str
     arguments: dict[str, Any]
     estimate: Estimate
     answer: Answer | Replies | None
     replies: Replies
+    answered: tuple[int, int]
     problem: str = ""
 
     @property
@@ -34,7 +43,7 @@ class Run:
         """What came of it."""
         if isinstance(self.answer, Answer):
             return self.answer.heading
-        answered = f"{len(self.replies.good)} of {len(self.replies)}"
+        answered = "{} of {}".format(*self.answered)
         if self.answer is not None:
             return f"{answered} answered"
         return f"failed: {self.problem}" if self.problem else f"stopped; {answered} calls have answered"
@@ -43,8 +52,9 @@ class Run:
 def code_for(arguments: dict[str, Any], samples: int) -> str:
     """The call that a run makes, as Python."""
 
-    def literal(value: Any) -> str:  # JSON text is Python text
-        return json.dumps(value, ensure_ascii=False) if isinstance(value, str | dict) else repr(value)
+    def literal(value: Any) -> str:  # JSON text is Python text, once no character in it can end a line or is half a one
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | dict) else repr(value)
+        return re.sub(r"[\x85\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
     models = arguments["reference_models"]
     names = "".join(f"        {literal(name)},\n" for name in models[: len(models) // samples])
@@ -62,7 +72,7 @@ def estimated(planned: Estimate) -> str:
     plural = "s" * (planned.calls != 1)
     return (
         f"{planned.calls} call{plural}, about {dollars(planned.usd)} at {planned.answer_tokens} tokens an answer, "
-        f"at most {dollars(planned.most_usd)}{unknown}."
+        f"at most {dollars(planned.most_usd)} if nothing is retried or sent a second time{unknown}."
     )
 
 
@@ -76,19 +86,21 @@ def result_html(run: Run) -> str:
     card, requests = answer._card(), sum(len(reply.attempts) for reply in run.replies)
     spent = f"{requests} request{'s' * (requests != 1)}, {dollars(answer.cost_usd, answer.least_usd)}"
     table = answer.table().round({"started_s": 2, "ttft_s": 2, "elapsed_s": 2, "cost_usd": 6})
+    unused = [name for name in ("second_request", "left_out") if name in table and not table[name].any()]
+    table = table.drop(columns=unused).astype(object).where(table.notna(), "unknown")
     parts = [
         f"<p><strong>{escaped(card.heading)}</strong></p>",
         f'<div class="moa-answer">{rendered(card.text)}</div>' if card.text else "",
         f"<p>Estimated: {escaped(estimated(run.estimate))} Actual: {escaped(spent)}.</p>",
-        f'<div style="overflow-x:auto">{table.to_html(border=0, na_rep="unknown", float_format=_short)}</div>',
+        f'<div {_SCROLLED} aria-label="the calls">{table.to_html(border=0, float_format=_short)}</div>',
         _image(answer.timeline()),
     ]
     if isinstance(answer, Answer) and answer.text:
-        references = answer.layers[-1]
-        if not figures.provenance(answer.text, references).empty:
+        shares = figures.provenance(answer.text, answer.layers[-1])
+        if not shares.empty:
             parts.append("<p>Which sentence of the answer is found in which reference (share of its words):</p>")
-            parts.append(_image(figures.provenance_picture(answer.text, references)))
-    return f'<div class="{STYLED}">{"".join(parts)}</div>'
+            parts.append(_image(figures.picture_of_shares(shares)))
+    return f'<div class="{STYLED}" style="contain:inline-size">{"".join(parts)}</div>'  # a wide table scrolls in it
 
 
 def _short(value: float) -> str:
@@ -101,31 +113,37 @@ def _image(picture: Any) -> str:
 
 def comparison_html(runs: Sequence[Run]) -> str:
     """The last runs, a row each."""
-    header = ["run", "models", "aggregator", "settings", "outcome", "seconds", "cost", "points right / wrong", "answer"]
+    header = ["run", "prompt", "models", "aggregator", "settings", "outcome", "seconds", "cost"]
+    header += ["points right / wrong", "answer"]
+    left = ' style="text-align:left;vertical-align:top"'
     rows = []
     for number, run in list(enumerate(runs, 1))[-KEPT:]:
         chosen = run.arguments
         models = ", ".join(
             f"{name} × {often}" if often > 1 else name for name, often in Counter(chosen["reference_models"]).items()
         )
+        prompt, stand_ins = " ".join(chosen["prompt"].split()), any(reply.offline for reply in run.replies)
         others = {k: v for k, v in chosen.items() if k not in ("prompt", "reference_models", "aggregator")}
         cells = [
             str(number),
+            prompt if len(prompt) <= SHORT else prompt[: SHORT - 1].rstrip() + "…",
             models,
             chosen.get("aggregator", "none"),
             ", ".join(f"{name}={value}" for name, value in others.items()),
             run.heading,
             seconds(max(r.ended for r in run.replies) - min(r.started for r in run.replies)) if run.replies else "",
-            dollars(run.replies.cost_usd, run.replies.least_usd),
+            dollars(run.replies.cost_usd, run.replies.least_usd) + " · offline stand-ins" * stand_ins,
             _points(run),
         ]
         text = run.answer.text if isinstance(run.answer, Answer) else ""
-        answer = f"<details><summary>show</summary>{rendered(text)}</details>" if text else ""
-        rows.append("".join(f"<td>{escaped(cell)}</td>" for cell in cells) + f"<td>{answer}</td>")
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in header)
+        label = f'tabindex="0" role="region" aria-label="answer of run {number}"'
+        opened = f'<div {label} style="width:32em;max-height:24em;overflow:auto">{rendered(text)}</div>'
+        answer = f"<details><summary>show</summary>{opened}</details>" if text else ""
+        rows.append("".join(f"<td{left}>{cell}</td>" for cell in [*map(escaped, cells), answer]))
+    head = "".join(f'<th scope="col"{left}>{html.escape(name)}</th>' for name in header)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return (
-        f'<div class="{STYLED}" style="overflow-x:auto"><table><caption>The last runs</caption>'
+        f'<div class="{STYLED}" {_SCROLLED} aria-label="the last runs"><table><caption>The last runs</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -151,7 +151,7 @@ def connection(vendor_name: str) -> Connection:
 
     Raises:
         UnknownModel: there is no such vendor.
-        MissingKey: live, and the vendor's key is not set.
+        MissingKey: live, and the vendor's key is not set, or Colab's panel does not answer when asked for it.
         ImportError: live, and the vendor is ``colab``, but this is not Google Colab.
     """
     if vendor_name not in VENDORS:
@@ -163,6 +163,8 @@ def connection(vendor_name: str) -> Connection:
                 "The models of colab: are there only on Google Colab, from its google.colab.ai: open the notebook "
                 "there, or leave them out; or run offline with moa.setup('offline')."
             )
+        if environment.colab.keyless:
+            raise MissingKey(environment.SILENT)
         return Connection()  # that module finds its own way
     if settings.mode == "offline":
         url = f"{settings.offline_url}/{vendor.name}" + ("/v1" if vendor.api in ("openai", "colab") else "")

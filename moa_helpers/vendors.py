@@ -1,6 +1,7 @@
 """One streaming call per vendor SDK, behind one seam: a ``Request`` goes in, ``Chunk``s come out.
 
-The SDKs are imported when their vendor is first used. Their own retries are off: ``calls`` retries, in one place.
+The SDKs are imported when their vendor is first used. Their own retries are off: ``calls`` retries, in one place. Only
+``google.colab.ai`` keeps its own, which cannot be switched off: one attempt may be three requests there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, closing, suppress
+from contextlib import AsyncExitStack, aclosing, closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -96,8 +97,9 @@ def client(vendor: Vendor) -> Any:
 
 async def close() -> None:
     """Close the clients of the running event loop and their connections."""
-    for sdk_client in _clients.pop(asyncio.get_running_loop(), {}).values():
-        await sdk_client.__aexit__(None, None, None)
+    async with AsyncExitStack() as all_clients:  # which closes the others as well if one fails to close
+        for sdk_client in _clients.pop(asyncio.get_running_loop(), {}).values():
+            all_clients.push_async_exit(sdk_client.__aexit__)
 
 
 def _new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
@@ -192,7 +194,8 @@ async def _mistral(request: Request) -> AsyncIterator[Chunk]:
 async def _colab(request: Request) -> AsyncIterator[Chunk]:
     """Google Colab's free models. Its function blocks, so a thread reads; it takes a prompt and nothing else.
 
-    So ``max_tokens`` is not kept, and no tokens are reported. A stopped call ends at once here, and in its thread with
+    So ``max_tokens`` is not kept, no tokens are reported, and an answer that was cut off ends with ``stop`` like any
+    other. A stopped call ends at once here, and in its thread with
     the next piece.
     """
     loop = asyncio.get_running_loop()

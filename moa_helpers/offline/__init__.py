@@ -15,11 +15,25 @@ from typing import TYPE_CHECKING
 from moa_helpers.offline.faults import KINDS, Fault
 from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.standins import Question, Score, questions, score
+from moa_helpers.offline.traits import Judging, Knowledge, judging, knowledge
 
 if TYPE_CHECKING:
     from moa_helpers.offline.server import Server
 
-__all__ = ["KINDS", "Latency", "Question", "Score", "fault", "questions", "score", "start"]
+__all__ = [
+    "KINDS",
+    "Judging",
+    "Knowledge",
+    "Latency",
+    "Question",
+    "Score",
+    "fault",
+    "judging",
+    "knowledge",
+    "questions",
+    "score",
+    "start",
+]
 
 _running: Server | None = None
 

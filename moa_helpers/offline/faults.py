@@ -40,6 +40,7 @@ KINDS = {
     "injector": "the answer tries to instruct the aggregator",
     "any": "one of all these, drawn for each request",
 }
+TEXTS = ("liar", "injector", "length", "any")
 DRAWN = [kind for kind in KINDS if kind != "any"]
 
 
@@ -91,6 +92,10 @@ class Faults:
                     fault.times -= 1
                 return replace(fault, kind=dice.choice(DRAWN)) if fault.kind == "any" else fault
         return None
+
+    def of_text(self) -> list[tuple[str, str, float]]:
+        """The faults that are on and change what an answer says, but leave it an answer: where, kind and chance."""
+        return [(each.where, each.kind, each.chance) for each in self._active if each.kind in TEXTS]
 
     @contextmanager
     def switched_on(self, fault: Fault) -> Iterator[None]:

@@ -1,0 +1,85 @@
+"""Which of two answers is better, in the eyes of a model: asked twice, in both orders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from moa_helpers.budget import Allowance
+from moa_helpers.calls import check, prepare
+from moa_helpers.display import Card, Shown, dollars
+from moa_helpers.fanout import run_all
+from moa_helpers.limits import Limits
+from moa_helpers.prompts import chosen, ranker_system
+from moa_helpers.replies import Replies
+
+JUDGE_TOKENS = 1024  # enough for a number, and for what a reasoning model spends before it
+
+
+@dataclass(frozen=True)
+class Verdict(Shown):
+    """What a judge says of two answers, ``one`` and ``other``.
+
+    ``places`` has the place (1 or 2) that it chose when ``one`` stood first, and the one that it chose when ``other``
+    did; 0 is a draw, None a judgement that failed or named no place. Equal texts are a draw, without a call.
+    """
+
+    judge: str
+    places: tuple[int | None, int | None]
+    replies: Replies
+
+    @property
+    def score(self) -> float | None:
+        """1 if ``one`` is better in both orders, 0 if ``other`` is, 0.5 otherwise; None if a judgement is missing."""
+        if None in self.places:
+            return None
+        return {(1, 2): 1.0, (2, 1): 0.0}.get(self.places, 0.5)  # type: ignore[arg-type]
+
+    def _card(self) -> Card:
+        words = {None: "no judgement", 0: "a draw", 1: "the first", 2: "the second"}
+        result = {1.0: "one", 0.0: "other", 0.5: "a tie", None: "unknown"}[self.score]
+        stand_in = " · offline stand-in" if any(reply.offline for reply in self.replies) else ""
+        cost = dollars(self.replies.cost_usd, self.replies.least_usd)
+        rows = list(zip(("one, other", "other, one"), (words[place] for place in self.places), strict=True))
+        return Card(f"{self.judge} prefers: {result} · {cost}{stand_in}", ("order", "chosen"), rows)
+
+
+async def judge(
+    prompt: str,
+    one: str,
+    other: str,
+    model: str,
+    *,
+    known: str | None = None,
+    max_tokens: int = JUDGE_TOKENS,
+    timeout: float = 60.0,
+    retries: int = 2,
+) -> Verdict:
+    """Ask a model which of two answers to a question is better, once in each order.
+
+    Args:
+        prompt: the question.
+        one, other: the answers. They are fenced, so that the judge can tell them from its instruction.
+        model: the judge, ``vendor:model-id``.
+        known: an answer that is known to be right, for the judge to compare with.
+        max_tokens, timeout, retries: as in ``ask``.
+
+    Raises:
+        TypeError, ValueError: the input is wrong; no call was made.
+    """
+    for name, text in {"one": one, "other": other, "known": "" if known is None else known}.items():
+        if not isinstance(text, str):
+            raise TypeError(f"{name} must be an answer's text, not {type(text).__name__}.")
+    if known is not None and not known.strip():
+        raise ValueError("known is empty: write the answer that is known to be right, or leave it out.")
+    limits = Limits(timeout, None, retries)
+    if one.strip() == other.strip():
+        check([model], prompt, max_tokens=max_tokens)
+        return Verdict(model, (0, 0), Replies())
+    (request,) = prepare([model], prompt, max_tokens=max_tokens)
+    requests = [
+        replace(request, system=ranker_system(order, draw=True, known=known), role="judge")
+        for order in ([one, other], [other, one])
+    ]
+    replies = await run_all(requests, limits, Allowance())
+    first, second = (chosen(reply.text, 2, draw=True) if reply.ok else None for reply in replies)
+    return Verdict(model, (first, second), replies)

@@ -1,0 +1,166 @@
+"""A file that keeps every call of a comparison, a JSON line each, so that a second start pays for none of them again.
+
+A line is written as soon as its call has ended. If the program is killed while it writes one, the next start takes the
+broken line away. What is lost is what was under way at that moment, and no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from moa_helpers import offline
+from moa_helpers.offline.traits import Traits
+from moa_helpers.records import read_reply
+from moa_helpers.replies import Reply
+from moa_helpers.vendors import Request
+
+if sys.platform != "win32":
+    import fcntl
+
+BEGIN = b'{"key": "'  # of each line
+
+
+class Ledger:
+    """The calls that a file keeps. Only where each of them stands is held in memory.
+
+    Raises:
+        ValueError: the file holds something else, or another program is using it.
+        OSError: it cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._places: dict[str, int] = {}  # what was asked -> where the line with its answer begins
+        self._problem: OSError | None = None  # why nothing more can be written
+        self._writer, self._reader = path.open("ab"), path.open("rb")
+        try:
+            self._lock()
+            end, complete = self._look_through()
+            self._writer.truncate(end)
+            self._writer.seek(0, 2)
+            self._writer.write(b"" if complete else b"\n")
+        except BaseException:
+            self.close()
+            raise
+
+    def find(self, question: str, strategy: str, request: Request) -> Reply | None:
+        """The answer to a request that was made before for this question and strategy, or None."""
+        place = self._places.get(_key(question, strategy, request))
+        if place is None:
+            return None
+        return read_reply(self._line(place)["reply"])
+
+    def keep(self, question: str, strategy: str, request: Request, reply: Reply) -> None:
+        """Write down how a call ended. A failed one is written, too, but not found later: it is made again."""
+        key = _key(question, strategy, request)
+        call = {"question": question, "strategy": strategy, "role": request.role, "reply": asdict(reply)}
+        self._write({"key": key, **call}, found=reply.ok)
+
+    def find_answer(self, *asked: object) -> dict[str, Any] | None:
+        """What ``keep_answer`` kept for the same strategy, arguments and question, or None."""
+        place = self._places.get(_hash(asked))
+        return None if place is None else dict(self._line(place)["answer"])
+
+    def keep_answer(self, answer: dict[str, Any], *asked: object) -> None:
+        """Keep a whole answer that its calls alone do not give again: some were stopped, as others came first."""
+        self._write({"key": _hash(asked), "answer": answer})
+
+    def check(self) -> None:
+        """Raise OSError if something could not be written: another call would be paid for and lost."""
+        if self._problem:
+            raise OSError(f"{self.path} could not be written: {self._problem}") from self._problem
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):  # each line was flushed, and what failed then was raised then
+            self._writer.close()
+        self._reader.close()
+
+    def _write(self, entry: dict[str, Any], *, found: bool = True) -> None:
+        place = self._writer.tell()
+        try:
+            self._writer.write(json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+            self._writer.flush()
+        except OSError as error:
+            self._problem = error
+            raise
+        if found:
+            self._places[entry["key"]] = place
+
+    def _line(self, place: int) -> Any:
+        self._reader.seek(place)
+        return json.loads(self._reader.readline())
+
+    def _lock(self) -> None:
+        """Keep other programs out, where the system can; two that write into one file would pay twice."""
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(self._writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"Another comparison is writing {self.path}: wait for its end.") from None
+            except OSError:  # a file system without locks
+                return
+
+    def _look_through(self) -> tuple[int, bool]:
+        """Note where each good call stands; give where the last whole line ends, and whether it has its newline."""
+        end, complete = 0, True
+        for number, line in enumerate(self._reader, 1):
+            complete = line.endswith(b"\n")  # else an editor took it away, or the line is not whole
+            if not complete and (line.startswith(BEGIN) or BEGIN.startswith(line)) and not _is_json(line):
+                return end, True  # it was being written when the program was killed
+            key, good = self._read(line, number)
+            if good:
+                self._places[key] = end
+            end += len(line)
+        return end, complete
+
+    def _read(self, line: bytes, number: int) -> tuple[str, bool]:
+        try:
+            entry: Mapping[str, Any] = json.loads(line)
+            return str(entry["key"]), "answer" in entry or entry["reply"]["failure"] is None
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(
+                f"Line {number} of {self.path} is no call that was kept. Name another file, or correct that line; "
+                "nothing was changed and no call was made."
+            ) from None
+
+
+def stand_ins(*, chooses: bool) -> str:
+    """What a stand-in's answer depends on besides, and its choice where it ``chooses`` among answers."""
+    return repr((Traits.knowledge, Traits.judging if chooses else None, offline.start().vendors.faults.of_text()))
+
+
+def _key(question: str, strategy: str, request: Request) -> str:
+    """What was asked, for whom: nothing else decides whether a call has been made before."""
+    asked = (
+        question,
+        strategy,
+        request.model.name,
+        request.system,
+        request.prompt,
+        request.max_tokens,
+        request.temperature,
+        request.sample,
+        request.role,
+        stand_ins(chooses="<candidate-" in (request.system or "")) if request.offline else "live",
+    )
+    return _hash(asked)
+
+
+def _hash(asked: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).hexdigest()[:32]
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

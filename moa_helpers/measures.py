@@ -1,0 +1,171 @@
+"""How sure a comparison may be: intervals, how many questions a claim needs, and what a judge is swayed by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+DRAWS, FIT_DRAWS = 2000, 500  # of a bootstrap; of one that fits a curve each time
+RIDGE = 0.1  # keeps the fit finite where one side wins always; less than what half a question says
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate, and a 95 % interval around it from ``low`` to ``high``."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:z.2f} ({self.low:z.2f} to {self.high:z.2f})"
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def says(self, than: float = 0.0) -> str:
+        """Whether it lies clear of ``than``: ``"above"``, ``"below"``, or ``"no difference shown"``.
+
+        An interval without a width shows nothing: its values were all the same.
+        """
+        if self.low == self.high:
+            return "no difference shown"
+        return "above" if self.low > than else "below" if self.high < than else "no difference shown"
+
+
+def interval(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval:
+    """The mean, with a bootstrap interval: the values are drawn again with replacement, ``DRAWS`` times (Efron 1979).
+
+    It can draw only what it was given: where all values are the same, it has no width, however few they are.
+
+    Args:
+        values: one for each question, as questions are what varies independently.
+        seed: of the draws.
+
+    Raises:
+        ValueError: there is no value.
+    """
+    found = _numbers(values)
+    means = found[_drawn(len(found), seed)].mean(axis=1)
+    return Interval(float(found.mean()), *map(float, np.quantile(means, (0.025, 0.975))))
+
+
+def rate(scores: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval:
+    """A win rate: the mean of scores from 0 to 1, with an interval that also holds near 0 and 1 and for few questions.
+
+    It is the bootstrap's, or Wilson's (1927) where that reaches further: where nearly all scores are the same, a
+    bootstrap has next to nothing to draw from.
+
+    Raises:
+        ValueError: there is no score, or one is not from 0 to 1.
+    """
+    found = interval(scores, seed=seed)
+    if not 0 <= min(scores) <= max(scores) <= 1:
+        raise ValueError("A score is from 0 to 1: 1 for a win, 0.5 for a tie, 0 for a loss.")
+    z, count = NormalDist().inv_cdf(0.975), len(scores)
+    centre = (found.value + z**2 / (2 * count)) / (1 + z**2 / count)
+    reach = z * math.sqrt(found.value * (1 - found.value) / count + (z / (2 * count)) ** 2) / (1 + z**2 / count)
+    return Interval(found.value, max(0.0, min(found.low, centre - reach)), min(1.0, max(found.high, centre + reach)))
+
+
+def difference(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0) -> Interval:
+    """The mean difference, question by question: narrower than two intervals, as hard questions are hard for both."""
+    if len(ours) != len(theirs):
+        raise ValueError(f"{len(ours)} values against {len(theirs)}: give one for each question, in the same order.")
+    return interval(_numbers(ours) - _numbers(theirs), seed=seed)
+
+
+def questions_needed(margin: float) -> int:
+    """How many questions a win rate needs so that its 95 % interval reaches at most ``margin`` (a share) either way.
+
+    The normal approximation of a share near one half, where it is widest: n = 0.25 (1.96 / margin)².
+    """
+    if not 0 < margin < 1:
+        raise ValueError(f"margin is {margin}; it is a share, above 0 and below 1: 0.05 for five points.")
+    return math.ceil(round(0.25 * (NormalDist().inv_cdf(0.975) / margin) ** 2, 6))
+
+
+def position_bias(places: Iterable[tuple[int | None, int | None]]) -> Interval:
+    """How much a judge prefers what stands first, whatever it is, in logits: 0 is not at all, 1 makes a half 73 %.
+
+    Let x be the pull of the first place, and d that of one answer over the other. The judge takes the first place in
+    both orders with probability s(x + d) s(x - d), and the second in both with s(-x - d) s(-x + d), s being the
+    logistic function. Their ratio is exp(2x), whatever d is. So x = ln(n1 / n2) / 2 by the numbers of such pairs, with
+    1/2 added to each (Haldane 1956), and the normal interval for such a logarithm.
+
+    Args:
+        places: ``Verdict.places`` of each pair.
+    """
+    found = list(places)
+    return _half_log_ratio(found.count((1, 1)), found.count((2, 2)))
+
+
+def preference(places: Iterable[tuple[int | None, int | None]]) -> Interval:
+    """How much a judge prefers ``one`` to ``other``, in logits, whatever the pull of the first place.
+
+    As ``position_bias``, from the pairs in which the same answer wins in both orders. Exact if the answers of all pairs
+    differ by the same, as those of an experiment do that lengthens each of them by so much.
+    """
+    found = list(places)
+    return _half_log_ratio(found.count((1, 2)), found.count((2, 1)))
+
+
+def at_equal_length(scores: Sequence[float], longer: Sequence[float], *, seed: int = 0) -> Interval | None:
+    """The win rate that is to be expected if both answers were of one length.
+
+    A logistic regression of the score on the logarithm of how many times as long the answer is, read off where that is
+    0: the idea of length-controlled AlpacaEval (Dubois et al. 2024, arXiv:2404.04475). It takes away all that goes with
+    length: padding, but also what a longer answer has more to say.
+
+    Args:
+        scores: 1 for a win, 0 for a loss, 0.5 for a tie, for each question.
+        longer: how many times as long as the other the answer is.
+        seed: of the bootstrap over questions.
+
+    Returns:
+        None where all are longer, or all shorter: then nothing is known about equal length.
+    """
+    y, x = _numbers(scores), np.log(_numbers(longer))
+    if not x.min() <= 0 <= x.max():
+        return None
+    drawn = _drawn(len(y), seed)[:FIT_DRAWS]
+    counts = np.stack([np.bincount(draw, minlength=len(y)) for draw in [np.arange(len(y)), *drawn]])
+    shares = 1 / (1 + np.exp(-_fit(y, x, counts.astype(float))))
+    return Interval(float(shares[0]), *map(float, np.quantile(shares[1:], (0.025, 0.975))))
+
+
+def _fit(y: np.ndarray, x: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The intercepts of logistic regressions of y on x, by Newton's method; counts: how often each is in."""
+    design = np.stack([np.ones_like(x), x], axis=1)
+    products = np.stack([np.ones_like(x), x, x, x * x], axis=1)
+    found, step = np.zeros((len(counts), 2)), np.full(2, np.inf)
+    while np.abs(step).max() > 1e-6:
+        share = 1 / (1 + np.exp(-(found @ design.T)))
+        slope = (counts * (y - share)) @ design - RIDGE * found
+        curve = ((counts * share * (1 - share)) @ products).reshape(-1, 2, 2) + RIDGE * np.eye(2)
+        step = np.linalg.solve(curve, slope[:, :, None])[:, :, 0].clip(-2, 2)  # small enough to converge always
+        found += step
+    return found[:, 0]
+
+
+def _half_log_ratio(more: int, fewer: int) -> Interval:
+    value = math.log((more + 0.5) / (fewer + 0.5)) / 2
+    reach = NormalDist().inv_cdf(0.975) * math.sqrt(1 / (more + 0.5) + 1 / (fewer + 0.5)) / 2
+    return Interval(value, value - reach, value + reach)
+
+
+def _numbers(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    found = np.asarray(values, dtype=float)
+    if found.ndim != 1 or not len(found):
+        raise ValueError("There is nothing to average: give one number for each question.")
+    if np.isnan(found).any():
+        raise ValueError("A value is unknown (NaN): leave that question out, in both lists if there are two.")
+    return found
+
+
+def _drawn(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, count, (DRAWS, count))
