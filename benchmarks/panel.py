@@ -1,4 +1,4 @@
-"""What the live panel costs while 1,000 pieces of text arrive a second. ``make bench-panel``."""
+"""What `watch` and the playground cost while 1,000 pieces of text arrive a second. ``make bench-panel``."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
+import comm
 import common
 import IPython.display
 from aiohttp import web
+from comm import DummyComm
 
 import moa_helpers as moa
 from moa_helpers import panel
+from moa_helpers.controls import Playground
 
 MODEL, RATE, SECONDS, SIZES, ROUNDS = "openai:gpt-6-luna", 1000, 10.0, (1, 6, 24), 3
+WAYS = ["nothing", "watch", "playground"]
 PIECE = "word "
 
 
@@ -56,56 +61,78 @@ async def serve() -> None:
     await runner.cleanup()
 
 
-class Screen:
-    """In place of a notebook's output: it writes each update as JSON, as a kernel does, and counts."""
+class Wire(DummyComm):  # type: ignore[misc]
+    """In place of the way to the front end: it writes each message as JSON, as a kernel does, and counts."""
 
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
+    sizes: ClassVar[list[int]] = []
 
-    def update(self, bundle: dict[str, str], **options: bool) -> Screen:
-        """Show this from now on."""
-        self.sizes.append(len(json.dumps(bundle)))
-        return self
+    @classmethod
+    def show(cls, bundle: dict[str, str], **options: bool) -> type[Wire]:
+        """A cell's output."""
+        cls.sizes.append(len(json.dumps(bundle)))
+        return cls
+
+    update = show  # what the handle of an output does
+
+    def publish_msg(self, msg_type: str, data: Any = None, **keys: Any) -> None:
+        """A widget's message."""
+        Wire.sizes.append(len(json.dumps(data)))
 
 
-async def once(calls: int, screen: Screen | None) -> tuple[float, float]:
-    """CPU and wall seconds of so many calls, which together get ``RATE`` pieces a second."""
-    work = moa.fan_out([MODEL] * calls, str(RATE / calls), timeout=10 * SECONDS)
+@dataclass
+class Cost:
+    """What so many calls took together: seconds of CPU and of the clock, messages to the front end and their size."""
+
+    cpu: float
+    wall: float
+    messages: int
+    bytes: int
+
+
+async def once(calls: int, way: str) -> Cost:
+    """So many calls, which together get ``RATE`` pieces a second."""
+    models, prompt = [MODEL] * calls, str(RATE / calls)
+    play = Playground(prompt, None, None, {"timeout": 10 * SECONDS})
+    play._arguments = lambda: {"prompt": prompt, "reference_models": models, "timeout": 10 * SECONDS}
+    play._finish = lambda run, live: play._live.show(live, whole=True)  # the pictures come once, after the calls
     gc.collect()
+    Wire.sizes.clear()
     cpu, wall = time.process_time(), time.perf_counter()
-    replies = await (moa.watch(work) if screen else work)
-    found = time.process_time() - cpu, time.perf_counter() - wall
+    if way == "playground":
+        replies = (await play.run()).replies
+    else:
+        work = moa.fan_out(models, prompt, timeout=10 * SECONDS)
+        replies = await (moa.watch(work) if way == "watch" else work)
+    cost = Cost(time.process_time() - cpu, time.perf_counter() - wall, len(Wire.sizes), sum(Wire.sizes))
     assert all(len(reply.text) >= len(PIECE) * SECONDS * RATE / calls for reply in replies), replies
-    return found
+    return cost
 
 
 async def measure() -> list[dict[str, Any]]:
-    """The same calls with and without the panel, in turns."""
+    """The same calls shown in each way, in turns."""
     rows = []
-    panel._view = panel._Output  # as in a notebook
+    panel.progress_view = panel._Output  # as in a notebook
+    IPython.display.display, comm.create_comm = Wire.show, Wire
     for calls in SIZES:
-        plain, shown, sizes = [], [], []
+        found: dict[str, list[Cost]] = {way: [] for way in WAYS}
         for number in range(-1, ROUNDS):  # the first round loads and connects
-            screen = Screen()
-            IPython.display.display = screen.update
-            ways = [None, screen] if number % 2 else [screen, None]
-            for way in ways:
-                (shown if way else plain).append(await once(calls, way))
-            sizes.append(screen.sizes)
-        plain, shown, sizes = plain[1:], shown[1:], sizes[1:]
-        ratios = sorted(with_panel / alone for (alone, _), (with_panel, _) in zip(plain, shown, strict=True))
-        rows.append(
-            {
-                "calls": calls,
-                "CPU share without": f"{median(cpu / wall for cpu, wall in plain):.1%}",
-                "CPU share with panel": f"{median(cpu / wall for cpu, wall in shown):.1%}",
-                "ratio": f"{median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})",
-                "wall without, s": median(wall for _, wall in plain),
-                "wall with, s": median(wall for _, wall in shown),
-                "updates a second": f"{sum(map(len, sizes)) / sum(wall for _, wall in shown):.1f}",
-                "kB an update": f"{median(size for each in sizes for size in each) / 1000:.1f}",
-            }
-        )
+            for way in WAYS[number % 3 :] + WAYS[: number % 3]:
+                found[way].append(await once(calls, way))
+        alone = found["nothing"][1:]
+        for way in WAYS:
+            costs = found[way][1:]
+            ratios = sorted(cost.cpu / other.cpu for cost, other in zip(costs, alone, strict=True))
+            rows.append(
+                {
+                    "calls": calls,
+                    "shown by": way,
+                    "CPU share": f"{median(cost.cpu / cost.wall for cost in costs):.1%}",
+                    "ratio": f"{median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})",
+                    "wall, s": median(cost.wall for cost in costs),
+                    "messages a second": f"{median(cost.messages / cost.wall for cost in costs):.1f}",
+                    "kB a second": f"{median(cost.bytes / cost.wall for cost in costs) / 1000:.0f}",
+                }
+            )
     await moa.close()
     return rows
 
@@ -121,12 +148,12 @@ def main() -> None:
         process.stdin.close()
     common.report(
         "panel",
-        f"The live panel while {RATE:,} pieces of text arrive a second, over all calls",
+        f"Calls shown while {RATE:,} pieces of text arrive a second, over all calls",
         rows,
         {"rounds": ROUNDS, "seconds": SECONDS, "characters a piece": len(PIECE)},
-        "CPU share: CPU seconds of the client's process over wall seconds, of one core. Ratio: CPU with the panel over "
-        "CPU without, in the same round; median and spread of rounds.\nEach update is written as JSON; sending it and "
-        "the browser's work are not in it.",
+        "CPU share: CPU seconds of the client's process over wall seconds, of one core. Ratio: CPU over that of the "
+        "same calls shown by nothing, in the same round; median and spread of rounds.\nEach message is written as "
+        "JSON; sending it and the browser's work are not in it.",
     )
 
 
