@@ -22,8 +22,10 @@ OURS = (
     "OLLAMA_",
     "MODEL_PROXY_",
 )
-for name in [name for name in os.environ if name.upper().startswith(OURS) or name.lower().endswith("_proxy")]:
-    del os.environ[name]  # the developer's keys, addresses and proxies are none of the tests' business
+KEPT = ("MOA_BROWSER", "MOA_CHROMIUM")  # they steer the browser tests
+for name in [*os.environ]:
+    if name.lower().endswith("_proxy") or (name.upper().startswith(OURS) and not name.upper().startswith(KEPT)):
+        del os.environ[name]  # the developer's keys, addresses and proxies are none of the tests' business
 os.environ |= {"MOA_MODE": "offline", "MOA_OFFLINE_SPEED": "20", "OLLAMA_HOST": "127.0.0.1:9"}
 
 import moa_helpers as moa  # noqa: E402
@@ -110,6 +112,18 @@ def vendors():
     vendors = offline.start().vendors
     vendors.asked.clear()
     return vendors
+
+
+@pytest.fixture
+def compare(run, tmp_path, vendors, monkeypatch):
+    """compare() with a file of this test's own, and quick stand-ins."""
+    monkeypatch.setattr(vendors, "speed", 500)
+
+    def compare(questions, strategies, **options):
+        options = {"path": tmp_path / "calls.jsonl", "max_concurrency": 32, **options}
+        return run(moa.compare(questions, strategies, **options))
+
+    return compare
 
 
 @pytest.fixture(scope="session")

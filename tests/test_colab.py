@@ -20,6 +20,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 import moa_helpers as moa
 from moa_helpers import calls, environment
+from moa_helpers.limits import Bounds, Limits
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = Path(__file__).parent / "google_colab"
@@ -82,7 +83,7 @@ def test_a_secret_that_is_denied_is_not_asked_for_again(colab):
 
 
 @pytest.mark.parametrize("token_is_known", [False, True])
-def test_a_panel_that_times_out_is_asked_nothing_more(token_is_known, colab, monkeypatch):
+def test_a_panel_that_times_out_is_asked_nothing_more(token_is_known, colab, run, monkeypatch):
     if token_is_known:
         monkeypatch.setenv("MODEL_PROXY_API_KEY", "known-from-before")
     colab.userdata.secrets["ANTHROPIC_API_KEY"] = colab.userdata.TimeoutException
@@ -91,6 +92,12 @@ def test_a_panel_that_times_out_is_asked_nothing_more(token_is_known, colab, mon
         assert settings.mode == "offline"
         assert "the panel did not answer in time, so it is not asked again" in str(settings)
         assert settings.colab_models == ((GEMINI, GEMMA) if token_is_known else ())
+    moa.setup("live")
+    if token_is_known:
+        assert run(moa.ask(GEMINI, "Hello?")).ok
+    else:
+        with pytest.raises(moa.MissingKey, match=r"did not answer in time.*open the notebook in Colab's own page"):
+            run(moa.ask(GEMINI, "Hello?"))
     assert colab.userdata.asked == ["OPENAI_API_KEY", "ANTHROPIC_API_KEY"]  # each time-out takes ten seconds
 
 
@@ -200,7 +207,7 @@ def test_a_call_that_is_stopped_returns_at_once_and_its_thread_ends_with_the_nex
     async def stop_after_the_first_piece():
         heard = asyncio.Event()
         (request,) = calls.prepare([GEMINI], "Why?")
-        call = calls.Call(request, calls.Bounds(calls.Limits(60, None, 0)), listen=lambda delta: heard.set())
+        call = calls.Call(request, Bounds(Limits(60, None, 0)), listen=lambda delta: heard.set())
         asking = asyncio.create_task(call.run())
         await heard.wait()
         before = time.perf_counter()
@@ -396,7 +403,7 @@ def run_setup_cell(source, folder, monkeypatch):
         monkeypatch.setitem(sys.modules, "moa_helpers", moa)
 
     def expand(line):
-        return line.replace("{package}", names["package"])
+        return line.replace("{package}", str(names["package"]))
 
     names = {"get_ipython": lambda: SimpleNamespace(run_line_magic=lambda kind, line: install(kind, expand(line)))}
     monkeypatch.chdir(folder)
@@ -421,10 +428,13 @@ def test_the_setup_cell_asks_for_the_wheel(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("address", [None, ADDRESS])
-def test_the_setup_cell_takes_a_wheel_that_is_there(address, tmp_path, monkeypatch):
-    (tmp_path / "moa_helpers-0.1.0-py3-none-any.whl").touch()
+def test_the_setup_cell_takes_the_newest_wheel_that_is_there(address, tmp_path, monkeypatch):
+    for age, version in enumerate(["0.10.0", "0.9.0", "0.11.0.dev1"]):
+        path = tmp_path / f"moa_helpers-{version}-py3-none-any.whl"
+        path.touch()
+        os.utime(path, (1_000_000 - age, 1_000_000 - age))
     installed = run_setup_cell(tool.setup_cell(address), tmp_path, monkeypatch)
-    assert installed == ["install -q --no-deps moa_helpers-0.1.0-py3-none-any.whl" + LACKING]
+    assert installed == ["install -q --no-deps moa_helpers-0.10.0-py3-none-any.whl" + LACKING]
 
 
 def test_the_setup_cell_takes_the_address(tmp_path, monkeypatch):
@@ -436,6 +446,7 @@ def test_the_setup_cell_unpacks_what_it_holds(tmp_path, monkeypatch):
     wheel, empty = tmp_path / "moa_helpers-0.1.0-py3-none-any.whl", tmp_path / "empty"
     wheel.write_bytes(bytes(range(256)) * 50)
     empty.mkdir()
+    (empty / "moa_helpers-0.9.0-py3-none-any.whl").touch()
     source = tool.setup_cell(ADDRESS, wheel)
     assert max(map(len, source.splitlines())) <= 120
     installed = run_setup_cell(source, empty, monkeypatch)

@@ -233,6 +233,16 @@ def test_provenance_of_a_real_mixture(models, question, run):
     assert all(column in alt for column in table.columns)
 
 
+def test_a_picture_of_a_long_text_shows_its_beginning_and_says_so():
+    text = " ".join(f"Sentence number {number} {'abcdefghij'[number % 10] * 5} stands here." for number in range(40))
+    picture = figures.provenance_picture(text, [reply(text)])
+    assert len(picture.axes[0].get_yticks()) == figures.MOST_SENTENCES == 30
+    assert picture.axes[0].get_xlabel() == "The first 30 of 40 sentences."
+    assert "The first 30 of 40 sentences. Sentence number 0 " in picture.alt
+    assert picture.alt.count("Sentence number") == 30
+    assert len(figures.provenance(text, [reply(text)])) == 40
+
+
 def test_a_picture_of_any_text():
     text = "Ünïcödé wörds überall hier, ☃."
     assert alt_of(figures.provenance_picture(text, [reply(text)])).startswith("Share of")
@@ -246,6 +256,31 @@ def test_a_picture_of_a_text_with_prices():
 def test_a_picture_of_no_text():
     with pytest.raises(ValueError, match="Nothing to draw"):
         figures.provenance_picture("", [reply(GREEN)])
+
+
+def test_a_picture_of_no_call():
+    with pytest.raises(ValueError, match="Nothing to draw"):
+        moa.Replies().timeline()
+
+
+def test_names_are_no_formula():
+    name = r"vllm:a$\b$"
+    for picture in (
+        figures.timeline([reply(GREEN, model=name)]),
+        figures.provenance_picture(GREEN, [reply(GREEN, model=name)]),
+    ):
+        picture.canvas.draw()
+        assert any(
+            r"a$\b$" in label.get_text()
+            for axis in picture.axes
+            for label in (*axis.get_xticklabels(), *axis.get_yticklabels())
+        )
+
+
+def test_an_address_is_no_link():
+    shown = moa.Replies([reply("see http://x.example/a or www.x.example")])._repr_markdown_()
+    assert "http\\://" in shown
+    assert "www\\." in shown
 
 
 def test_a_table_of_no_call():

@@ -39,9 +39,15 @@ EVERYWHERE = [
     ({"temperature": "warm"}, TypeError, "temperature must be a number, not 'warm'"),
 ]
 NAMES = [
-    ("gpt-6-luna", moa.UnknownModel, "Write 'vendor:model-id', with one of the vendors openai, "),
+    (
+        "gpt-6-luna",
+        moa.UnknownModel,
+        "Write 'vendor:model-id', without spaces around it, with one of the vendors openai, ",
+    ),
     ("google:gemini", moa.UnknownModel, "Write 'vendor:model-id'"),
     ("openai:", moa.UnknownModel, "Write 'vendor:model-id'"),
+    ("openai: gpt-6-luna", moa.UnknownModel, "without spaces around it"),
+    ("openai:gpt-6-luna ", moa.UnknownModel, "without spaces around it"),
     ("", moa.UnknownModel, "Write 'vendor:model-id'"),
     (None, TypeError, "a string such as 'openai:model-id', not by NoneType"),
     (5, TypeError, "a string such as 'openai:model-id', not by int"),

@@ -19,7 +19,21 @@ from moa_helpers.display import LONGEST_MARKDOWN, dollars, escaped, rendered
 
 STREAM = {"content-type": "text/event-stream"}
 TAGS = {"blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre"}
-TAGS |= {"progress", "section", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"}
+TAGS |= {
+    "details",
+    "summary",
+    "progress",
+    "section",
+    "span",
+    "strong",
+    "table",
+    "tbody",
+    "td",
+    "th",
+    "thead",
+    "tr",
+    "ul",
+}
 ATTRIBUTES = {"aria-label", "class", "dir", "max", "role", "start", "style", "tabindex", "value"}
 HOSTILE = {
     "script": "Hello <script>alert('ran')</script> there",
@@ -43,6 +57,7 @@ class Reader(html.parser.HTMLParser):
     def __init__(self, source):
         super().__init__(convert_charrefs=True)
         self.tags, self.attributes, self.images, self.text, self.styles, self.open = set(), set(), [], "", "", []
+        self.typeset, self._ignored = "", []  # what MathJax would change, and for each open tag whether it stays out
         self.feed(source)
         self.close()
 
@@ -53,15 +68,19 @@ class Reader(html.parser.HTMLParser):
         self.images += [value for name, value in attributes if name == "src"]
         if tag not in ("br", "hr", "img"):
             self.open.append(tag)
+            classes = (dict(attributes).get("class") or "").split()
+            self._ignored.append("mathjax_ignore" in classes or self._ignored[-1:] == [True])
 
     def handle_startendtag(self, tag, attributes):
         self.handle_starttag(tag, attributes)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+        self._ignored.pop()
 
     def handle_data(self, data):
         self.text += data
+        self.typeset += "" if self._ignored[-1:] == [True] else data
 
     def handle_comment(self, data):
         raise AssertionError(f"a comment: {data}")
@@ -93,13 +112,15 @@ def says(text, finish="stop"):
     return answer
 
 
-async def fast(request, asked):
-    """An answer of the recorder's in 1,500 pieces, 1,000 a second."""
+async def fast(request, asked, lasting=1.5):
+    """An answer of the recorder's in 1,000 pieces a second, for so many seconds or until the client has gone."""
     response = web.StreamResponse(headers=STREAM)
     await response.prepare(request)
     shell = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     began, sent = time.perf_counter(), 0
-    while (passed := time.perf_counter() - began) < 1.5:
+    while (passed := time.perf_counter() - began) < lasting:
+        if request.transport is None or request.transport.is_closing():
+            return response
         due = int(passed * 1000) - sent
         choices = [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]
         await response.write(f"data: {json.dumps(shell | {'choices': choices})}\n\n".encode() * due)
@@ -233,6 +254,24 @@ def test_without_a_price_the_cost_is_unknown_and_never_zero(question, run):
     assert "$" not in read(live.html()).text
 
 
+def test_what_a_vendor_counts_while_it_writes_is_not_added_to_the_estimate(models, recorder, live, run):
+    async def answer(request, asked):
+        choices = [{"index": 0, "delta": {"content": "x" * 4000}, "finish_reason": None}]
+        usage = {"prompt_tokens": 1, "completion_tokens": 1000, "total_tokens": 1001}
+        shell = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        response = web.StreamResponse(headers=STREAM)
+        await response.prepare(request)
+        await response.write(f"data: {json.dumps(shell | {'choices': choices, 'usage': usage})}\n\n".encode())
+        while request.transport is not None and not request.transport.is_closing():
+            await asyncio.sleep(0.02)
+        return response
+
+    recorder.answer = answer
+    writes = lambda live: live.replies and live.replies[0].text  # noqa: E731
+    (line, reply), _ = run(watching(moa.ask(models[0], "Why?"), writes, lambda live: (live.line(), live.replies[0])))
+    assert f" · about {dollars(reply.cost_usd)}" in line
+
+
 def test_of_many_calls_only_those_under_way_are_shown_one_by_one(models, question, run):
     def look(live):
         return sections(live.html()), read(live.html()).text
@@ -245,7 +284,11 @@ def test_of_many_calls_only_those_under_way_are_shown_one_by_one(models, questio
     assert "6 more calls are not shown one by one." in text
     assert sections(live.html()) == []
     assert "30 more calls" in live.html()
-    assert len(live.replies) == 30
+    # At the end all stay on the screen, the later ones folded.
+    last = live.html(whole=True)
+    assert len(sections(last)) == 30
+    assert sections(last.partition("<details><summary>6 more calls</summary>")[2]) == sections(last)[24:]
+    assert read(last).text.count("stopped after") == 30
 
 
 def test_a_second_request_is_shown_once_it_began_with_the_number_of_the_first(models, question, run):
@@ -314,15 +357,20 @@ def test_bad_input_raises_before_any_call(models, run, vendors):
     assert not vendors.asked
 
 
-def test_the_exception_of_one_stops_the_others_and_carries_the_replies(models, question, run, shown):
+@pytest.mark.parametrize("first", [True, False])
+def test_the_exception_of_one_stops_the_others_and_carries_the_replies(first, models, question, run, shown):
     async def fails():
         reply = await moa.ask(models[0], question)
         raise OSError(f"no room for {len(reply.text)} characters")
 
+    async def go():
+        works = [fails(), moa.ask(models[2], question)]
+        await moa.watch(*(works if first else reversed(works)))
+
     with offline.fault("mistral", "stalled_stream"), pytest.raises(OSError, match="no room") as caught:
-        run(moa.watch(fails(), moa.ask(models[2], question)))
-    first, other = caught.value.replies
-    assert (first.ok, other.ok, other.abandoned) == (True, False, True)
+        run(go())
+    good, other = sorted(caught.value.replies, key=lambda reply: not reply.ok)
+    assert (good.ok, other.ok, other.abandoned) == (True, False, True)
     assert "2 of 2 calls ended" in shown[-1][1]["text/plain"]
 
 
@@ -359,6 +407,18 @@ def test_a_fast_stream_is_shown_at_most_ten_times_a_second(models, recorder, liv
     assert all(len(bundle["text/html"]) < 3 * panel.TAIL + 3000 for _, bundle in shown[:-1])
 
 
+def test_a_view_that_cannot_be_made_leaves_nothing_behind(models, question, run, vendors, monkeypatch):
+    monkeypatch.setattr(panel, "progress_view", lambda: 1 / 0)
+
+    async def go():
+        with pytest.raises(ZeroDivisionError):
+            await moa.watch(moa.ask(models[0], question))
+        await asyncio.sleep(0.1)
+
+    run(go())
+    assert not vendors.asked
+
+
 def test_nothing_new_is_not_shown_again(run, shown):
     run(moa.watch(asyncio.sleep(5 * panel.REFRESH)))
     assert len(shown) == 1
@@ -387,8 +447,11 @@ def test_a_hostile_text_is_only_text(name, models, recorder, live, run):
     recorder.answer = says(text)
     live, reply = run(go())
     assert reply.text == text
+    for result in (reply, moa.Replies([reply])):
+        assert not Reader(result._repr_html_()).typeset
     for whole in (True, False):
         found = read(live.html(whole=whole))
+        assert not found.typeset
         for word in re.findall(r"\w+", re.sub(r"```\S*", "", text[-1000:])):  # a fence names its language, unseen
             assert word in found.text
     assert len(sections(live.html())) == 1  # nothing closes it early
@@ -428,6 +491,7 @@ def test_what_a_vendor_says_of_a_failure_is_only_text(models, recorder, live, ru
 
     recorder.answer = answer
     found = read(run(go()).html())
+    assert not found.typeset
     assert "<iframe" in found.text
     assert "onerror" in found.text
 

@@ -156,3 +156,93 @@ def test_every_model_has_a_delay():
         ttft, rate = latency.median(name)
         assert 0 < ttft < 10
         assert 1 < rate < 1000
+
+
+# What they know, and how they judge
+
+
+def known(model, prepared, samples=12):
+    """All points that a model ever says about a question."""
+    texts = [says(model, prepared.prompt, sample=number) for number in range(samples)]
+    return {point for text in texts for point in standins.points_in(prepared, text)}
+
+
+def test_variants_are_the_same_questions_with_other_knowledge(models):
+    many = offline.questions(4)
+    assert many[: len(QUESTIONS)] == QUESTIONS
+    assert len({question.id for question in many}) == len({question.prompt for question in many}) == 4 * len(QUESTIONS)
+    differ = 0
+    for base, variant in zip(QUESTIONS, many[len(QUESTIONS) :], strict=False):
+        assert variant.prompt.startswith(base.prompt)
+        assert standins.match(variant.prompt) == base
+        differ += known(models[0], base) != known(models[0], variant)
+        assert offline.score(variant.prompt, says(models[0], variant.prompt)).possible > 0
+    assert differ > len(QUESTIONS) / 2
+    with pytest.raises(ValueError, match="at least once"):
+        offline.questions(0)
+
+
+@BY_KIND
+def test_models_that_know_alike_know_the_same(prepared, models):
+    with offline.knowledge(alike=1, said=1):
+        first, *others = (known(model, prepared, 1) for model in models)  # all three are small
+        if prepared.pick is None:  # else each has its favourite topics
+            assert all(other == first for other in others)
+    with offline.knowledge(alike=1, said=1, recall={models[0]: 1.0}, credulity={models[0]: 0.0}):
+        best, weaker = known(models[0], prepared, 1), known(models[1], prepared, 1)
+        if prepared.pick is None:
+            assert {point for point in weaker if point.true} <= best
+            assert best == {point for point in prepared.points if point.true}
+    assert known(models[0], prepared) == known(models[0], prepared), "and afterwards all is as before"
+
+
+def test_knowledge_ends_with_its_block():
+    before = standins.Traits.knowledge, standins.Traits.judging
+    with pytest.raises(KeyError), offline.knowledge(alike=0.5), offline.judging(position=3):
+        raise KeyError
+    assert (standins.Traits.knowledge, standins.Traits.judging) == before
+    name = "openai:gpt-6-luna"
+    twice = {"recall": {name: 7}, "credulity": {name: 0.1}}
+    for wrong in ({"alike": 1.5}, {"said": -1}, {"recall": {"openai:x": 2}}, twice):
+        with pytest.raises(ValueError, match="it is a share"), offline.knowledge(**wrong):
+            pass
+    with pytest.raises(moa.UnknownModel, match="'gpt-6-luna' names no model"):
+        offline.knowledge(recall={"gpt-6-luna": 0.5}).__enter__()
+    with pytest.raises(TypeError), offline.knowledge(taste=1):
+        pass
+
+
+def chosen_share(texts, judge="groq:openai/gpt-oss-20b", prepared=QUESTIONS[1], draws=600):
+    """How often the first of two texts is chosen; each variant of the question is a draw."""
+    system = moa.ranker_system(texts)
+    said = [says(judge, f"{prepared.prompt} (variant {number})", system) for number in range(draws)]
+    assert set(said) <= {"1", "2"}
+    return said.count("1") / draws
+
+
+@pytest.mark.parametrize(
+    ("sways", "texts", "pull"),
+    [
+        ({"position": 0.6}, ["Some words.", "Some words!"], 0.6),
+        ({"position": -1.0}, ["Some words.", "Some words!"], -1.0),
+        ({"points": 0.5}, [0, 1], 0.5 * -1),
+        ({"length": 2.0}, ["word " * 30, "word " * 20], 2.0 * 0.405),
+        ({"family": 0.8}, ["- A: one.\n- B: two.", "A. one.\n\nB. two."], 0.8),
+    ],
+)
+def test_a_judge_prefers_as_much_as_it_is_said_to(sways, texts, pull):
+    true = [point.wordings[0] for point in QUESTIONS[1].points if point.true]
+    texts = [" ".join(true[: 1 + text]) if isinstance(text, int) else text for text in texts]
+    none = {"points": 0, "position": 0, "length": 0, "family": 0}
+    judge = "mistral:mistral-small-2603" if "family" in sways else "groq:openai/gpt-oss-20b"
+    with offline.judging(**none | sways):
+        assert chosen_share(texts, judge) == pytest.approx(1 / (1 + 2.718281828**-pull), abs=0.06)
+    with offline.judging(**none):
+        assert chosen_share(texts, judge) == pytest.approx(0.5, abs=0.06)
+
+
+@BY_KIND
+def test_a_layout_tells_the_vendor(prepared, models):
+    for place, model in enumerate(models):
+        for sample in range(6):
+            assert standins._layout(says(model, prepared.prompt, sample=sample)) == place

@@ -38,16 +38,20 @@ try:
     import moa_helpers as moa
 except ModuleNotFoundError:  # on Google Colab: install what is missing there, and change nothing else
     from pathlib import Path
-{unpack}    package = max(map(str, Path().glob("moa_helpers-*.whl")), default="{address}")
-{missing}    %pip install -q --no-deps {{package}} {lacking}
+{where}{missing}    %pip install -q --no-deps {{package}} {lacking}
     import moa_helpers as moa
 
 moa.setup()"""
 UNPACK = """\
+    # The package itself, as text; there is nothing to read here.
     from base64 import b64decode
-    _ = Path("{name}").write_bytes(b64decode(\"""
+    package = "{name}"
+    _ = Path(package).write_bytes(b64decode(\"""
 {data}
 \"""))
+"""
+FOUND = """\
+    package = max(Path().glob("moa_helpers-*.whl"), key=lambda path: path.stat().st_mtime, default="{address}")
 """
 MISSING = """\
     if not package:  # upload it with the folder icon on the left; the notebooks of `make colab` contain it
@@ -56,15 +60,14 @@ MISSING = """\
 
 
 def setup_cell(address: str | None, wheel: Path | None = None) -> str:
-    """The code of the setup cell: it takes the embedded wheel, else one in the current folder, else the address."""
-    unpack = ""
+    """The code of the setup cell: it takes the embedded wheel, else the newest in the folder, else the address."""
+    where = FOUND.format(address=f"git+{address}" if address else "")
     if wheel:
         data = base64.b64encode(wheel.read_bytes()).decode()
         lines = (data[start : start + 120] for start in range(0, len(data), 120))
-        unpack = UNPACK.format(name=wheel.name, data="\n".join(lines))
+        where = UNPACK.format(name=wheel.name, data="\n".join(lines))
     return SETUP.format(
-        unpack=unpack,
-        address=f"git+{address}" if address else "",
+        where=where,
         missing="" if wheel or address else MISSING,
         lacking=" ".join(f'"{package}"' if "<" in package else package for package in LACKING),
     )

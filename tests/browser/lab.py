@@ -6,6 +6,12 @@ import urllib.request
 from urllib.parse import urlsplit
 
 PATIENCE = 60_000  # milliseconds; a busy machine is slow
+SETUP = """\
+import os
+import moa_helpers as moa
+os.environ["VLLM_BASE_URL"] = "{url}/v1"
+moa.setup("live")
+"""
 
 
 class Lab:
@@ -123,6 +129,9 @@ class Notebook:
         cell.locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).wait_for()
         return cell
 
-    def screenshot(self, step):
+    def screenshot(self, step, at=None):
+        """Of the window, with the first element that fits ``at`` in sight, also if it is often replaced."""
+        if at:
+            self.page.evaluate("at => document.querySelector(at).scrollIntoView({block: 'nearest'})", at)
         self._shots += 1
         self.page.screenshot(path=self._artefacts / f"{self._name}-{self._shots}-{step}.png")

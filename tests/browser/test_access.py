@@ -1,0 +1,121 @@
+"""The playground without a mouse, and for a reader who hears it."""
+
+import itertools
+
+SETUP = "import moa_helpers as moa\nmoa.setup()\nplay = moa.playground(layers=2)\nplay"
+CONTROLS = ["Samples of each", "Aggregator", "Layers", "Prepared question", "Prompt", "Limits"]
+LIMITS = ["timeout", "retries", "deadline", "quorum", "grace", "hedge_after", "hedge_with", "max_concurrency"]
+LIMITS += ["max_calls", "budget_usd", "max_tokens", "stop_at", "robust: leave out what agrees too little"]
+LIMITS += ["pick: name the best answer, write none"]
+NAMED = {"button", "checkbox", "combobox", "image", "progressbar", "region", "textbox"}  # roles
+
+PLACE = """() => {
+    const place = document.activeElement.getBoundingClientRect(), top = document.querySelector('.moa-playground')
+        .getBoundingClientRect().top;
+    return {top: place.top - top, bottom: place.bottom - top, left: place.left, right: place.right};
+}"""
+
+
+class Heard:
+    """What assistive technology finds in the playground: roles and names, as the browser computes them."""
+
+    def __init__(self, page):
+        self._page, self._client = page, page.context.new_cdp_session(page)
+
+    def _find(self, expression):
+        found = self._client.send("Runtime.evaluate", {"expression": expression})["result"]["objectId"]
+        return {"objectId": found}
+
+    def all(self):
+        """Each role and name, in the order of the page."""
+        node = self._find("[...document.querySelectorAll('.moa-playground')].at(-1)")
+        nodes = self._client.send("Accessibility.queryAXTree", node)["nodes"]
+        return [self._named(node) for node in nodes if not node["ignored"]]
+
+    def focused(self):
+        """Role and name of what has the focus."""
+        node = self._find("document.activeElement") | {"fetchRelatives": False}
+        return self._named(self._client.send("Accessibility.getPartialAXTree", node)["nodes"][0])
+
+    def _named(self, node):
+        return node["role"]["value"], node.get("name", {}).get("value", "").replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_keyboard_alone(open_notebook, lab):
+    """Tab reaches every control in the order shown, Space ticks, Enter and Space run and stop."""
+    notebook = open_notebook(lab.write("notebooks/keyboard.ipynb", SETUP))
+    page, keyboard = notebook.page, notebook.page.keyboard
+    notebook.run_all()
+    notebook.wait_for_all()
+    playground, heard = notebook.playground, Heard(page)
+    status = playground.get_by_role("status")
+    models = [name for role, name in heard.all() if role == "checkbox" and ":" in name.split(" ")[0]]
+    models = [name for name in models if "shut down" not in name and name not in LIMITS]
+    boxes = playground.locator(".moa-models input:enabled")
+    assert len(models) == boxes.count() > 5
+
+    boxes.first.focus()
+    keyboard.press("Space")
+    assert not boxes.first.is_checked()
+    keyboard.press("Space")
+    assert boxes.first.is_checked()
+    reached, places = [heard.focused()[1]], []
+    while reached[-1] != "Limits":
+        keyboard.press("Tab")
+        reached.append(heard.focused()[1])
+        places.append(page.evaluate(PLACE))
+        assert len(reached) < 100
+    assert reached == [*models, *CONTROLS]
+    keyboard.press("Space")
+    playground.get_by_label("timeout", exact=True).wait_for()
+    while reached[-1] != "Reset":
+        keyboard.press("Tab")
+        reached.append(heard.focused()[1])
+        places.append(page.evaluate(PLACE))
+        assert len(reached) < 100
+    assert reached == [*models, *CONTROLS, *LIMITS, "Run", "Reset"]
+    for before, after in itertools.pairwise(places[len(models) - 1 :]):
+        assert after["top"] >= before["bottom"] - 1 or after["left"] >= before["right"] - 1, (before, after)
+
+    for run, stop in (("Enter", "Space"), ("Space", "Enter")):
+        playground.get_by_role("button", name="Run", exact=True).focus()
+        keyboard.press(run)
+        status.filter(has_text="running").wait_for()
+        keyboard.press("Tab")
+        assert heard.focused() == ("button", "Stop")
+        notebook.screenshot(f"{run} runs")
+        keyboard.press(stop)
+        status.filter(has_text="stopped").wait_for()
+        playground.get_by_role("button", name="Run", exact=True).and_(page.locator(":enabled")).wait_for()
+    assert playground.locator(".moa-runs tbody tr").count() == 2
+
+
+def test_names(open_notebook, lab):
+    """Whatever can be used or looked at has a name, before, during and after a run."""
+    notebook = open_notebook(lab.write("notebooks/names.ipynb", SETUP))
+    notebook.run_all()
+    notebook.wait_for_all()
+    playground, heard = notebook.playground, Heard(notebook.page)
+    playground.get_by_label("Limits", exact=True).check()
+    playground.get_by_label("timeout", exact=True).wait_for()
+
+    def look():
+        found = heard.all()
+        assert [(role, name) for role, name in found if role in NAMED and not name.strip()] == []
+        assert [role for role, _ in found].count("status") == 1
+        return found
+
+    controls = look()
+    for name in (*CONTROLS, *LIMITS, "Run", "Stop", "Reset"):
+        assert [each for _, each in controls].count(name) >= 1, name
+    playground.get_by_role("button", name="Run", exact=True).click()
+    playground.locator(".moa-call").nth(2).wait_for()
+    writing = look()
+    assert ("progressbar", "calls ended") in writing
+    assert len([name for role, name in writing if role == "image"]) >= 3  # a bar is an image
+    playground.locator(".moa-answer").wait_for()
+    done = look()
+    assert [name[:8] for role, name in done if role == "image"] == ["Timeline", "Share of"]
+    for name in ("the calls", "the last runs", "text of 4. aggregator · openai:gpt-6-luna"):
+        assert ("region", name) in done
+    assert ("textbox", "Code that does the same") in done
