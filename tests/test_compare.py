@@ -343,7 +343,7 @@ def test_more_patience_asks_nothing_anew(compare, vendors, question):
     for other in (how | {"retries": 3}, how | {"timeout": 90}, dict(reversed(how.items()))):
         compare([question], {"moa": other})
     assert asked(vendors) == 0
-    compare([question], {"moa": how | {"quorum": len(MIXTURE["references"])}})
+    compare([question], {"moa": how | {"quorum": len(MIXTURE["reference_models"])}})
     assert asked(vendors) > 0, "what must now be waited for is asked"
 
 
