@@ -3,7 +3,7 @@ VENV = .venv
 PYTHONS = 3.13 3.12 3.11 python3
 REQUIREMENTS = requirements.txt
 FIRST = notebooks/01-one-question-three-vendors.ipynb
-NBVAL = --nbval --nbval-current-env --nbval-cell-timeout=60 --nbval-kernel-startup-timeout=60 -W ignore
+NBVAL = --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=60 -W ignore
 PYTEST = $(VENV)/bin/pytest -n 2 --dist loadfile
 
 .NOTPARALLEL:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 
 import pytest
 from aiohttp import web
@@ -29,7 +30,7 @@ for name in [*os.environ]:
 os.environ |= {"MOA_MODE": "offline", "MOA_OFFLINE_SPEED": "20", "OLLAMA_HOST": "127.0.0.1:9"}
 
 import moa_helpers as moa  # noqa: E402
-from moa_helpers import environment, offline  # noqa: E402
+from moa_helpers import calls, environment, offline, panel  # noqa: E402
 from moa_helpers.catalogue import VENDORS  # noqa: E402
 from moa_helpers.offline.server import Server  # noqa: E402
 
@@ -78,7 +79,7 @@ def run(_loop):
         try:
             return await coroutine
         finally:
-            until = time.perf_counter() + 0.5  # the SDKs leave generators that asyncio closes at the next turns
+            until = time.perf_counter() + 5  # the SDKs leave generators that asyncio closes at the next turns
             while len(asyncio.all_tasks()) > 1 and time.perf_counter() < until:
                 await asyncio.sleep(0)
             assert asyncio.all_tasks() == {asyncio.current_task()}, "a task was left behind"
@@ -112,6 +113,34 @@ def vendors():
     vendors = offline.start().vendors
     vendors.asked.clear()
     return vendors
+
+
+@pytest.fixture
+def streams(monkeypatch):
+    """How many requests were under way at most, in all and by vendor, seen from where they are sent."""
+    now, most, stream = Counter(), Counter(), calls.stream
+
+    async def counted(request):
+        for name in (request.model.vendor.name, "all"):
+            now[name] += 1
+            most[name] = max(most[name], now[name])
+        try:
+            async for chunk in stream(request):
+                yield chunk
+        finally:
+            now.subtract([request.model.vendor.name, "all"])
+
+    monkeypatch.setattr(calls, "stream", counted)
+    return most
+
+
+async def under_way_until(ended, coroutine):
+    """A task of the coroutine, in which so many calls have ended; to be cancelled then."""
+    live = panel.Live()
+    task = asyncio.create_task(coroutine, context=calls.watched_by(live))
+    while live.ended < ended and not task.done():
+        await asyncio.sleep(0.01)
+    return task
 
 
 @pytest.fixture

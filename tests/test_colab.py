@@ -218,7 +218,7 @@ def test_a_call_that_is_stopped_returns_at_once_and_its_thread_ends_with_the_nex
 
     monkeypatch.setattr(colab.ai, "answer", answer)
     took, reply = run(stop_after_the_first_piece())
-    assert took < 1
+    assert took < 5
     assert (reply.text, reply.abandoned, reply.cost_usd) == ("First", True, 0.0)
     assert not closed.is_set()
     go.set()

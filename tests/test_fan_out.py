@@ -5,18 +5,10 @@ import time
 from contextlib import ExitStack
 
 import pytest
+from conftest import under_way_until
 
 import moa_helpers as moa
-from moa_helpers import offline
-
-
-async def watched(coroutine, vendors):
-    """The coroutine's result, and the most requests that were under way at the server meanwhile."""
-    task, most = asyncio.create_task(coroutine), 0
-    while not task.done():
-        most = max(most, vendors.under_way)
-        await asyncio.sleep(0.002)
-    return await task, most
+from moa_helpers import calls, offline, panel
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
@@ -35,20 +27,20 @@ def test_order_holds_when_the_first_is_the_slowest(models, question, run):
     assert all(reply.ok for reply in replies)
 
 
-def test_calls_really_run_at_once(models, question, vendors, run, monkeypatch):
+def test_calls_really_run_at_once(models, question, vendors, streams, run, monkeypatch):
     monkeypatch.setattr(vendors, "speed", 4)
     start = time.perf_counter()
-    replies, most = run(watched(moa.fan_out(models * 3, question), vendors))
+    replies = run(moa.fan_out(models * 3, question))
     elapsed = time.perf_counter() - start
-    assert len(replies.good) == most == 9
+    assert len(replies.good) == streams["all"] == 9
     assert elapsed < 0.6 * sum(reply.elapsed for reply in replies)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5])
-def test_the_limit_on_concurrency_is_held(limit, models, question, vendors, run):
-    replies, most = run(watched(moa.fan_out(models * 2, question, max_concurrency=limit), vendors))
+def test_the_limit_on_concurrency_is_held(limit, models, question, streams, run):
+    replies = run(moa.fan_out(models * 2, question, max_concurrency=limit))
     assert len(replies.good) == 6
-    assert most == limit
+    assert streams["all"] == limit
     begins_and_ends = sorted(
         (moment, step)
         for reply in replies
@@ -94,7 +86,7 @@ def test_a_deadline_ends_all_and_keeps_what_had_arrived(models, question, run):
 
 def test_a_call_that_waits_in_line_until_the_deadline_is_never_made(models, question, vendors, run):
     with offline.fault("*", "hang"):
-        replies = run(moa.fan_out(models, question, deadline=0.5, max_concurrency=1))
+        replies = run(moa.fan_out(models, question, deadline=1.5, max_concurrency=1))
     assert {reply.failure.kind for reply in replies} == {"deadline"}
     assert [len(reply.attempts) for reply in replies] == [1, 0, 0]
     assert vendors.asked == {models[0]: 1}
@@ -103,8 +95,7 @@ def test_a_call_that_waits_in_line_until_the_deadline_is_never_made(models, ques
 
 def test_cancellation_ends_every_call_and_carries_the_replies(models, question, run):
     async def give_up():
-        task = asyncio.create_task(moa.fan_out(models, question, timeout=30))
-        await asyncio.sleep(1.5)
+        task = await under_way_until(2, moa.fan_out(models, question, timeout=30))
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
@@ -122,8 +113,10 @@ def test_cancellation_ends_every_call_and_carries_the_replies(models, question, 
 
 def test_a_time_limit_around_it_carries_the_replies_too(models, question, run):
     async def limited():
-        async with asyncio.timeout(1.5):
-            await moa.fan_out(models, question, timeout=30)
+        async with asyncio.timeout(None) as limit:
+            task = await under_way_until(2, moa.fan_out(models, question, timeout=30))
+            limit.reschedule(0)
+            await task
 
     with offline.fault("openai", "hang"), pytest.raises(TimeoutError) as caught:
         run(limited())
@@ -132,8 +125,10 @@ def test_a_time_limit_around_it_carries_the_replies_too(models, question, run):
 
 def test_a_cancelled_wait_between_attempts(models, question, vendors, run):
     async def give_up():
-        task = asyncio.create_task(moa.ask(models[0], question))
-        await asyncio.sleep(0.5)
+        live = panel.Live()
+        task = asyncio.create_task(moa.ask(models[0], question), context=calls.watched_by(live))
+        while not live.calls or live.calls[0].state != "pausing":
+            await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return task.cancelled()

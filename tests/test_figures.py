@@ -171,7 +171,7 @@ def test_the_timeline_names_who_was_waited_for(models, question, run):
 
 def test_the_timeline_shows_second_requests_and_what_was_abandoned(models, question, run):
     with offline.fault("mistral", "hang"):
-        replies = run(moa.fan_out(models, question, hedge_after=1, hedge_with=models[1], timeout=30))
+        replies = run(moa.fan_out(models, question, hedge_after=3, hedge_with=models[1], timeout=30))
     picture = replies.timeline()
     names = [label.get_text() for label in picture.axes[0].get_yticklabels()]
     assert names == [*models, f"second request:\n{models[1]}"]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 
 import pytest
@@ -73,6 +74,8 @@ def start(server, tmp_path):
                 time.sleep(0.002)
             if after is not None:
                 os.kill(program.pid, signal.SIGKILL)
+                for _ in range(2):  # the server has read what came before, once it has answered these
+                    urllib.request.urlopen(f"{server.url}/v1/models").close()
             table = program.stdout.read()
         assert program.returncode == (0 if after is None else -signal.SIGKILL)
         return table

@@ -234,7 +234,7 @@ def program():
     command = [sys.executable, "-m", "moa_helpers.offline", "--port", str(port), "--speed", "20"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment())
     url = f"http://127.0.0.1:{port}"
-    for _ in range(300):
+    for _ in range(1200):
         assert process.poll() is None, process.stdout.read().decode()
         try:
             post(f"{url}/v1/chat/completions", b"{}")

@@ -7,6 +7,7 @@ import random
 import re
 import time
 import types
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -390,14 +391,14 @@ def test_a_cancelled_watch_leaves_no_task_and_keeps_what_arrived(often, models, 
     with offline.fault("mistral", "stalled_stream"):
         replies, took = run(go())
     assert [reply.ok for reply in replies] == [True, True, False]
-    assert took < 1
+    assert took < 5
     last = read(shown[-1][1]["text/html"]).text
     assert "3 of 3 calls ended" in last
     assert replies[2].text.split()[-1] in last.split()[-1]
 
 
 def test_a_fast_stream_is_shown_at_most_ten_times_a_second(models, recorder, live, run, shown):
-    recorder.answer = fast
+    recorder.answer = partial(fast, lasting=4)
     reply = run(moa.watch(moa.ask(models[0], "Why?")))
     assert reply.text.count("word") > 500
     whole = shown[-1][0] - shown[0][0]

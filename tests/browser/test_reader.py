@@ -82,15 +82,18 @@ def test_notebook_3(open_notebook, lab):
     run, stop = (playground.get_by_role("button", name=name, exact=True) for name in ("Run", "Stop"))
     assert (run.is_enabled(), stop.is_enabled()) == (True, False)
     run.click()
-    page.wait_for_function(f"() => {WRITING} >= 2")
+    page.wait_for_function(
+        f"""() => {{
+            const now = {TEXTS};
+            if ({WRITING} >= 2) window.before ??= now;
+            const grew = (text, i) => window.before[i] && text.length > window.before[i].length;
+            return window.before && now.filter(grew).length >= 2;
+        }}"""
+    )
     assert (run.is_enabled(), stop.is_enabled()) == (False, True)
     assert status.text_content() == "running…"
-    before = page.evaluate(TEXTS)
     stop.scroll_into_view_if_needed()
     notebook.screenshot("writing")
-    page.wait_for_function(
-        f"before => {TEXTS}.filter((text, i) => before[i] && text.length > before[i].length).length >= 2", arg=before
-    )
     playground.locator(".moa-answer").wait_for()
     outcome = status.text_content()
     assert "running" not in outcome
