@@ -38,6 +38,13 @@ MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-sm
 _VERSIONS = environment.versions()
 
 
+def wait_until(holds, seconds=20):
+    """Wait until it holds, but not for ever."""
+    until = time.perf_counter() + seconds
+    while not holds() and time.perf_counter() < until:
+        time.sleep(0.01)
+
+
 def pytest_configure(config):
     # matplotlib 3.10 (Colab's) uses names that newer versions of pyparsing call deprecated.
     config.addinivalue_line("filterwarnings", "ignore:.* deprecated - use .*:DeprecationWarning:matplotlib")
@@ -55,9 +62,7 @@ def _fresh(tmp_path, monkeypatch):
     yield
     os.environ.clear()
     os.environ.update(before)
-    until = time.perf_counter() + 5
-    while offline.start().vendors.under_way and time.perf_counter() < until:
-        time.sleep(0.01)
+    wait_until(lambda: not offline.start().vendors.under_way, 5)
     assert offline.start().vendors.under_way == 0, "a connection is still under way at the server"
 
 
@@ -134,13 +139,18 @@ def streams(monkeypatch):
     return most
 
 
-async def under_way_until(ended, coroutine):
-    """A task of the coroutine, in which so many calls have ended; to be cancelled then."""
+async def under_way_until(holds, coroutine):
+    """A task of the coroutine, once ``holds(live)`` of its calls, a ``panel.Live``; to be cancelled then."""
     live = panel.Live()
     task = asyncio.create_task(coroutine, context=calls.watched_by(live))
-    while live.ended < ended and not task.done():
+    while not holds(live) and not task.done():
         await asyncio.sleep(0.01)
     return task
+
+
+def two_ended(live):
+    """What to wait for where the third of three calls never ends."""
+    return live.ended == 2
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
+from conftest import under_way_until
 
 import moa_helpers as moa
 from moa_helpers import aggregation, offline, prompts
@@ -288,9 +289,8 @@ def test_leaving_the_stream_early_cancels_what_runs(models, question, vendors, r
 
 def test_cancellation_carries_what_was_paid_for(models, question, vendors, run):
     async def give_up():
-        task = asyncio.create_task(moa.mixture_of_agents(question, models, AGGREGATOR, timeout=30))
-        while not vendors.asked[AGGREGATOR]:
-            await asyncio.sleep(0.01)
+        mixture = moa.mixture_of_agents(question, models, AGGREGATOR, timeout=30)
+        task = await under_way_until(lambda live: vendors.asked[AGGREGATOR], mixture)
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await task

@@ -12,7 +12,7 @@ import warnings
 
 import pytest
 from aiohttp import web
-from conftest import _chat, _messages, under_way_until
+from conftest import _chat, _messages, two_ended, under_way_until, wait_until
 
 import moa_helpers as moa
 from moa_helpers import calls, failures, offline, vendors
@@ -36,13 +36,6 @@ def sends(body, status=200, **headers):
         return web.Response(body=body, status=status, headers=STREAM | headers)
 
     return answer
-
-
-def wait_until(holds, seconds=20):
-    """Wait until it holds, but not for ever."""
-    until = time.perf_counter() + seconds
-    while not holds() and time.perf_counter() < until:
-        time.sleep(0.01)
 
 
 # The vendor
@@ -168,7 +161,7 @@ def test_a_cancelled_stream_carries_the_replies(models, question, run):
             pass
 
     async def go():
-        task = await under_way_until(2, read())
+        task = await under_way_until(two_ended, read())
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
@@ -182,7 +175,7 @@ def test_a_cancelled_stream_carries_the_replies(models, question, run):
 @pytest.mark.parametrize("again_after", [None, 0.0])
 def test_a_fan_out_cancelled_once_or_twice_carries_the_replies(again_after, models, question, run):
     async def go():
-        task = await under_way_until(2, moa.fan_out(models, question))
+        task = await under_way_until(two_ended, moa.fan_out(models, question))
         task.cancel()
         if again_after is not None:
             await asyncio.sleep(again_after)

@@ -5,10 +5,10 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from conftest import under_way_until
+from conftest import two_ended, under_way_until
 
 import moa_helpers as moa
-from moa_helpers import calls, offline, panel
+from moa_helpers import offline
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
@@ -95,7 +95,7 @@ def test_a_call_that_waits_in_line_until_the_deadline_is_never_made(models, ques
 
 def test_cancellation_ends_every_call_and_carries_the_replies(models, question, run):
     async def give_up():
-        task = await under_way_until(2, moa.fan_out(models, question, timeout=30))
+        task = await under_way_until(two_ended, moa.fan_out(models, question, timeout=30))
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
@@ -114,7 +114,7 @@ def test_cancellation_ends_every_call_and_carries_the_replies(models, question, 
 def test_a_time_limit_around_it_carries_the_replies_too(models, question, run):
     async def limited():
         async with asyncio.timeout(None) as limit:
-            task = await under_way_until(2, moa.fan_out(models, question, timeout=30))
+            task = await under_way_until(two_ended, moa.fan_out(models, question, timeout=30))
             limit.reschedule(0)
             await task
 
@@ -125,10 +125,8 @@ def test_a_time_limit_around_it_carries_the_replies_too(models, question, run):
 
 def test_a_cancelled_wait_between_attempts(models, question, vendors, run):
     async def give_up():
-        live = panel.Live()
-        task = asyncio.create_task(moa.ask(models[0], question), context=calls.watched_by(live))
-        while not live.calls or live.calls[0].state != "pausing":
-            await asyncio.sleep(0.01)
+        pauses = lambda live: any(call.state == "pausing" for call in live.calls)  # noqa: E731
+        task = await under_way_until(pauses, moa.ask(models[0], question))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return task.cancelled()

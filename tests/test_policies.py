@@ -5,9 +5,10 @@ import re
 import time
 
 import pytest
+from conftest import under_way_until
 
 import moa_helpers as moa
-from moa_helpers import calls, offline, panel
+from moa_helpers import offline
 from moa_helpers.catalogue import listed
 from moa_helpers.offline import Latency, server
 
@@ -119,11 +120,8 @@ def test_the_deadline_ends_both_requests(models, question, run):
 
 def test_cancellation_ends_both_requests_and_keeps_what_they_wrote(models, question, run):
     async def give_up():
-        live = panel.Live()
         asking = moa.fan_out(models[:1], question, hedge_after=0.3, hedge_with=models[1], timeout=30)
-        task = asyncio.create_task(asking, context=calls.watched_by(live))
-        while sum(bool(reply.text) for reply in live.replies) < 2:
-            await asyncio.sleep(0.01)
+        task = await under_way_until(lambda live: sum(bool(reply.text) for reply in live.replies) == 2, asking)
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await task

@@ -14,6 +14,7 @@ from importlib import metadata
 
 import pytest
 from aiohttp import web
+from conftest import wait_until
 from IPython.lib.pretty import pretty
 
 import moa_helpers as moa
@@ -254,9 +255,7 @@ def test_an_interrupt_cancels_and_carries_the_replies(interruptible, models, que
     vendors.asked.clear()
 
     def stop():  # as Stop in JupyterLab does
-        until = time.monotonic() + 20
-        while (vendors.asked.total() < 3 or vendors.under_way != 1) and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_until(lambda: vendors.asked.total() == 3 and vendors.under_way == 1)
         time.sleep(1)
         os.kill(os.getpid(), signal.SIGINT)
 
