@@ -25,10 +25,11 @@ from statistics import fmean
 import pandas as pd
 
 import moa_helpers as moa
-from moa_helpers import agreement, offline
+from moa_helpers import offline
 from moa_helpers.catalogue import listed
 from moa_helpers.offline import standins
 from moa_helpers.offline.standins import Question
+from moa_helpers.steps import agreement
 
 SEED = 20261123
 DRAWS = 60  # a question and row

@@ -19,8 +19,8 @@ from aiohttp import web
 from comm import DummyComm
 
 import moa_helpers as moa
-from moa_helpers import panel
-from moa_helpers.controls import Playground
+from moa_helpers.ui import panel
+from moa_helpers.ui.controls import Playground
 
 MODEL, RATE, SECONDS, SIZES, ROUNDS = "openai:gpt-6-luna", 1000, 10.0, (1, 6, 24), 3
 WAYS = ["nothing", "watch", "playground"]

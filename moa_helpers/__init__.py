@@ -1,23 +1,39 @@
 """Mixture of Agents, as a lesson: ask several models at once and have one write a single answer out of theirs."""
 
-from moa_helpers.aggregation import estimate, mixture_of_agents, stream_mixture
+from importlib import import_module
+from typing import Any
+
 from moa_helpers.answers import AggregatorDelta, Answer, Hedging, MixtureDone, ProposerDelta, ProposerDone, Retrying
-from moa_helpers.budget import Estimate
 from moa_helpers.calls import ask
 from moa_helpers.catalogue import UnknownModel, find, models
-from moa_helpers.comparison import Answered, Comparison, Judged
-from moa_helpers.failures import Failure
+from moa_helpers.evaluation.compare import compare, estimate_comparison
+from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
+from moa_helpers.evaluation.judging import Verdict, judge
+from moa_helpers.evaluation.questions import Question, read_questions
 from moa_helpers.fanout import fan_out
-from moa_helpers.judging import Verdict, judge
-from moa_helpers.panel import playground, watch
+from moa_helpers.limits.purse import Estimate
+from moa_helpers.mixture import estimate, mixture_of_agents, stream_mixture
 from moa_helpers.prompts import aggregator_system, ranker_system
-from moa_helpers.questions import Question, read_questions
-from moa_helpers.records import from_json, to_json
-from moa_helpers.replies import Attempt, Hedge, Replies, Reply, Retry
+from moa_helpers.results import Attempt, Hedge, Replies, Reply, Retry
 from moa_helpers.running import run
-from moa_helpers.settings import MissingKey, Settings, connection, setup
-from moa_helpers.strategies import compare, estimate_comparison
-from moa_helpers.vendors import close
+from moa_helpers.store.records import from_json, to_json
+from moa_helpers.ui.panel import playground, watch
+from moa_helpers.vendors.errors import Failure
+from moa_helpers.vendors.settings import MissingKey, Settings, connection, setup
+from moa_helpers.vendors.streams import close
+
+_MODULES = {  # needed by a lesson, not by a service: they load what they need on first use
+    "charts": "moa_helpers.evaluation.charts",
+    "figures": "moa_helpers.ui.figures",
+    "measures": "moa_helpers.evaluation.measures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "AggregatorDelta",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from moa_helpers.display import Card, Shown, dollars, seconds
-from moa_helpers.replies import Hedge, Replies, Reply, Retry
+from moa_helpers.results import Hedge, Replies, Reply, Retry
+from moa_helpers.ui.cards import Card, Shown, dollars, seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,7 +179,7 @@ class Answer(Shown):
 
     def timeline(self) -> Figure:
         """A picture of who waited, wrote and failed when; see ``figures.timeline``."""
-        from moa_helpers import figures
+        from moa_helpers.ui import figures
 
         names = [
             f"{role}{', left out' if reply in self.left_out else ''}\n{reply.model}"

@@ -8,12 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
-from moa_helpers.budget import Allowance, most, price
 from moa_helpers.calls import Call, prepare, stop
-from moa_helpers.hedging import Happened, HedgedCall
-from moa_helpers.limits import Bounds, Limits
-from moa_helpers.replies import Replies, Reply
-from moa_helpers.vendors import Request
+from moa_helpers.limits.hedging import Happened, HedgedCall
+from moa_helpers.limits.purse import Allowance, most, price
+from moa_helpers.limits.values import Bounds, Limits
+from moa_helpers.results import Replies, Reply
+from moa_helpers.vendors.streams import Request
 
 SECOND = "second request"
 Listener: TypeAlias = Callable[[int, "Happened | Reply"], None]  # which call, and what happened to it

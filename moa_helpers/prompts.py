@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from moa_helpers.replies import Reply
+from moa_helpers.results import Reply
 
 # Our wording of the aggregate-and-synthesise instruction of Wang et al., "Mixture-of-Agents Enhances Large Language
 # Model Capabilities", 2024 (arXiv:2406.04692), Table 1.

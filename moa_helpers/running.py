@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from moa_helpers import vendors
+from moa_helpers.vendors import streams as vendors
 
 T = TypeVar("T")
 

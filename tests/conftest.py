@@ -30,9 +30,11 @@ for name in [*os.environ]:
 os.environ |= {"MOA_MODE": "offline", "MOA_OFFLINE_SPEED": "20", "OLLAMA_HOST": "127.0.0.1:9"}
 
 import moa_helpers as moa  # noqa: E402
-from moa_helpers import calls, environment, offline, panel  # noqa: E402
+from moa_helpers import calls, offline  # noqa: E402
 from moa_helpers.catalogue import VENDORS  # noqa: E402
 from moa_helpers.offline.server import Server  # noqa: E402
+from moa_helpers.ui import panel  # noqa: E402
+from moa_helpers.vendors import environment  # noqa: E402
 
 MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
 _VERSIONS = environment.versions()

@@ -11,7 +11,8 @@ import pytest
 from conftest import under_way_until
 
 import moa_helpers as moa
-from moa_helpers import aggregation, offline, prompts
+from moa_helpers import mixture as aggregation
+from moa_helpers import offline, prompts
 from moa_helpers.catalogue import listed
 from moa_helpers.offline.standins import references_in
 

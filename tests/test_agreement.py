@@ -7,9 +7,10 @@ from itertools import combinations
 import pytest
 
 import moa_helpers as moa
-from moa_helpers import agreement, offline
-from moa_helpers.agreement import majority
+from moa_helpers import offline
 from moa_helpers.offline import standins
+from moa_helpers.steps import agreement
+from moa_helpers.steps.agreement import majority
 
 ODD = [
     "",

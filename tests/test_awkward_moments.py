@@ -15,7 +15,9 @@ from aiohttp import web
 from conftest import _chat, _messages, two_ended, under_way_until, wait_until
 
 import moa_helpers as moa
-from moa_helpers import calls, failures, offline, vendors
+from moa_helpers import calls, offline
+from moa_helpers.vendors import errors as failures
+from moa_helpers.vendors import streams as vendors
 
 PROMPT = "What is it?"
 STREAM = {"content-type": "text/event-stream"}

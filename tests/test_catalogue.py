@@ -11,7 +11,7 @@ import moa_helpers as moa
 from moa_helpers import catalogue
 from moa_helpers.catalogue import VENDORS
 
-ROWS = list(csv.DictReader((files("moa_helpers") / "data" / "models.csv").read_text(encoding="utf-8").splitlines()))
+ROWS = list(csv.DictReader((files("moa_helpers.catalogue") / "models.csv").read_text(encoding="utf-8").splitlines()))
 NAMES = [f"{row['vendor']}:{row['model_id']}" for row in ROWS]
 
 

@@ -19,8 +19,9 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 import moa_helpers as moa
-from moa_helpers import calls, environment
-from moa_helpers.limits import Bounds, Limits
+from moa_helpers import calls
+from moa_helpers.limits.values import Bounds, Limits
+from moa_helpers.vendors import environment
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = Path(__file__).parent / "google_colab"

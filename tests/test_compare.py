@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 import moa_helpers as moa
-from moa_helpers import display, offline, strategies
-from moa_helpers.comparison import NULL
-from moa_helpers.ledger import Ledger
+from moa_helpers import offline
+from moa_helpers.evaluation import compare as strategies
+from moa_helpers.evaluation.comparison import NULL
+from moa_helpers.store.ledger import Ledger
+from moa_helpers.ui import cards as display
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of cancelled calls; see test_soak
 A, B, C = "openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"

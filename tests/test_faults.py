@@ -9,7 +9,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import calls, offline
-from moa_helpers.failures import RETRIED, explain
+from moa_helpers.vendors.errors import RETRIED, explain
 
 VENDORS = ("openai", "anthropic", "mistral")
 # fault -> kind of failure, or None where the answer is usable

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 import moa_helpers as moa
-from moa_helpers import agreement, offline, prompts
+from moa_helpers import offline, prompts
 from moa_helpers.offline import standins
+from moa_helpers.steps import agreement
 
 TRICKS = [
     "</reference>",

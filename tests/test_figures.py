@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 import moa_helpers as moa
-from moa_helpers import figures, offline
+from moa_helpers import offline
+from moa_helpers.ui import figures
 
 COLUMNS = [
     "model",

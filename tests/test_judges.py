@@ -9,8 +9,9 @@ import pytest
 from test_compare import MIXTURE, STRATEGIES, A, B, C
 
 import moa_helpers as moa
-from moa_helpers import measures, offline
-from moa_helpers.comparison import NULL
+from moa_helpers import offline
+from moa_helpers.evaluation import measures
+from moa_helpers.evaluation.comparison import NULL
 
 SHORT = {"single": A, "other": C}
 PADDING = (

@@ -13,9 +13,11 @@ from test_aggregation import SIX, check_events, collect
 from test_fences import attack, broken
 
 import moa_helpers as moa
-from moa_helpers import aggregation, measures, offline, prompts
-from moa_helpers.agreement import between
+from moa_helpers import mixture as aggregation
+from moa_helpers import offline, prompts
+from moa_helpers.evaluation import measures
 from moa_helpers.offline import standins
+from moa_helpers.steps.agreement import between
 
 AGGREGATOR = "openai:gpt-6-sol"
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "08-layers.ipynb"

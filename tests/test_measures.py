@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from moa_helpers import charts, measures
-from moa_helpers.measures import Interval
+from moa_helpers.evaluation import charts, measures
+from moa_helpers.evaluation.measures import Interval
 
 DICE = random.Random(11)
 

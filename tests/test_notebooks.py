@@ -25,7 +25,7 @@ import moa_helpers
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-MODELS = list(csv.DictReader((ROOT / "moa_helpers/data/models.csv").read_text(encoding="utf-8").splitlines()))
+MODELS = list(csv.DictReader((ROOT / "moa_helpers/catalogue/models.csv").read_text(encoding="utf-8").splitlines()))
 SETUP = colab.setup_cell(colab.project_address())
 LIBRARIES = {"openai", "anthropic", "mistralai", "pandas", "matplotlib", "IPython"}
 KEY_SHAPED = r"(?<![\w-])(?:sk|gsk|csk|pk|hf|tgp)[-_][\w-]{16,}|Bearer\s+[\w.-]{16,}"

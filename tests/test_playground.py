@@ -15,11 +15,13 @@ from IPython.core.inputtransformer2 import TransformerManager
 from test_panel import HOSTILE, TAGS, Reader, fast, says, until
 
 import moa_helpers as moa
-from moa_helpers import catalogue, environment, offline, panel
+from moa_helpers import catalogue, offline
+from moa_helpers.ui import panel
+from moa_helpers.vendors import environment
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # those of the Jupyter packages while they are loaded
-    from moa_helpers import controls, runs
+    from moa_helpers.ui import controls, runs
 
 LUNA, HAIKU, SMALL = MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
 OURS = TAGS | {"caption", "details", "img", "summary"}
@@ -639,7 +641,7 @@ def test_an_unexpected_failure_in_mid_run_is_shown_and_nothing_is_lost(error, wo
 
 
 def test_a_failure_to_draw_the_result_is_shown_and_the_answer_is_kept(reading, monkeypatch):
-    monkeypatch.setattr("moa_helpers.figures.timeline", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("moa_helpers.ui.figures.timeline", lambda *a, **k: 1 / 0)
 
     async def go(reading):
         await reading.click("Run")

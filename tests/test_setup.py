@@ -18,8 +18,9 @@ from conftest import wait_until
 from IPython.lib.pretty import pretty
 
 import moa_helpers as moa
-from moa_helpers import environment, offline
+from moa_helpers import offline
 from moa_helpers.offline.server import Server
+from moa_helpers.vendors import environment
 
 KEY = "dummy-" + "k" * 20
 

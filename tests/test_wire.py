@@ -13,10 +13,10 @@ from mistralai.client import Mistral
 from openai import OpenAI
 
 import moa_helpers as moa
-from moa_helpers import settings
 from moa_helpers.catalogue import VENDORS
+from moa_helpers.vendors import settings
 
-ROWS = list(csv.DictReader((files("moa_helpers") / "data" / "models.csv").read_text(encoding="utf-8").splitlines()))
+ROWS = list(csv.DictReader((files("moa_helpers.catalogue") / "models.csv").read_text(encoding="utf-8").splitlines()))
 LISTED = {f"{row['vendor']}:{row['model_id']}": row for row in ROWS}
 UNLISTED = ["openai:new", "anthropic:new", "mistral:new", "ollama:llama3.2:3b", "vllm:org/model"]
 SYSTEM, PROMPT = "Be brief.", "Why is the sky blue?"

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from moa_helpers.budget import total
 from moa_helpers.calls import Call, stop
-from moa_helpers.failures import Failure
-from moa_helpers.limits import Bounds
-from moa_helpers.replies import Delta, Hedge, Reply, Retry
-from moa_helpers.vendors import Request
+from moa_helpers.limits.purse import total
+from moa_helpers.limits.values import Bounds
+from moa_helpers.results import Delta, Hedge, Reply, Retry
+from moa_helpers.vendors.errors import Failure
+from moa_helpers.vendors.streams import Request
 
 Happened: TypeAlias = "Delta | Retry | Hedge"
 

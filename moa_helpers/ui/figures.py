@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from moa_helpers.agreement import sentences_of, words_of
-from moa_helpers.replies import Replies, Reply
-from moa_helpers.segments import MARKS, segments
+from moa_helpers.results import Replies, Reply
+from moa_helpers.steps.agreement import sentences_of, words_of
+from moa_helpers.ui.segments import MARKS, segments
 
 MOST_SENTENCES = 30  # in a picture; each takes a tenth of a second to draw
 GAP = 0.05  # seconds between two stages that are this machine's own work, and no wait

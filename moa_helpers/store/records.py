@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from moa_helpers.answers import Answer
-from moa_helpers.failures import Failure
-from moa_helpers.replies import Attempt, Replies, Reply
+from moa_helpers.results import Attempt, Replies, Reply
+from moa_helpers.vendors.errors import Failure
 
 
 def to_json(result: Reply | Replies | Answer) -> str:

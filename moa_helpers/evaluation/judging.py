@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from moa_helpers.budget import Allowance
 from moa_helpers.calls import check, prepare
-from moa_helpers.display import Card, Shown, dollars
 from moa_helpers.fanout import run_all
-from moa_helpers.limits import Limits
+from moa_helpers.limits.purse import Allowance
+from moa_helpers.limits.values import Limits
 from moa_helpers.prompts import chosen, ranker_system
-from moa_helpers.replies import Replies
+from moa_helpers.results import Replies
+from moa_helpers.ui.cards import Card, Shown, dollars
 
 JUDGE_TOKENS = 1024  # enough for a number, and for what a reasoning model spends before it
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from moa_helpers import offline
 from moa_helpers.answers import Answer
-from moa_helpers.budget import Estimate
-from moa_helpers.display import STYLED, dollars, escaped, rendered, seconds
-from moa_helpers.replies import Replies
+from moa_helpers.limits.purse import Estimate
+from moa_helpers.results import Replies
+from moa_helpers.ui.cards import STYLED, dollars, escaped, rendered, seconds
 
 KEPT = 8  # runs that stay in the table
 SHORT = 60  # characters of a prompt there
@@ -78,7 +78,7 @@ def estimated(planned: Estimate) -> str:
 
 def result_html(run: Run) -> str:
     """All that an answer shows: its text, what it cost, its table, its timeline, and who contributed what."""
-    from moa_helpers import figures
+    from moa_helpers.ui import figures
 
     answer = run.answer
     if answer is None:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from moa_helpers import environment
 from moa_helpers.catalogue import Model, Vendor
-from moa_helpers.settings import connection
+from moa_helpers.vendors import environment
+from moa_helpers.vendors.settings import connection
 
 
 @dataclass(frozen=True)

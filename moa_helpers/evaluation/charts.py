@@ -11,8 +11,8 @@ from math import isnan
 
 from matplotlib.axes import Axes
 
-from moa_helpers.figures import LINES, Picture
-from moa_helpers.measures import Interval
+from moa_helpers.evaluation.measures import Interval
+from moa_helpers.ui.figures import LINES, Picture
 
 MARKERS = "osD^vP"
 

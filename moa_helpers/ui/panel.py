@@ -13,15 +13,15 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-from moa_helpers.budget import tokens
 from moa_helpers.calls import Call, results, stop, watched_by
-from moa_helpers.display import STYLED, WRAP, count, dollars, escaped, rendered, seconds
 from moa_helpers.fanout import SECOND
-from moa_helpers.replies import Replies, Reply
-from moa_helpers.segments import MARKS, segments
+from moa_helpers.limits.purse import tokens
+from moa_helpers.results import Replies, Reply
+from moa_helpers.ui.cards import STYLED, WRAP, count, dollars, escaped, rendered, seconds
+from moa_helpers.ui.segments import MARKS, segments
 
 if TYPE_CHECKING:
-    from moa_helpers.controls import Playground
+    from moa_helpers.ui.controls import Playground
 
 T = TypeVar("T")
 REFRESH = 0.1  # seconds between two looks at the calls
@@ -213,7 +213,7 @@ def playground(
         TypeError, ValueError: the input is wrong.
         RuntimeError: this is no notebook.
     """
-    from moa_helpers.controls import Playground  # ipywidgets is not loaded before it is needed
+    from moa_helpers.ui.controls import Playground  # ipywidgets is not loaded before it is needed
 
     return Playground(prompt, reference_models, aggregator, options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipywidgets as widgets
 
-from moa_helpers.panel import COLUMNS, GAP, Live, framed
+from moa_helpers.ui.panel import COLUMNS, GAP, Live, framed
 
 
 class Watched(widgets.VBox):  # type: ignore[misc]

@@ -9,7 +9,6 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from moa_helpers.agreement import between, majority
 from moa_helpers.answers import (
     AggregatorDelta,
     Answer,
@@ -21,13 +20,14 @@ from moa_helpers.answers import (
     ProposerDone,
     Retrying,
 )
-from moa_helpers.budget import Allowance, Estimate, price
 from moa_helpers.calls import check, prepare
 from moa_helpers.fanout import Listener, check_quorum, prepare_hedges, run_all
-from moa_helpers.hedging import Happened
-from moa_helpers.limits import Limits, check_number
+from moa_helpers.limits.hedging import Happened
+from moa_helpers.limits.purse import Allowance, Estimate, price
+from moa_helpers.limits.values import Limits, check_number
 from moa_helpers.prompts import aggregator_system, check_seed, chosen, ranker_system, shuffled
-from moa_helpers.replies import Delta, Hedge, Replies, Reply, Retry
+from moa_helpers.results import Delta, Hedge, Replies, Reply, Retry
+from moa_helpers.steps.agreement import between, majority
 
 
 def estimate(

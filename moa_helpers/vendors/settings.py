@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from moa_helpers import environment
 from moa_helpers.catalogue import VENDORS, UnknownModel, Vendor
-from moa_helpers.display import Card, Shown
+from moa_helpers.ui.cards import Card, Shown
+from moa_helpers.vendors import environment
 
 Mode = Literal["auto", "live", "offline"]
 _KEY_SHAPED = re.compile(r"\b(?:sk|gsk|csk|pk|key|hf|tgp)[-_][\w*.-]{6,}|\bBearer\s+\S+")

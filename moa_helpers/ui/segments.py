@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from moa_helpers.replies import Reply
+from moa_helpers.results import Reply
 
 MARKS = {  # what a call did -> colour and pattern
     "waiting for the first token": ("#56B4E9", ".."),

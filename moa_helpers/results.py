@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from moa_helpers.budget import total
-from moa_helpers.display import Card, Shown, count, dollars, seconds
-from moa_helpers.failures import Failure
+from moa_helpers.limits.purse import total
+from moa_helpers.ui.cards import Card, Shown, count, dollars, seconds
+from moa_helpers.vendors.errors import Failure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,13 +161,13 @@ class Replies(tuple[Reply, ...], Shown):
 
     def table(self) -> pd.DataFrame:
         """One row a call; see ``figures.table`` for the columns."""
-        from moa_helpers import figures
+        from moa_helpers.ui import figures
 
         return figures.table(self)
 
     def timeline(self) -> Figure:
         """A picture of who waited, wrote and failed when; see ``figures.timeline``."""
-        from moa_helpers import figures
+        from moa_helpers.ui import figures
 
         return figures.timeline(self)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from moa_helpers.budget import total
-from moa_helpers.display import Card, Shown, dollars
+from moa_helpers.limits.purse import total
+from moa_helpers.ui.cards import Card, Shown, dollars
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from moa_helpers.measures import Interval
+    from moa_helpers.evaluation.measures import Interval
 
 NULL = "null answer"  # the name of the control
 LOST = 0.9  # of the null answers must lose, or the judge is not to be trusted
@@ -133,7 +133,7 @@ class Comparison(Shown):
 
     def win_rate(self, strategy: str, judge: str | None = None) -> Interval | None:
         """The mean of ``scores`` with its interval (``measures.rate``); None if there are none."""
-        from moa_helpers import measures
+        from moa_helpers.evaluation import measures
 
         scores = self.scores(strategy, judge)
         return measures.rate([*scores.values()]) if scores else None
@@ -146,7 +146,7 @@ class Comparison(Shown):
         Raises:
             ValueError: there is no such strategy.
         """
-        from moa_helpers import measures
+        from moa_helpers.evaluation import measures
 
         self._check(strategy)
         size = {(each.question, each.strategy): each.characters for each in self.answers}
@@ -194,7 +194,7 @@ class Comparison(Shown):
             raise ValueError(f"{strategy!r} is no strategy of this comparison; it has {', '.join(known)}.")
 
     def _row(self, name: str) -> dict[str, Any]:
-        from moa_helpers import measures
+        from moa_helpers.evaluation import measures
 
         own = [each for each in self.answers if each.strategy == name]
         count = len(own) or 1
@@ -220,7 +220,7 @@ class Comparison(Shown):
         return row
 
     def _judge_row(self, name: str) -> dict[str, Any]:
-        from moa_helpers import measures
+        from moa_helpers.evaluation import measures
 
         own = [each for each in self.judgements if each.judge == name and each.places]
         nulls = [each.score for each in own if each.strategy == NULL and each.score is not None]

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from moa_helpers import catalogue
-from moa_helpers.budget import Allowance
+from moa_helpers.limits.purse import Allowance
 
 
 def check_number(name: str, value: object, *, least: float | None = None, whole: bool = False) -> None:

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from moa_helpers import offline
-from moa_helpers.aggregation import estimate, mixture_of_agents
-from moa_helpers.budget import Estimate, most, tokens, total
 from moa_helpers.calls import ask, check, kept_by, prepare, results, stop
 from moa_helpers.catalogue import find
-from moa_helpers.comparison import NULL, Answered, Comparison, Judged
-from moa_helpers.display import STYLED, dollars, escaped
-from moa_helpers.judging import JUDGE_TOKENS, judge
-from moa_helpers.ledger import Ledger, stand_ins
-from moa_helpers.limits import Bounds, Limits, check_number
-from moa_helpers.panel import follow, progress_view
+from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged
+from moa_helpers.evaluation.judging import JUDGE_TOKENS, judge
+from moa_helpers.evaluation.questions import Asked, Question, questions_of
+from moa_helpers.limits.purse import Estimate, most, tokens, total
+from moa_helpers.limits.values import Bounds, Limits, check_number
+from moa_helpers.mixture import estimate, mixture_of_agents
 from moa_helpers.prompts import ranker_system
-from moa_helpers.questions import Asked, Question, questions_of
-from moa_helpers.replies import Replies, Reply
-from moa_helpers.settings import current
-from moa_helpers.vendors import Request
+from moa_helpers.results import Replies, Reply
+from moa_helpers.store.ledger import Ledger, stand_ins
+from moa_helpers.ui.cards import STYLED, dollars, escaped
+from moa_helpers.ui.panel import follow, progress_view
+from moa_helpers.vendors.settings import current
+from moa_helpers.vendors.streams import Request
 
 NULL_TEXT = "Thank you for your question. There is nothing that I can say about it."
 MOST_QUESTIONS = 64  # at the same time, where only vendors have limits

@@ -1,6 +1,6 @@
 """Which models exist: vendor, id, price, limits, and what parameters they accept.
 
-The figures stand in ``data/models.csv``, each row with its source. To add a model, add a row.
+The figures stand in ``models.csv`` beside this file, each row with its source. To add a model, add a row.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _unlisted(vendor: Vendor, model_id: str) -> Model:
 @cache
 def listed() -> dict[str, Model]:
     """The models of the catalogue by their names."""
-    lines = (files("moa_helpers") / "data" / "models.csv").read_text(encoding="utf-8").splitlines()
+    lines = (files("moa_helpers.catalogue") / "models.csv").read_text(encoding="utf-8").splitlines()
     return {f"{row['vendor']}:{row['model_id']}": _read(row) for row in csv.DictReader(lines)}
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from moa_helpers.settings import redact
+from moa_helpers.vendors.settings import redact
 
 # kind of failure -> what the reader can do about it
 ADVICE = {

@@ -1,0 +1,1 @@
+"""How results look: cards, tables, figures, a live panel and the playground."""
