@@ -82,8 +82,12 @@ def check(
             raise TypeError(f"The {name} must be text, not {type(text).__name__}.")
         if not text.strip():
             raise ValueError(f"The {name} is empty: write the {'question' if name == 'prompt' else 'instruction'}.")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"The {name} holds half a character (a lone surrogate), which cannot be sent: replace it.")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"The {name} holds half a character (a lone surrogate), which cannot be sent: replace it."
+            ) from None
     check_number("max_tokens", max_tokens, whole=True)
     if temperature is not None:
         check_number("temperature", temperature, least=0)

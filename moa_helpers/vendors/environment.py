@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import threading
-import urllib.request
-from http.client import HTTPException
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from importlib import metadata
 from typing import Any
+from urllib.parse import urlsplit
 
 PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
 SILENT = (
@@ -30,12 +31,17 @@ def keep_proxy_off_loopback() -> None:
 def running_ollama(url: str, patience: float = 0.3) -> tuple[str, ...]:
     """Names of the models of a running Ollama; none if nothing answers within ``patience`` seconds."""
     found: list[str] = []
+    place = urlsplit(url)
+    # Not urllib: it would build a TLS context, which takes longer than all the rest of setup().
+    kind = HTTPSConnection if place.scheme == "https" else HTTPConnection
 
     def look() -> None:
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with direct.open(url.removesuffix("/v1") + "/api/tags", timeout=patience) as answer:
-                found.extend(f"ollama:{model['name']}" for model in json.load(answer)["models"])
+            with closing(kind(place.hostname or "", place.port, timeout=patience)) as direct:
+                direct.request("GET", f"{place.path.removesuffix('/v1')}/api/tags")
+                answer = direct.getresponse()
+                if answer.status == 200:
+                    found.extend(f"ollama:{model['name']}" for model in json.load(answer)["models"])
         except (OSError, HTTPException, ValueError, KeyError, TypeError):
             return  # nothing there, or something that is no Ollama
 
