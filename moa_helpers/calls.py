@@ -17,8 +17,9 @@ from moa_helpers.limits.purse import total
 from moa_helpers.limits.values import Bounds, Limits, check_number
 from moa_helpers.results import Attempt, Delta, Replies, Reply, Retry
 from moa_helpers.vendors.errors import ADVICE, RETRIED, Failure, explain
+from moa_helpers.vendors.requests import FINISH_REASONS, Chunk, Request
 from moa_helpers.vendors.settings import current
-from moa_helpers.vendors.streams import FINISH_REASONS, Chunk, Request, client, stream
+from moa_helpers.vendors.streams import client, stream
 
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 8.0  # seconds
 LONGEST_WAIT = 60.0  # seconds; a vendor that asks for more is not waited for

@@ -13,7 +13,7 @@ from moa_helpers.limits.hedging import Happened, HedgedCall
 from moa_helpers.limits.purse import Allowance, most, price
 from moa_helpers.limits.values import Bounds, Limits
 from moa_helpers.results import Replies, Reply
-from moa_helpers.vendors.streams import Request
+from moa_helpers.vendors.requests import Request
 
 SECOND = "second request"
 Listener: TypeAlias = Callable[[int, "Happened | Reply"], None]  # which call, and what happened to it

@@ -25,8 +25,8 @@ from moa_helpers.results import Replies, Reply
 from moa_helpers.store.ledger import Ledger, stand_ins
 from moa_helpers.ui.cards import STYLED, dollars, escaped
 from moa_helpers.ui.panel import follow, progress_view
+from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current
-from moa_helpers.vendors.streams import Request
 
 NULL_TEXT = "Thank you for your question. There is nothing that I can say about it."
 MOST_QUESTIONS = 64  # at the same time, where only vendors have limits

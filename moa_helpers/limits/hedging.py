@@ -15,7 +15,7 @@ from moa_helpers.limits.purse import total
 from moa_helpers.limits.values import Bounds
 from moa_helpers.results import Delta, Hedge, Reply, Retry
 from moa_helpers.vendors.errors import Failure
-from moa_helpers.vendors.streams import Request
+from moa_helpers.vendors.requests import Request
 
 Happened: TypeAlias = "Delta | Retry | Hedge"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from moa_helpers.catalogue import Model
 from moa_helpers.ui.cards import Card, Shown, dollars
-from moa_helpers.vendors.streams import Request
+from moa_helpers.vendors.requests import Request
 
 # Rules of thumb; each vendor counts with a tokenizer of its own, and text without spaces or with many digits has more.
 CHARACTERS_A_TOKEN = 4  # of English, about

@@ -19,7 +19,7 @@ from moa_helpers import offline
 from moa_helpers.offline.traits import Traits
 from moa_helpers.results import Reply
 from moa_helpers.store.records import read_reply
-from moa_helpers.vendors.streams import Request
+from moa_helpers.vendors.requests import Request
 
 if sys.platform != "win32":
     import fcntl

@@ -11,57 +11,14 @@ import os
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from moa_helpers.catalogue import Model, Vendor
+from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors import environment
+from moa_helpers.vendors.requests import Chunk, Request
 from moa_helpers.vendors.settings import connection
-
-
-@dataclass(frozen=True)
-class Request:
-    """One question for one model, bound to the client that will ask it, so that no later ``setup()`` redirects it."""
-
-    model: Model
-    prompt: str
-    sdk: Any = field(repr=False, compare=False)
-    offline: bool
-    system: str | None = None
-    max_tokens: int = 2048
-    temperature: float | None = None
-    sample: int = 0  # which sample of the same question; the offline vendors answer each number differently
-    role: str = ""  # its part in a mixture, for who watches: "layer 1", "aggregator"
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A piece of a streamed answer, in the vocabulary of the lesson. Only what this piece brought is set."""
-
-    text: str = ""
-    finish_reason: str | None = None
-    answered_by: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-
-# Each vendor's word for why an answer ended -> one vocabulary; anything else becomes "other".
-FINISH_REASONS = {
-    "stop": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "eos": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "model_context_window_exceeded": "length",
-    "content_filter": "content_filter",
-    "refusal": "content_filter",
-    "error": "error",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-}
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[object, ...], Any]] = WeakKeyDictionary()
 

@@ -1,0 +1,52 @@
+"""What goes to a vendor and what comes back, in one vocabulary for all of them: a ``Request`` in, ``Chunk``s out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from moa_helpers.catalogue import Model
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question for one model, bound to the client that will ask it, so that no later ``setup()`` redirects it."""
+
+    model: Model
+    prompt: str
+    sdk: Any = field(repr=False, compare=False)
+    offline: bool
+    system: str | None = None
+    max_tokens: int = 2048
+    temperature: float | None = None
+    sample: int = 0  # which sample of the same question; the offline vendors answer each number differently
+    role: str = ""  # its part in a mixture, for who watches: "layer 1", "aggregator"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of a streamed answer, in the vocabulary of the lesson. Only what this piece brought is set."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    answered_by: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+# Each vendor's word for why an answer ended -> one vocabulary; anything else becomes "other".
+FINISH_REASONS = {
+    "stop": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "eos": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "model_context_window_exceeded": "length",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+    "error": "error",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+}
