@@ -16,6 +16,15 @@ from tests.support import clock
 STREAM = "moa_helpers.calls.stream"  # the seam that a Script replaces
 CLIENT = "moa_helpers.calls.client"  # what binds a request to an SDK; no SDK is wanted
 
+# Small models whose prices are known, each of another vendor, and a larger one.
+LUNA, HAIKU, SMALL, OSS = MODELS = (
+    "openai:gpt-6-luna",
+    "anthropic:claude-haiku-5-5",
+    "mistral:mistral-small-2603",
+    "groq:openai/gpt-oss-120b",
+)
+SOL = "openai:gpt-6-sol"
+
 
 class APIStatusError(Exception):
     """As the SDKs raise where the vendor refused with an HTTP status."""
