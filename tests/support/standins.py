@@ -9,6 +9,13 @@ from moa_helpers.offline.faults import Faults
 from tests.support.scripts import Act
 
 
+class Whole(Act):
+    """A text of any kind or length, in one piece."""
+
+    def pieces(self, request):
+        return [self.text]
+
+
 class StandIn(Act):
     """A stand-in's whole answer in one piece."""
 
