@@ -101,7 +101,7 @@ class Call:
 
     @property
     def sent(self) -> tuple[Call, ...]:
-        """The calls of single requests: itself. (A call that was hedged has two.)"""
+        """The calls of single requests that it is made of: itself alone, as it is not hedged."""
         return (self,)
 
     async def run(self) -> Reply:
@@ -115,9 +115,7 @@ class Call:
                     if not self._may_begin():
                         break
                     await self._attempt()
-                happened = self._failure and retry.after(
-                    self._failure, len(self._attempts), self.request, self._scope
-                )
+                happened = self._failure and retry.after(self._failure, len(self._attempts), self.request, self._scope)
                 if not isinstance(happened, Retry):
                     self._failure = happened
                     break

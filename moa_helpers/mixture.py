@@ -8,27 +8,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from moa_helpers.fanout import Listener, run_all
-from moa_helpers.limits.hedging import Happened
+from moa_helpers.events import AggregatorDelta, Event, MixtureDone, as_events
+from moa_helpers.fanout import run_all
 from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import stop
 from moa_helpers.plan import Plan, plan_mixture
 from moa_helpers.prompts import aggregator_system, shuffled
-from moa_helpers.results import (
-    AggregatorDelta,
-    Answer,
-    Delta,
-    Event,
-    Hedge,
-    Hedging,
-    MixtureDone,
-    ProposerDelta,
-    ProposerDone,
-    Reply,
-    Retry,
-    Retrying,
-)
+from moa_helpers.results import Answer, Reply
 from moa_helpers.steps.progress import Progress
 from moa_helpers.steps.ranking import chosen, ranker_system
 
@@ -133,7 +120,7 @@ async def run_mixture(plan: Plan, listen: Callable[[Event], None] = _ignore) -> 
             first = [replace(request, system=system, role=f"layer {number}") for request in proposers]
             second = [replace(request, system=system) for request in plan.seconds[number - 1]]
             purse.plan(first, plan.estimate.stages[number:])
-            layer = await run_all(first, Scope(plan.limits, purse), second, _events(number, listen))
+            layer = await run_all(first, Scope(plan.limits, purse), second, as_events(number, listen))
             progress.layers.append(layer)
             if len(layer.good) < plan.needed:
                 break
@@ -168,13 +155,13 @@ async def _end(
         listen(AggregatorDelta(candidates[0].text))
         return None, candidates[0]
     if plan.pick:
-        system, heard = ranker_system([reply.text for reply in candidates]), _ignore
+        system = ranker_system([reply.text for reply in candidates])
     else:
-        system, heard = aggregator_system(shown, shuffle_seed=plan.shuffle_seed), listen
+        system = aggregator_system(shown, shuffle_seed=plan.shuffle_seed)
     final = [replace(request, system=system, role="aggregator") for request in plan.final]
     purse.plan(final)
     alone = replace(plan.limits, quorum=None, grace=0.0, hedge_after=None, hedge_with=None)
-    hear = _events(len(plan.stages) + 1, heard, aggregator=True)
+    hear = as_events(len(plan.stages) + 1, _ignore if plan.pick else listen, aggregator=True)
     (reply,) = await run_all(final, Scope(alone, purse), listen=hear)
     if not plan.pick:
         return reply, reply if reply.ok else None
@@ -183,20 +170,3 @@ async def _end(
         return reply, None
     listen(AggregatorDelta(candidates[number - 1].text))
     return reply, candidates[number - 1]
-
-
-def _events(layer: int, listen: Callable[[Event], None], *, aggregator: bool = False) -> Listener:
-    """What turns the happenings of a layer, or of the aggregator, into events."""
-
-    def hear(index: int, happened: Happened | Reply) -> None:
-        if isinstance(happened, Retry):
-            listen(Retrying(layer, None if aggregator else index, happened))
-        elif isinstance(happened, Hedge):
-            listen(Hedging(layer, index, happened))
-        elif isinstance(happened, Delta):
-            text = happened.text
-            listen(AggregatorDelta(text) if aggregator else ProposerDelta(layer, index, happened.model, text))
-        elif not aggregator:
-            listen(ProposerDone(layer, index, happened))
-
-    return hear

@@ -23,7 +23,8 @@ class Plan:
     """What will be asked, of whom, within which limits, and what it will cost. It makes no call.
 
     ``stages`` has the requests of each layer of proposers, ``seconds`` a second one for each of them, should it be
-    slow, and ``final`` the one of the aggregator or ranker, if there is one. The other fields are arguments of ``mixture_of_agents``.
+    slow, and ``final`` that of the aggregator or ranker, if there is one. The other fields are the arguments of
+    ``mixture_of_agents``.
     """
 
     stages: tuple[tuple[Request, ...], ...]

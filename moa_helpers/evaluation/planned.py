@@ -60,7 +60,7 @@ class Planned:
         self.longest: int = max(self._size(strategy) for strategy in self.strategies.values())
 
     def check(self, *, priced: bool) -> None:
-        """Raise what any of the calls would raise, before one is made; with ``priced``, also where a price is unknown."""
+        """Raise what any of the calls would raise, before one is made; with ``priced``, also for an unknown price."""
         for question in self.questions:
             check_text("prompt", question.prompt, "question")
         # what depends on the prompt depends on its length: whether a strategy's own budget reaches

@@ -21,7 +21,8 @@ from moa_helpers.limits.values import Limits
 from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.results import Replies, Reply
 from moa_helpers.store.ledger import Ledger, stand_ins
-from moa_helpers.ui.cards import STYLED, dollars, escaped
+from moa_helpers.ui.cards import dollars
+from moa_helpers.ui.html import STYLED, escaped
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current
 

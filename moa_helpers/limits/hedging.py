@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from moa_helpers.limits.inputs import requests
 from moa_helpers.limits.purse import most
@@ -39,22 +39,23 @@ def second_requests(stage: Sequence[Request], limits: Limits) -> tuple[Request, 
                 f"budget_usd cannot be kept: no price is known for {limits.hedge_with}, or not for so long a prompt. "
                 "Hedge with another model."
             )
-    return tuple(
-        replace(second or first, sample=sample, role=SECOND) for sample, first in enumerate(stage, len(stage))
-    )
+    return tuple(replace(second or first, sample=sample, role=SECOND) for sample, first in enumerate(stage, len(stage)))
 
 
 class Single(Protocol):
-    """A call of one request, as in ``calls.Call``."""
+    """A call of one request: ``calls.Call``."""
 
     began: asyncio.Event
 
     @property
-    def ok(self) -> bool: ...
+    def ok(self) -> bool:
+        """Whether there is an answer to use."""
 
-    def reply(self) -> Reply: ...
+    def reply(self) -> Reply:
+        """The reply so far."""
 
-    async def run(self) -> Reply: ...
+    async def run(self) -> Reply:
+        """Wait for its end."""
 
 
 class HedgedCall:
@@ -78,7 +79,7 @@ class HedgedCall:
     ) -> None:
         self._make, self._request, self._after = make, second, scope.limits.hedge_after or 0.0
         self._scope, self._listen, self._wanted = scope, listen, wanted
-        self._first = make(first, scope, lambda happened: self._hear(self._first, happened), self._first_is_wanted)
+        self._first: Single = make(first, scope, self._hear_first, self._first_is_wanted)
         self._due: Single | None = None  # the second, which waits for a place
         self._second: Single | None = None  # the second, once it is sent
         self._leader: Single | None = None  # the one whose text is passed on: it wrote first
@@ -87,48 +88,12 @@ class HedgedCall:
             self._second = self._due = self._new_second()  # it answered last time, so it is not waited for
 
     @property
-    def ok(self) -> bool: ...
-
-    def reply(self) -> Reply: ...
-
-    async def run(self) -> Reply: ...
-
-
-class HedgedCall:
-    """A call, and once it is slow a second one; like a ``Call``, it has ``run()``, ``reply()``, ``ok`` and ``sent``.
-
-    Args:
-        make: what makes a call of a request: ``calls.Call``.
-        first, second: the requests.
-        scope: as of a ``Call``; its ``hedge_after`` says when the second is due.
-        listen, wanted: as of a ``Call``.
-    """
-
-    def __init__(
-        self,
-        make: Callable[..., Single],
-        first: Request,
-        second: Request,
-        scope: Scope,
-        listen: Callable[[Happened], None],
-        wanted: Callable[[], bool],
-    ) -> None:
-        self._make, self._second_request, self._after = make, second, after
-        self._scope, self._listen, self._wanted = scope, listen, wanted
-        self._first = make(first, scope, lambda happened: self._hear(self._first, happened), self._first_is_wanted)
-        self._second: Single | None = None  # made when it is sent
-        self._leader: Single | None = None  # the one whose text is passed on: it wrote first
-        self._heard = ""  # what has been passed on since the last void
-        if not self._first.ok and scope.store and scope.store.find(second):
-            self._second = self._new_second()  # what answered last time, so that nothing is asked now
-
-    @property
     def ok(self) -> bool:
         """Whether there is an answer to use."""
-        return self._first.ok or (self._second is not None and self._second.ok)
+        return any(call.ok for call in self.sent)
 
     @property
-    def sent(self) -> tuple[Any, ...]:
+    def sent(self) -> tuple[Single, ...]:
         """The calls of the requests that were sent: one or two."""
         return (self._first,) if self._second is None else (self._first, self._second)
 
@@ -179,10 +144,7 @@ class HedgedCall:
         return await self._due.run()
 
     def _new_second(self) -> Single:
-        def hear(happened: Delta | Retry) -> None:
-            self._hear(self._second, happened)
-
-        return self._make(self._request, self._scope, hear, self._second_is_wanted)
+        return self._make(self._request, self._scope, self._hear_second, self._second_is_wanted)
 
     def _first_is_wanted(self) -> bool:
         return not (self._second and self._second.ok) and self._wanted()
@@ -195,6 +157,12 @@ class HedgedCall:
             self._second = self._due
             self._listen(Hedge(self._request.model.name, self._after))
         return self._second is not None
+
+    def _hear_first(self, happened: Delta | Retry) -> None:
+        self._hear(self._first, happened)
+
+    def _hear_second(self, happened: Delta | Retry) -> None:
+        self._hear(self._second, happened)
 
     def _hear(self, who: Single | None, happened: Delta | Retry) -> None:
         """Pass on what one of the two writes, so that the listener reads a single text."""

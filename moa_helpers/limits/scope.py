@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import Context, ContextVar, copy_context
-from typing import Protocol
+from typing import Any, Protocol
 
 from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.values import Limits
@@ -17,6 +17,14 @@ from moa_helpers.vendors.requests import Request
 
 class Shared(Protocol):
     """What a scope knows of a call."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer to use."""
+
+    @property
+    def sent(self) -> Sequence[Any]:
+        """The calls of single requests that it is made of."""
 
     def reply(self) -> Reply:
         """What is known of it at this moment."""
