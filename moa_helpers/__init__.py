@@ -3,22 +3,20 @@
 from importlib import import_module
 from typing import Any
 
-from moa_helpers.answers import AggregatorDelta, Answer, Hedging, MixtureDone, ProposerDelta, ProposerDone, Retrying
 from moa_helpers.calls import ask
 from moa_helpers.catalogue import UnknownModel, find, models
 from moa_helpers.evaluation.compare import compare, estimate_comparison
 from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
 from moa_helpers.evaluation.judging import Verdict, judge
 from moa_helpers.evaluation.questions import Question, read_questions
+from moa_helpers.events import AggregatorDelta, Hedging, MixtureDone, ProposerDelta, ProposerDone, Retrying
 from moa_helpers.fanout import fan_out
-from moa_helpers.limits.purse import Estimate
 from moa_helpers.mixture import estimate, mixture_of_agents, stream_mixture
 from moa_helpers.prompts import aggregator_system, ranker_system
-from moa_helpers.results import Attempt, Hedge, Replies, Reply, Retry
+from moa_helpers.results import Answer, Attempt, Estimate, Failure, Hedge, Replies, Reply, Retry
 from moa_helpers.running import run
 from moa_helpers.store.records import from_json, to_json
 from moa_helpers.ui.panel import playground, watch
-from moa_helpers.vendors.errors import Failure
 from moa_helpers.vendors.settings import MissingKey, Settings, connection, setup
 from moa_helpers.vendors.streams import close
 

@@ -13,10 +13,9 @@ from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeVar
 
 from moa_helpers import catalogue
-from moa_helpers.limits.purse import total
 from moa_helpers.limits.values import Bounds, Limits, check_number
-from moa_helpers.results import Attempt, Delta, Replies, Reply, Retry
-from moa_helpers.vendors.errors import ADVICE, RETRIED, Failure, explain
+from moa_helpers.results import Attempt, Delta, Failure, Replies, Reply, Retry, total
+from moa_helpers.vendors.errors import ADVICE, RETRIED, explain
 from moa_helpers.vendors.requests import FINISH_REASONS, Chunk, Request
 from moa_helpers.vendors.settings import current
 from moa_helpers.vendors.streams import client, stream

@@ -9,24 +9,14 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from moa_helpers.answers import (
-    AggregatorDelta,
-    Answer,
-    Event,
-    Hedging,
-    MixtureDone,
-    Outcome,
-    ProposerDelta,
-    ProposerDone,
-    Retrying,
-)
 from moa_helpers.calls import check, prepare
+from moa_helpers.events import AggregatorDelta, Event, Hedging, MixtureDone, ProposerDelta, ProposerDone, Retrying
 from moa_helpers.fanout import Listener, check_quorum, prepare_hedges, run_all
 from moa_helpers.limits.hedging import Happened
-from moa_helpers.limits.purse import Allowance, Estimate, price
+from moa_helpers.limits.purse import Allowance, price
 from moa_helpers.limits.values import Limits, check_number
 from moa_helpers.prompts import aggregator_system, check_seed, chosen, ranker_system, shuffled
-from moa_helpers.results import Delta, Hedge, Replies, Reply, Retry
+from moa_helpers.results import Answer, Delta, Estimate, Hedge, Outcome, Replies, Reply, Retry
 from moa_helpers.steps.agreement import between, majority
 
 

@@ -17,13 +17,14 @@ from moa_helpers.catalogue import find
 from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged
 from moa_helpers.evaluation.judging import JUDGE_TOKENS, judge
 from moa_helpers.evaluation.questions import Asked, Question, questions_of
-from moa_helpers.limits.purse import Estimate, most, tokens, total
+from moa_helpers.limits.purse import most, tokens
 from moa_helpers.limits.values import Bounds, Limits, check_number
 from moa_helpers.mixture import estimate, mixture_of_agents
 from moa_helpers.prompts import ranker_system
-from moa_helpers.results import Replies, Reply
+from moa_helpers.results import Estimate, Replies, Reply, total
 from moa_helpers.store.ledger import Ledger, stand_ins
-from moa_helpers.ui.cards import STYLED, dollars, escaped
+from moa_helpers.ui.cards import dollars
+from moa_helpers.ui.html import STYLED, escaped
 from moa_helpers.ui.panel import follow, progress_view
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current

@@ -10,7 +10,7 @@ from moa_helpers.limits.purse import Allowance
 from moa_helpers.limits.values import Limits
 from moa_helpers.prompts import chosen, ranker_system
 from moa_helpers.results import Replies
-from moa_helpers.ui.cards import Card, Shown, dollars
+from moa_helpers.shown import Shown
 
 JUDGE_TOKENS = 1024  # enough for a number, and for what a reasoning model spends before it
 
@@ -26,6 +26,7 @@ class Verdict(Shown):
     judge: str
     places: tuple[int | None, int | None]
     replies: Replies
+    _views = "moa_helpers.evaluation.views"
 
     @property
     def score(self) -> float | None:
@@ -33,14 +34,6 @@ class Verdict(Shown):
         if None in self.places:
             return None
         return {(1, 2): 1.0, (2, 1): 0.0}.get(self.places, 0.5)  # type: ignore[arg-type]
-
-    def _card(self) -> Card:
-        words = {None: "no judgement", 0: "a draw", 1: "the first", 2: "the second"}
-        result = {1.0: "one", 0.0: "other", 0.5: "a tie", None: "unknown"}[self.score]
-        stand_in = " · offline stand-in" if any(reply.offline for reply in self.replies) else ""
-        cost = dollars(self.replies.cost_usd, self.replies.least_usd)
-        rows = list(zip(("one, other", "other, one"), (words[place] for place in self.places), strict=True))
-        return Card(f"{self.judge} prefers: {result} · {cost}{stand_in}", ("order", "chosen"), rows)
 
 
 async def judge(

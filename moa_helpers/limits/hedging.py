@@ -11,10 +11,8 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from moa_helpers.calls import Call, stop
-from moa_helpers.limits.purse import total
 from moa_helpers.limits.values import Bounds
-from moa_helpers.results import Delta, Hedge, Reply, Retry
-from moa_helpers.vendors.errors import Failure
+from moa_helpers.results import Delta, Failure, Hedge, Reply, Retry, total
 from moa_helpers.vendors.requests import Request
 
 Happened: TypeAlias = "Delta | Retry | Hedge"

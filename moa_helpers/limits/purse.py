@@ -3,50 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from moa_helpers.catalogue import Model
-from moa_helpers.ui.cards import Card, Shown, dollars
+from moa_helpers.results import Estimate, total
 from moa_helpers.vendors.requests import Request
 
 # Rules of thumb; each vendor counts with a tokenizer of its own, and text without spaces or with many digits has more.
 CHARACTERS_A_TOKEN = 4  # of English, about
 BYTES_A_TOKEN = 3  # fewer than most texts have, for the estimate that is to be on the safe side
 TOKENS_AROUND = 10  # what a vendor may add to a call's messages, for the same
-
-
-@dataclass(frozen=True)
-class Estimate(Shown):
-    """What a run will cost in US dollars, if nothing is retried or hedged; None where a price is unknown.
-
-    ``usd`` takes every answer to be ``answer_tokens`` long, ``most_usd`` as long as ``max_tokens`` allows. ``stages``
-    has the calls and the most cost of each stage. ``unpriced`` names the models whose price is not known.
-    """
-
-    usd: float | None
-    answer_tokens: int
-    max_tokens: int
-    stages: tuple[tuple[int, float | None], ...]
-    unpriced: tuple[str, ...] = ()
-
-    @property
-    def calls(self) -> int:
-        """How many calls will be made."""
-        return sum(calls for calls, _ in self.stages)
-
-    @property
-    def most_usd(self) -> float | None:
-        """The cost if every answer is as long as it may be."""
-        return total(usd for _, usd in self.stages)
-
-    def _card(self) -> Card:
-        rows = [
-            (f"{self.answer_tokens} tokens", dollars(self.usd)),
-            (f"{self.max_tokens} tokens, the most allowed", dollars(self.most_usd)),
-        ]
-        unknown = f" · no price known for {', '.join(self.unpriced)}" if self.unpriced else ""
-        return Card(f"{self.calls} calls, estimated{unknown}", ("if each answer has", "cost"), rows)
 
 
 class Allowance:
@@ -150,12 +116,6 @@ def tokens(text: str, *, at_most: bool = False) -> int:
     if at_most:
         return math.ceil(len(text.encode(errors="replace")) / BYTES_A_TOKEN) + TOKENS_AROUND
     return math.ceil(len(text) / CHARACTERS_A_TOKEN)
-
-
-def total(costs: Iterable[float | None]) -> float | None:
-    """The sum of costs, or None if one of them is unknown."""
-    found = list(costs)
-    return None if None in found else math.fsum(cost for cost in found if cost is not None)
 
 
 def _without_price(model: Model) -> str:

@@ -17,14 +17,13 @@ from weakref import WeakSet
 import ipywidgets as widgets
 
 from moa_helpers import catalogue, offline
-from moa_helpers.answers import Answer
 from moa_helpers.calls import check, watched_by
 from moa_helpers.fanout import check_hedging, check_quorum, fan_out
-from moa_helpers.limits.purse import Allowance, Estimate
+from moa_helpers.limits.purse import Allowance
 from moa_helpers.limits.values import Limits, check_number
 from moa_helpers.mixture import check_manner, estimate, mixture_of_agents
-from moa_helpers.results import Replies
-from moa_helpers.ui.cards import STYLED, escaped
+from moa_helpers.results import Answer, Estimate, Replies
+from moa_helpers.ui.html import STYLED, escaped
 from moa_helpers.ui.interrupts import interrupts
 from moa_helpers.ui.panel import Live, follow
 from moa_helpers.ui.runs import Run, code_for, comparison_html, estimated, result_html

@@ -17,7 +17,8 @@ from moa_helpers.calls import Call, results, stop, watched_by
 from moa_helpers.fanout import SECOND
 from moa_helpers.limits.purse import tokens
 from moa_helpers.results import Replies, Reply
-from moa_helpers.ui.cards import STYLED, WRAP, count, dollars, escaped, rendered, seconds
+from moa_helpers.ui.cards import count, dollars, seconds
+from moa_helpers.ui.html import STYLED, WRAP, escaped, rendered
 from moa_helpers.ui.segments import MARKS, segments
 
 if TYPE_CHECKING:

@@ -1,0 +1,160 @@
+"""How a verdict and a comparison look: their cards and tables, and what is said of a judge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+from moa_helpers.evaluation.comparison import NULL, Comparison
+from moa_helpers.evaluation.judging import Verdict
+from moa_helpers.results import total
+from moa_helpers.ui.cards import STAND_INS, Card, card, dollars, spent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from moa_helpers.evaluation.measures import Interval
+
+LOST = 0.9  # of the null answers must lose, or the judge is not to be trusted
+
+
+@card.register
+def _(verdict: Verdict) -> Card:
+    words = {None: "no judgement", 0: "a draw", 1: "the first", 2: "the second"}
+    result = {1.0: "one", 0.0: "other", 0.5: "a tie", None: "unknown"}[verdict.score]
+    stand_in = " · offline stand-in" * any(reply.offline for reply in verdict.replies)
+    rows = list(zip(("one, other", "other, one"), (words[place] for place in verdict.places), strict=True))
+    heading = f"{verdict.judge} prefers: {result} · {spent(verdict.replies)}{stand_in}"
+    return Card(heading, ("order", "chosen"), rows)
+
+
+@card.register
+def _(comparison: Comparison) -> Card:
+    asked = len({each.question for each in comparison.answers})
+    stand_ins = STAND_INS * any(each.offline for each in comparison.answers)
+    heading = f"{asked} of {comparison.planned} questions · {dollars(comparison.cost_usd)}{stand_ins}"
+    header = ["strategy", "calls", "cost", "seconds", "characters", "points right", "points wrong", "wins"]
+    rows = [_card_row(comparison, name) for name in comparison.strategies]
+    notes = filter(None, [comparison.problem, *comparison.warnings])
+    return Card(heading, [*header, "wins at equal length"], rows, "\n\n".join(notes))
+
+
+def _card_row(comparison: Comparison, name: str) -> list[str]:
+    mean, found = _means(comparison, name), _intervals(comparison, name)
+    wins, wins_at_equal_length = _percent(found["win_rate"]), _percent(found["win_rate_at_equal_length"])
+    if name == comparison.baseline:
+        wins = wins_at_equal_length = "baseline"
+    return [
+        name,
+        f"{mean['calls']:.1f}",
+        dollars(mean["cost_usd"]),
+        f"{mean['seconds']:.1f}",
+        f"{mean['characters']:.0f}" + f" ({mean['failed']} failed)" * bool(mean["failed"]),
+        _percent(found["points_share"]),
+        str(found["points_wrong"] or "unknown"),
+        wins,
+        wins_at_equal_length,
+    ]
+
+
+def _percent(found: Interval | None) -> str:
+    return f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})" if found else "unknown"
+
+
+def table(comparison: Comparison) -> pd.DataFrame:
+    """One row a strategy; see ``Comparison.table``."""
+    import pandas as pd
+
+    rows = [_means(comparison, name) | _columns(_intervals(comparison, name)) for name in comparison.strategies]
+    found = pd.DataFrame(rows, index=pd.Index(comparison.strategies, name="strategy"))
+    return found.astype({"cost_usd": float})
+
+
+def judges_table(comparison: Comparison) -> pd.DataFrame:
+    """One row a judge; see ``Comparison.judges_table``."""
+    import pandas as pd
+
+    columns = ["pairs", "unread", "consistent", "position_bias", "position_bias_low", "position_bias_high", "null_lost"]
+    rows = [_judge(comparison, name) for name in comparison.judges]
+    return pd.DataFrame(rows, columns=[*columns, "verdict"], index=pd.Index(comparison.judges, name="judge"))
+
+
+def warnings(comparison: Comparison) -> tuple[str, ...]:
+    """What makes the judgements doubtful."""
+    said = {name: _judge(comparison, name)["verdict"] for name in comparison.judges}
+    return tuple(f"{name}: {verdict}" for name, verdict in said.items() if verdict != "usable")
+
+
+def _means(comparison: Comparison, name: str) -> dict[str, Any]:
+    """What a strategy took: numbers of questions and failures, and means over the questions."""
+    own = [each for each in comparison.answers if each.strategy == name]
+    count = len(own) or 1
+    cost = total(each.cost_usd for each in own)
+    return {
+        "questions": len(own),
+        "failed": sum(not each.text for each in own),
+        "calls": sum(each.calls for each in own) / count,
+        "cost_usd": None if cost is None else cost / count,
+        "seconds": math.fsum(each.seconds for each in own) / count,
+        "characters": sum(each.characters for each in own) / count,
+    }
+
+
+def _intervals(comparison: Comparison, name: str) -> dict[str, Interval | None]:
+    """How good a strategy's answers are, as far as it is known."""
+    from moa_helpers.evaluation import measures
+
+    found: dict[str, Interval | None] = {}
+    for what in ("points_share", "points_wrong"):
+        values = [value for value in comparison.values(name, what) if not math.isnan(value)]
+        found[what] = measures.interval(values) if values else None
+    found["win_rate"] = comparison.win_rate(name)
+    found["win_rate_at_equal_length"] = comparison.win_rate_at_equal_length(name)
+    return found
+
+
+def _columns(intervals: Mapping[str, Interval | None]) -> dict[str, float]:
+    """Three columns for each interval, ``name``, ``name_low`` and ``name_high``; NaN where it is unknown."""
+    columns = {}
+    for name, found in intervals.items():
+        for end, bound in (("", "value"), ("_low", "low"), ("_high", "high")):
+            columns[name + end] = getattr(found, bound, math.nan)
+    return columns
+
+
+def _judge(comparison: Comparison, name: str) -> dict[str, Any]:
+    """What a judge was swayed by."""
+    from moa_helpers.evaluation import measures
+
+    own = [each for each in comparison.judgements if each.judge == name and each.places]
+    nulls = [each.score for each in own if each.strategy == NULL and each.score is not None]
+    read = [each.places for each in own if each.strategy != NULL and each.places and each.score is not None]
+    by_place, same = read.count((1, 1)) + read.count((2, 2)), read.count((1, 2)) + read.count((2, 1))
+    lost = nulls.count(0) / len(nulls) if nulls else math.nan
+    return {
+        "pairs": len(read),
+        "unread": sum(each.score is None for each in own),
+        "consistent": same / (same + by_place) if same + by_place else math.nan,
+        **_columns({"position_bias": measures.position_bias(each.places for each in own if each.places)}),
+        "null_lost": lost,
+        "verdict": _verdict_on(len(read), same, by_place, lost),
+    }
+
+
+def _verdict_on(pairs: int, same: int, by_place: int, null_lost: float) -> str:
+    """Whether a judge is usable, in words. ``same`` and ``by_place``: pairs in which an answer won, or a place."""
+    decided = same + by_place
+    reach = NormalDist().inv_cdf(0.975) * math.sqrt(decided) / 2  # of a coin: it stays with its choice in half of them
+    if decided and same + 0.5 < decided / 2 - reach:
+        return f"broken: in {by_place} of {pairs} pairs it chose the place, not the answer"
+    if null_lost < LOST:
+        return f"doubtful: only {null_lost:.0%} of the answers that say nothing lost"
+    if not pairs:
+        return "usable" if null_lost >= LOST else "nothing was judged"
+    if not decided:
+        return "doubtful: it never stayed with one answer in both orders"
+    if same - 0.5 <= decided / 2 + reach:
+        return f"doubtful on these answers: it stayed with one in {same} of {decided} pairs; a coin would in half"
+    return "usable"
