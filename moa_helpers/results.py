@@ -202,14 +202,13 @@ class Answer(ShownCalls):
     picked: Reply | None = None
 
     @property
-    def stages(self) -> tuple[Replies, ...]:
-        """The layers, and the aggregator's call as one more stage if it was made."""
+    def _stages(self) -> tuple[Replies, ...]:
         return (*self.layers, Replies([self.aggregator])) if self.aggregator else self.layers
 
     @property
     def replies(self) -> Replies:
         """Every call that was made, the aggregator's last."""
-        return Replies(reply for stage in self.stages for reply in stage)
+        return Replies(reply for stage in self._stages for reply in stage)
 
     @property
     def cost_usd(self) -> float | None:
@@ -236,7 +235,7 @@ class Answer(ShownCalls):
 
         Their times add up to the time of the whole, but for a grace after a quorum and this machine's own work.
         """
-        return tuple(stage.slowest for stage in self.stages if stage.slowest)
+        return tuple(stage.slowest for stage in self._stages if stage.slowest)
 
     @property
     def ttft(self) -> float | None:

@@ -20,7 +20,7 @@ NULL = "null answer"  # the name of the control
 
 @dataclass(frozen=True)
 class Answered:
-    """What a strategy gave for a question. ``points_…`` are known for offline answers to prepared questions alone."""
+    """What a strategy gave for a question. ``points_…`` are known only for offline answers to prepared questions."""
 
     question: str
     strategy: str
@@ -75,9 +75,9 @@ class Comparison(Shown):
 
     @property
     def cost_usd(self) -> float | None:
-        """US dollars for what is in it, also where an earlier start paid for it; None if any is unknown.
+        """US dollars for these answers and judgements, whichever start paid for them; None if any is unknown.
 
-        What failed in an earlier start, and what was under way at a stop, is in the file alone.
+        Calls that failed in an earlier start, or were under way when it stopped, are counted in the file alone.
         """
         return total([*(each.cost_usd for each in self.answers), *(each.cost_usd for each in self.judgements)])
 
@@ -103,9 +103,12 @@ class Comparison(Shown):
         return {question: math.fsum(values) / len(values) for question, values in found.items()}
 
     def values(self, strategy: str, what: str) -> list[float]:
-        """One number a question, in their order: a numeric field of ``Answered``; where it is unknown, NaN.
+        """One number a question, in the order of the questions; NaN where it is unknown.
 
-        ``"points_share"`` is the share of the points that it could have right.
+        Args:
+            strategy: its name.
+            what: a numeric field of ``Answered``, or ``"points_share"``: the points that are right, as a share of those
+                that could be.
 
         Raises:
             ValueError: there is no such strategy.
@@ -125,7 +128,7 @@ class Comparison(Shown):
         return measures.rate([*scores.values()]) if scores else None
 
     def win_rate_at_equal_length(self, strategy: str) -> Interval | None:
-        """The win rate that is to be expected of answers as long as the baseline's (``measures.at_equal_length``).
+        """The win rate to expect if its answers were as long as the baseline's (``measures.at_equal_length``).
 
         Answers that failed have no length, and are left out.
 
@@ -146,9 +149,9 @@ class Comparison(Shown):
     def table(self) -> pd.DataFrame:
         """One row a strategy.
 
-        Columns, each a mean over questions unless it says else: ``questions`` and ``failed`` (numbers), ``calls``,
+        Columns, each a mean over questions unless it says otherwise: ``questions`` and ``failed`` (numbers), ``calls``,
         ``cost_usd`` (missing if unknown), ``seconds``, ``characters``; ``points_share`` and ``points_wrong`` with
-        ``…_low`` and ``…_high`` (95 % bootstrap interval), missing unless offline truth is known; ``win_rate`` and
+        ``…_low`` and ``…_high`` (95 % bootstrap interval), missing unless the points are known; ``win_rate`` and
         ``win_rate_at_equal_length`` against the first row, a share, with ``…_low`` and ``…_high``.
         """
         return view(self._views, "table", self)

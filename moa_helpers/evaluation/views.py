@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from moa_helpers.evaluation.measures import Interval
 
+INTERVALS = ("points_share", "points_wrong", "win_rate", "win_rate_at_equal_length", "position_bias")
+BIAS = ("position_bias", "position_bias_low", "position_bias_high")
+JUDGES_COLUMNS = ("judge", "pairs", "unread", "consistent", *BIAS, "null_lost", "verdict")
 LOST = 0.9  # of the null answers must lose, or the judge is not to be trusted
 
 
@@ -36,26 +39,24 @@ def _(comparison: Comparison) -> Card:
     stand_ins = STAND_INS * any(each.offline for each in comparison.answers)
     heading = f"{asked} of {comparison.planned} questions · {dollars(comparison.cost_usd)}{stand_ins}"
     header = ["strategy", "calls", "cost", "seconds", "characters", "points right", "points wrong", "wins"]
-    rows = [_card_row(comparison, name) for name in comparison.strategies]
+    rows = [_cells(_row(comparison, name), baseline=name == comparison.baseline) for name in comparison.strategies]
     notes = filter(None, [comparison.problem, *comparison.warnings])
     return Card(heading, [*header, "wins at equal length"], rows, "\n\n".join(notes))
 
 
-def _card_row(comparison: Comparison, name: str) -> list[str]:
-    mean, found = _means(comparison, name), _intervals(comparison, name)
-    wins, wins_at_equal_length = _percent(found["win_rate"]), _percent(found["win_rate_at_equal_length"])
-    if name == comparison.baseline:
-        wins = wins_at_equal_length = "baseline"
+def _cells(row: Mapping[str, Any], *, baseline: bool) -> list[str]:
+    """A strategy's row for the card."""
+    failed = f" ({row['failed']} failed)" if row["failed"] else ""
+    wins = [_percent(row[name]) for name in ("win_rate", "win_rate_at_equal_length")]
     return [
-        name,
-        f"{mean['calls']:.1f}",
-        dollars(mean["cost_usd"]),
-        f"{mean['seconds']:.1f}",
-        f"{mean['characters']:.0f}" + f" ({mean['failed']} failed)" * bool(mean["failed"]),
-        _percent(found["points_share"]),
-        str(found["points_wrong"] or "unknown"),
-        wins,
-        wins_at_equal_length,
+        row["strategy"],
+        f"{row['calls']:.1f}",
+        dollars(row["cost_usd"]),
+        f"{row['seconds']:.1f}",
+        f"{row['characters']:.0f}{failed}",
+        _percent(row["points_share"]),
+        str(row["points_wrong"] or "unknown"),
+        *(["baseline"] * 2 if baseline else wins),
     ]
 
 
@@ -67,32 +68,33 @@ def table(comparison: Comparison) -> pd.DataFrame:
     """One row a strategy; see ``Comparison.table``."""
     import pandas as pd
 
-    rows = [_means(comparison, name) | _columns(_intervals(comparison, name)) for name in comparison.strategies]
-    found = pd.DataFrame(rows, index=pd.Index(comparison.strategies, name="strategy"))
-    return found.astype({"cost_usd": float})
+    rows = [_flat(_row(comparison, name)) for name in comparison.strategies]
+    return pd.DataFrame(rows).set_index("strategy").astype({"cost_usd": float})
 
 
 def judges_table(comparison: Comparison) -> pd.DataFrame:
     """One row a judge; see ``Comparison.judges_table``."""
     import pandas as pd
 
-    columns = ["pairs", "unread", "consistent", "position_bias", "position_bias_low", "position_bias_high", "null_lost"]
-    rows = [_judge(comparison, name) for name in comparison.judges]
-    return pd.DataFrame(rows, columns=[*columns, "verdict"], index=pd.Index(comparison.judges, name="judge"))
+    rows = [_flat(_judge_row(comparison, name)) for name in comparison.judges]
+    return pd.DataFrame(rows, columns=JUDGES_COLUMNS).set_index("judge")
 
 
 def warnings(comparison: Comparison) -> tuple[str, ...]:
     """What makes the judgements doubtful."""
-    said = {name: _judge(comparison, name)["verdict"] for name in comparison.judges}
-    return tuple(f"{name}: {verdict}" for name, verdict in said.items() if verdict != "usable")
+    rows = [_judge_row(comparison, name) for name in comparison.judges]
+    return tuple(f"{row['judge']}: {row['verdict']}" for row in rows if row["verdict"] != "usable")
 
 
-def _means(comparison: Comparison, name: str) -> dict[str, Any]:
-    """What a strategy took: numbers of questions and failures, and means over the questions."""
+def _row(comparison: Comparison, name: str) -> dict[str, Any]:
+    """What a strategy took, as means over its questions, and how good its answers are; None where it is unknown."""
+    from moa_helpers.evaluation import measures
+
     own = [each for each in comparison.answers if each.strategy == name]
     count = len(own) or 1
     cost = total(each.cost_usd for each in own)
-    return {
+    row = {
+        "strategy": name,
         "questions": len(own),
         "failed": sum(not each.text for each in own),
         "calls": sum(each.calls for each in own) / count,
@@ -100,31 +102,14 @@ def _means(comparison: Comparison, name: str) -> dict[str, Any]:
         "seconds": math.fsum(each.seconds for each in own) / count,
         "characters": sum(each.characters for each in own) / count,
     }
-
-
-def _intervals(comparison: Comparison, name: str) -> dict[str, Interval | None]:
-    """How good a strategy's answers are, as far as it is known."""
-    from moa_helpers.evaluation import measures
-
-    found: dict[str, Interval | None] = {}
     for what in ("points_share", "points_wrong"):
         values = [value for value in comparison.values(name, what) if not math.isnan(value)]
-        found[what] = measures.interval(values) if values else None
-    found["win_rate"] = comparison.win_rate(name)
-    found["win_rate_at_equal_length"] = comparison.win_rate_at_equal_length(name)
-    return found
+        row[what] = measures.interval(values) if values else None
+    row["win_rate"] = comparison.win_rate(name)
+    return row | {"win_rate_at_equal_length": comparison.win_rate_at_equal_length(name)}
 
 
-def _columns(intervals: Mapping[str, Interval | None]) -> dict[str, float]:
-    """Three columns for each interval, ``name``, ``name_low`` and ``name_high``; NaN where it is unknown."""
-    columns = {}
-    for name, found in intervals.items():
-        for end, bound in (("", "value"), ("_low", "low"), ("_high", "high")):
-            columns[name + end] = getattr(found, bound, math.nan)
-    return columns
-
-
-def _judge(comparison: Comparison, name: str) -> dict[str, Any]:
+def _judge_row(comparison: Comparison, name: str) -> dict[str, Any]:
     """What a judge was swayed by."""
     from moa_helpers.evaluation import measures
 
@@ -134,13 +119,26 @@ def _judge(comparison: Comparison, name: str) -> dict[str, Any]:
     by_place, same = read.count((1, 1)) + read.count((2, 2)), read.count((1, 2)) + read.count((2, 1))
     lost = nulls.count(0) / len(nulls) if nulls else math.nan
     return {
+        "judge": name,
         "pairs": len(read),
         "unread": sum(each.score is None for each in own),
         "consistent": same / (same + by_place) if same + by_place else math.nan,
-        **_columns({"position_bias": measures.position_bias(each.places for each in own if each.places)}),
+        "position_bias": measures.position_bias(each.places for each in own if each.places),
         "null_lost": lost,
         "verdict": _verdict_on(len(read), same, by_place, lost),
     }
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with three columns for each interval: ``name``, ``name_low`` and ``name_high``, NaN where it is unknown."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if name in INTERVALS:
+            bounds = (value.value, value.low, value.high) if value else (math.nan,) * 3
+            flat |= dict(zip((name, f"{name}_low", f"{name}_high"), bounds, strict=True))
+        else:
+            flat[name] = value
+    return flat
 
 
 def _verdict_on(pairs: int, same: int, by_place: int, null_lost: float) -> str:

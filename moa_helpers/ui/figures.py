@@ -1,4 +1,4 @@
-"""Pictures and tables of results. They read what calls gave and never make one.
+"""Pictures of results, and their tables (from ``tables``). They draw what calls gave and make no call.
 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart, and each mark also differs by pattern or label.
 """
@@ -21,19 +21,10 @@ from PIL import Image
 from moa_helpers.results import Answer, Replies, Reply
 from moa_helpers.ui.cards import roles
 from moa_helpers.ui.html import render
-from moa_helpers.ui.segments import MARKS, segments
+from moa_helpers.ui.phases import PHASES, phases
 from moa_helpers.ui.tables import percentiles, provenance, table
 
-__all__ = [
-    "Picture",
-    "distribution",
-    "percentiles",
-    "picture_of_shares",
-    "provenance",
-    "provenance_picture",
-    "table",
-    "timeline",
-]
+__all__ = ["Picture", "distribution", "percentiles", "provenance", "provenance_picture", "table", "timeline"]
 
 MOST_SENTENCES = 30  # in a picture; each takes a tenth of a second to draw
 GAP = 0.05  # seconds between two stages that are this machine's own work, and no wait
@@ -54,6 +45,16 @@ class Picture(Figure):
         Image.open(file).convert("RGB").quantize(64).save(small, format="png", optimize=True)
         image = base64.b64encode(small.getvalue()).decode()
         return {"text/html": render("picture.html", alt=self.alt, image=image), "text/plain": self.alt}
+
+
+def blank(height: float, xlabel: str, ylabel: str = "", *, width: float = 8.5) -> tuple[Picture, Axes]:
+    """A picture of so many inches, and the diagram in it, with nothing drawn yet."""
+    picture = Picture(figsize=(width, height), layout="constrained")
+    axes = picture.add_subplot()
+    axes.set_xlabel(xlabel, parse_math=False)  # "$5 or $10" is no formula
+    axes.set_ylabel(ylabel, parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return picture, axes
 
 
 def timeline(
@@ -86,19 +87,16 @@ def timeline(
         waited_for = reply in critical_path
         rows.append((name, first, waited_for and not reply.by_hedge))
         rows += [(f"second request:\n{other.model}", other, waited_for and reply.by_hedge) for other in second]
-    picture = Picture(figsize=(8.5, 1.4 + 0.46 * len(rows)), layout="constrained")
-    axes = picture.add_subplot()
+    picture, axes = blank(1.4 + 0.46 * len(rows), "seconds since the first call began")
     for place, (_, reply, waited_for) in enumerate(rows):
         _draw(axes, place, reply, reply.started - zero, whole, waited_for)
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, whole * 1.3)
-    axes.set_xlabel("seconds since the first call began")
-    axes.spines[["top", "right"]].set_visible(False)
     waits = _waits(critical_path, zero, whole)
     axes.set_title("\n".join(waits), loc="left", fontsize="medium", parse_math=False)
-    shown = {kind for _, reply, _ in rows for kind, _, _ in segments(reply)}
-    legend = [Patch(label=kind, **_look(kind)) for kind in MARKS if kind in shown]
+    shown = {kind for _, reply, _ in rows for kind, _, _ in phases(reply)}
+    legend = [Patch(label=kind, **_look(kind)) for kind in PHASES if kind in shown]
     picture.legend(handles=legend, loc="outside lower center", ncols=3, frameon=False)
     spans = [f"{name} from {r.started - zero:.2f} s to {r.ended - zero:.2f} s ({r.summary})" for name, r, _ in rows]
     picture.alt = f"Timeline of the calls: {'; '.join(spans)}. {' '.join(waits)}"
@@ -116,17 +114,16 @@ def _names(calls: Answer | Sequence[Reply]) -> list[str]:
 
 def _draw(axes: Axes, place: int, reply: Reply, begin: float, whole: float, waited_for: bool) -> None:
     """The bar of one request, and how it ended beside it; ``begin`` and ``whole`` in seconds of the timeline."""
-    for kind, start, width in segments(reply):
+    for kind, start, width in phases(reply):
         drawn = max(width, 0.012 * whole if "failed" in kind else 0)  # a refusal within milliseconds stays visible
         axes.barh(place, drawn, left=begin + start, linewidth=0.5, height=0.6, **_look(kind))
-    ending = (
-        f"{reply.elapsed:.2f} s" + (f", {reply.failure.kind}" if reply.failure else "") + ", waited for" * waited_for
-    )
-    axes.text(begin + reply.elapsed + 0.01 * whole, place, ending, va="center")
+    failed = f", {reply.failure.kind}" if reply.failure else ""
+    label = f"{reply.elapsed:.2f} s{failed}{', waited for' * waited_for}"
+    axes.text(begin + reply.elapsed + 0.01 * whole, place, label, va="center")
 
 
 def _look(kind: str) -> dict[str, Any]:
-    colour, hatch = MARKS[kind]
+    colour, hatch = PHASES[kind]
     return {"facecolor": colour, "hatch": hatch, "edgecolor": "#444444"}
 
 
@@ -141,7 +138,7 @@ def _waits(path: Sequence[Reply], zero: float, whole: float) -> list[str]:
     before = zero
     for reply in path:
         note_gap(reply.started - before)
-        lost = sum(width for kind, _, width in segments(reply) if kind in ("failed attempt", "pause before a retry"))
+        lost = sum(width for kind, _, width in phases(reply) if kind in ("failed attempt", "pause before a retry"))
         of_it = f" ({lost:.2f} s of it failed attempts and pauses)" if lost >= 0.005 and not reply.hedged else ""
         second = " and its second request" if reply.hedged else ""
         since = before if reply.started - before < GAP else reply.started
@@ -157,8 +154,8 @@ def distribution(samples: Mapping[str, Sequence[float]], xlabel: str = "seconds"
     With ``tail`` the share that took longer, on a logarithmic axis, which shows the rare slow ones: a curve crosses 1 %
     at its p99.
     """
-    picture = Picture(figsize=(8.5, 3.6), layout="constrained")
-    axes = picture.add_subplot()
+    ylabel = "% not done by then (logarithmic)" if tail else "% done by then"
+    picture, axes = blank(3.6, f"{xlabel} (logarithmic)", ylabel)
     for (name, values), (colour, dashes) in zip(samples.items(), cycle(LINES), strict=False):
         ordered = sorted(values)
         done = [100 * (place + 1) / len(ordered) for place in range(len(ordered))]
@@ -171,19 +168,14 @@ def distribution(samples: Mapping[str, Sequence[float]], xlabel: str = "seconds"
         axes.set_yscale("log")
         axes.set_ylim(0.05, 100)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlabel(f"{xlabel} (logarithmic)")
-    axes.set_ylabel("% not done by then (logarithmic)" if tail else "% done by then")
     axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower left" if tail else "lower right")
-    shares = (0.5, 0.95, 0.99) if tail else (0.5, 0.95)
-    picture.alt = f"{'Tails' if tail else 'Cumulative distributions'}. " + "; ".join(
-        f"{name}: "
-        + ", ".join(
-            f"{'median' if at == 0.5 else f'{at:.0%} within'} {pd.Series(values).quantile(at):.2f}" for at in shares
-        )
-        for name, values in samples.items()
-    )
+    said = {"median": 0.5, "95% within": 0.95} | ({"99% within": 0.99} if tail else {})
+    parts = []
+    for name, values in samples.items():
+        times = (f"{words} {pd.Series(values).quantile(share):.2f}" for words, share in said.items())
+        parts.append(f"{name}: {', '.join(times)}")
+    picture.alt = f"{'Tails' if tail else 'Cumulative distributions'}. {'; '.join(parts)}"
     return picture
 
 
@@ -204,27 +196,20 @@ def picture_of_shares(shares: pd.DataFrame) -> Picture:
         raise ValueError("Nothing to draw: the text has no sentence, or no reference has an answer.")
     total, shares = len(shares), shares[:MOST_SENTENCES]
     cut = f"The first {MOST_SENTENCES} of {total} sentences." if total > MOST_SENTENCES else ""
-    picture = Picture(figsize=(9, 1.3 + 0.42 * len(shares)), layout="constrained")
-    axes = picture.add_subplot()
+    picture, axes = blank(1.3 + 0.42 * len(shares), cut, width=9)
     axes.imshow(shares.to_numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row, values in enumerate(shares.to_numpy()):
         for column, value in enumerate(values):
             axes.text(column, row, f"{value:.0%}", ha="center", va="center", color="white" if value > 0.6 else "black")
     short = [sentence if len(sentence) <= 60 else sentence[:57].rstrip() + "…" for sentence in shares.index]
-    axes.set_yticks(range(len(shares)), short, parse_math=False)  # "$5 or $10" is no formula
-    axes.set_xticks(
-        range(len(shares.columns)), [name.replace(":", ":\n", 1) for name in shares.columns], parse_math=False
-    )
+    axes.set_yticks(range(len(shares)), short, parse_math=False)
+    columns = [name.replace(":", ":\n", 1) for name in shares.columns]
+    axes.set_xticks(range(len(columns)), columns, parse_math=False)
     axes.xaxis.tick_top()
-    axes.set_xlabel(cut)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    picture.alt = (
-        "Share of each sentence's words found in each reference. "
-        + f"{cut} " * bool(cut)
-        + " ".join(
-            f"{sentence} " + ", ".join(f"{name} {value:.0%}" for name, value in row.items()) + "."
-            for sentence, row in zip(short, shares.to_dict("records"), strict=True)
-        )
-    )
+    parts = ["Share of each sentence's words found in each reference.", *([cut] if cut else [])]
+    for sentence, row in zip(short, shares.to_dict("records"), strict=True):
+        parts.append(f"{sentence} {', '.join(f'{name} {value:.0%}' for name, value in row.items())}.")
+    picture.alt = " ".join(parts)
     return picture

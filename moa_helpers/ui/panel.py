@@ -14,13 +14,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from moa_helpers.calls import Call
+from moa_helpers.limits.purse import tokens
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import results, stop
-from moa_helpers.limits.purse import tokens
 from moa_helpers.results import Replies, Reply
 from moa_helpers.ui.cards import count, dollars, seconds
 from moa_helpers.ui.html import STYLED, WRAP, escaped, rendered
-from moa_helpers.ui.segments import MARKS, segments
+from moa_helpers.ui.phases import PHASES, phases
 
 if TYPE_CHECKING:
     from moa_helpers.ui.controls import Playground
@@ -29,7 +29,7 @@ T = TypeVar("T")
 REFRESH = 0.1  # seconds between two looks at the calls
 TAIL = 1500  # characters of a text that is still being written
 MOST = 24  # calls that are shown one by one
-SHADES = {  # a pattern of MARKS as CSS, over its colour
+SHADES = {  # a pattern of PHASES as CSS, over its colour
     "": "none",
     "..": "radial-gradient(#0008 20%, transparent 25%) 0 0/5px 5px",
     "xx": "repeating-linear-gradient(45deg,#0008 0 1px,transparent 1px 5px),"
@@ -318,7 +318,7 @@ def _bars(looked: Sequence[tuple[str, Call, Reply]]) -> str:
     rows, shown = [], set()
     for name, call, reply in looked:
         pieces = []
-        for kind, start, width in segments(reply):
+        for kind, start, width in phases(reply):
             left, share = 100 * (reply.started - zero + start) / whole, 100 * width / whole
             place = f"position:absolute;left:{left:.2f}%;width:{share:.2f}%;min-width:2px;height:100%"
             pieces.append(f'<span style="{place};{_look(kind)}"></span>')
@@ -328,7 +328,7 @@ def _bars(looked: Sequence[tuple[str, Call, Reply]]) -> str:
             f'style="position:relative;height:1em">{"".join(pieces)}</span><span>{seconds(reply.elapsed)}</span>'
         )
     swatch = "display:inline-block;width:1.5em;height:0.8em;margin:0 0.3em 0 1em"
-    legend = "".join(f'<span style="{swatch};{_look(kind)}"></span>{kind}' for kind in MARKS if kind in shown)
+    legend = "".join(f'<span style="{swatch};{_look(kind)}"></span>{kind}' for kind in PHASES if kind in shown)
     columns = "minmax(8em,max-content) minmax(8em,1fr) max-content"
     return (
         f'<div class="moa-bars" style="display:grid;grid-template-columns:{columns};gap:0.2em 0.8em;'
@@ -337,7 +337,7 @@ def _bars(looked: Sequence[tuple[str, Call, Reply]]) -> str:
 
 
 def _look(kind: str) -> str:
-    colour, pattern = MARKS[kind]
+    colour, pattern = PHASES[kind]
     return f"background:{SHADES[pattern]},{colour};box-sizing:border-box;border:1px solid #444".replace("none,", "")
 
 
