@@ -7,17 +7,20 @@ from moa_helpers.calls import ask
 from moa_helpers.catalogue import UnknownModel, find, models
 from moa_helpers.events import (
     AggregatorDelta,
+    Hedge,
     Hedging,
     MixtureDone,
     ProposerDelta,
     ProposerDone,
+    Retry,
     Retrying,
 )
 from moa_helpers.fanout import fan_out
+from moa_helpers.limits.purse import Estimate
 from moa_helpers.mixture import mixture_of_agents, stream_mixture
 from moa_helpers.plan import estimate
 from moa_helpers.prompts import aggregator_system
-from moa_helpers.results import Answer, Attempt, Estimate, Failure, Hedge, Replies, Reply, Retry
+from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
 from moa_helpers.running import run
 from moa_helpers.steps.ranking import ranker_system
 from moa_helpers.store.records import from_json, to_json

@@ -10,11 +10,12 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Literal
 
+from moa_helpers.events import Delta, Retry
 from moa_helpers.limits import retry
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import cancelled_once, pause
 from moa_helpers.plan import plan_fan_out
-from moa_helpers.results import Attempt, Delta, Failure, Reply, Retry, total
+from moa_helpers.results import Attempt, Failure, Reply, total
 from moa_helpers.vendors.arriving import Arriving
 from moa_helpers.vendors.errors import explain, failed
 from moa_helpers.vendors.requests import FINISH_REASONS, Request

@@ -6,7 +6,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from moa_helpers.results import Answer, Delta, Hedge, Reply, Retry
+from moa_helpers.results import Answer, Failure, Reply
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of text that ``model`` wrote."""
+
+    text: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Retry:
+    """What a call had written so far is void: its attempt failed, and another follows after ``wait`` seconds.
+
+    Of a call with a second request it also says that the other one's text counts from here on.
+    """
+
+    failure: Failure
+    wait: float
+
+
+@dataclass(frozen=True)
+class Hedge:
+    """A second request went to ``model``, because the first had no complete answer ``after`` seconds."""
+
+    model: str
+    after: float
 
 
 @dataclass(frozen=True)

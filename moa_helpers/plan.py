@@ -9,10 +9,9 @@ from typing import Any
 from moa_helpers.catalogue import warn_if_shut_down
 from moa_helpers.limits.hedging import second_requests
 from moa_helpers.limits.inputs import check_manner, check_number, proposer_layers, requests
-from moa_helpers.limits.purse import Purse, price
+from moa_helpers.limits.purse import Estimate, Purse, price
 from moa_helpers.limits.values import Limits
 from moa_helpers.prompts import frame
-from moa_helpers.results import Estimate
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current
 from moa_helpers.vendors.streams import client

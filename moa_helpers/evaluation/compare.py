@@ -11,9 +11,10 @@ from moa_helpers.evaluation.planned import Planned, Strategy
 from moa_helpers.evaluation.questions import Asked
 from moa_helpers.evaluation.work import Work
 from moa_helpers.limits.inputs import check_number
+from moa_helpers.limits.purse import Estimate
 from moa_helpers.limits.tasks import results
 from moa_helpers.limits.values import Limits
-from moa_helpers.results import Estimate, total
+from moa_helpers.results import total
 from moa_helpers.store.ledger import Ledger
 from moa_helpers.ui.panel import follow, progress_view
 

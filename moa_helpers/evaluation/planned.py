@@ -11,10 +11,10 @@ from moa_helpers.evaluation.comparison import NULL
 from moa_helpers.evaluation.judging import JUDGE_TOKENS
 from moa_helpers.evaluation.questions import Asked, questions_of
 from moa_helpers.limits.inputs import check_number, check_text
-from moa_helpers.limits.purse import tokens
+from moa_helpers.limits.purse import Estimate, tokens
 from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.plan import estimate, plan_fan_out, plan_mixture
-from moa_helpers.results import Estimate, total
+from moa_helpers.results import total
 from moa_helpers.steps.ranking import ranker_system
 
 VERDICT_TOKENS = 5  # what a judge is expected to write: a number

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
+from moa_helpers.events import Delta, Hedge, Retry
 from moa_helpers.limits.inputs import requests
 from moa_helpers.limits.purse import most
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import stop
 from moa_helpers.limits.values import Limits
-from moa_helpers.results import Delta, Failure, Hedge, Reply, Retry, total
+from moa_helpers.results import Failure, Reply, total
 from moa_helpers.vendors.requests import Request
 
 SECOND = "second request"  # the role of one

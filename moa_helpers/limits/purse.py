@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from moa_helpers.catalogue import Model
-from moa_helpers.results import Estimate, total
+from moa_helpers.results import total
+from moa_helpers.shown import Shown
 from moa_helpers.vendors.requests import Request
 
 # Rules of thumb; each vendor counts with a tokenizer of its own, and text without spaces or with many digits has more.
 CHARACTERS_A_TOKEN = 4  # of English, about
 BYTES_A_TOKEN = 3  # fewer than most texts have, for the estimate that is to be on the safe side
 TOKENS_AROUND = 10  # what a vendor may add to a call's messages, for the same
+
+
+@dataclass(frozen=True)
+class Estimate(Shown):
+    """What a run will cost in US dollars, if nothing is retried or hedged; None where a price is unknown.
+
+    ``usd`` takes every answer to be ``answer_tokens`` long, ``most_usd`` as long as ``max_tokens`` allows. ``stages``
+    has the calls and the most cost of each stage. ``unpriced`` names the models whose price is not known.
+    """
+
+    usd: float | None
+    answer_tokens: int
+    max_tokens: int
+    stages: tuple[tuple[int, float | None], ...]
+    unpriced: tuple[str, ...] = ()
+
+    @property
+    def calls(self) -> int:
+        """How many calls will be made."""
+        return sum(calls for calls, _ in self.stages)
+
+    @property
+    def most_usd(self) -> float | None:
+        """The cost if every answer is as long as it may be."""
+        return total(usd for _, usd in self.stages)
 
 
 class Purse:

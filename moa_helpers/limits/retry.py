@@ -6,8 +6,9 @@ import random
 import time
 from dataclasses import replace
 
+from moa_helpers.events import Retry
 from moa_helpers.limits.scope import Scope
-from moa_helpers.results import Failure, Retry
+from moa_helpers.results import Failure
 from moa_helpers.vendors.errors import RETRIED
 from moa_helpers.vendors.requests import Request
 
