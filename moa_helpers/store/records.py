@@ -7,9 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from moa_helpers.answers import Answer
-from moa_helpers.results import Attempt, Replies, Reply
-from moa_helpers.vendors.errors import Failure
+from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
 
 
 def to_json(result: Reply | Replies | Answer) -> str:
