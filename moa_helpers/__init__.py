@@ -17,7 +17,6 @@ from moa_helpers.prompts import aggregator_system, ranker_system
 from moa_helpers.results import Attempt, Hedge, Replies, Reply, Retry
 from moa_helpers.running import run
 from moa_helpers.store.records import from_json, to_json
-from moa_helpers.ui.panel import playground, watch
 from moa_helpers.vendors.errors import Failure
 from moa_helpers.vendors.settings import MissingKey, Settings, connection, setup
 from moa_helpers.vendors.streams import close
@@ -29,7 +28,12 @@ _MODULES = {  # needed by a lesson, not by a service: they load what they need o
 }
 
 
+_NAMES = {"playground": "moa_helpers.ui.playground", "watch": "moa_helpers.ui.panel"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(import_module(_NAMES[name]), name)
     if name in _MODULES:
         return import_module(_MODULES[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -34,6 +34,7 @@ from moa_helpers import calls, offline  # noqa: E402
 from moa_helpers.catalogue import VENDORS  # noqa: E402
 from moa_helpers.offline.server import Server  # noqa: E402
 from moa_helpers.ui import panel  # noqa: E402
+from moa_helpers.ui.scope import Scope  # noqa: E402
 from moa_helpers.vendors import environment  # noqa: E402
 
 MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
@@ -143,8 +144,9 @@ def streams(monkeypatch):
 
 async def under_way_until(holds, coroutine):
     """A task of the coroutine, once ``holds(live)`` of its calls, a ``panel.Live``; to be cancelled then."""
-    live = panel.Live()
-    task = asyncio.create_task(coroutine, context=calls.watched_by(live))
+    scope = Scope()
+    live = panel.Live(scope)
+    task = asyncio.create_task(coroutine, context=scope.context())
     while not holds(live) and not task.done():
         await asyncio.sleep(0.01)
     return task

@@ -24,7 +24,7 @@ from moa_helpers.prompts import ranker_system
 from moa_helpers.results import Replies, Reply
 from moa_helpers.store.ledger import Ledger, stand_ins
 from moa_helpers.ui.cards import STYLED, dollars, escaped
-from moa_helpers.ui.panel import follow, progress_view
+from moa_helpers.ui.progress import follow, progress_view
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
@@ -83,14 +85,14 @@ class Shown:
 
 
 @lru_cache(maxsize=64)  # a live panel shows the same texts again and again
-def rendered(text: str) -> str:
+def rendered(text: str) -> Markup:
     """A model's text as HTML: its Markdown is laid out, but nothing in it becomes a link, an image, HTML or maths."""
     style = "unicode-bidi:isolate;overflow-x:auto;max-width:60em"
     if len(text) > LONGEST_MARKDOWN:
         style, inner = f"{style};{WRAP}", escaped(text)
     else:
         inner = _markdown_reader().render(text.translate(_PICTURES))
-    return f'<div class="mathjax_ignore" dir="auto" style="{style}">{inner}</div>'
+    return Markup(f'<div class="mathjax_ignore" dir="auto" style="{style}">{inner}</div>')
 
 
 def escaped(text: str) -> str:
