@@ -16,12 +16,12 @@ from test_panel import HOSTILE, TAGS, Reader, fast, says, until
 
 import moa_helpers as moa
 from moa_helpers import catalogue, offline
-from moa_helpers.ui import panel
+from moa_helpers.ui.progress import REFRESH
 from moa_helpers.vendors import environment
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # those of the Jupyter packages while they are loaded
-    from moa_helpers.ui import controls, runs
+    from moa_helpers.ui.playground import choice, widget
 
 LUNA, HAIKU, SMALL = MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
 OURS = TAGS | {"caption", "details", "img", "summary"}
@@ -85,7 +85,7 @@ class Reading:
 @pytest.fixture
 def reading(run, monkeypatch):
     """Run ``async def go(reading)`` with a new playground of these arguments; nothing runs on after it."""
-    monkeypatch.setattr(controls.Playground, "_made", weakref.WeakSet())
+    monkeypatch.setattr(widget.Playground, "_made", weakref.WeakSet())
 
     def start(go, *arguments, **options):
         async def whole():
@@ -112,7 +112,7 @@ def test_the_defaults_run_as_they_are(reading, vendors):
         assert reading["Aggregator"].value == LUNA
         assert (reading["Samples of each"].value, reading["Layers"].value) == (1, 2)
         assert reading["Prompt"].value == offline.questions()[0].prompt
-        assert all(not reading[name].value for name in controls.LIMITS)
+        assert all(not reading[name].value for name in choice.LIMITS)
         assert reading["Limits"].value is False
         assert reading.says().startswith("ready")
         assert reading.says("moa-estimate").startswith("4 calls, about $0.000")
@@ -314,7 +314,7 @@ def test_the_estimate_says_what_is_wrong_while_it_is_typed(reading):
     ],
 )
 def test_wrong_arguments_are_refused(arguments, options, error, message, run, monkeypatch):
-    monkeypatch.setattr(controls.Playground, "_made", weakref.WeakSet())
+    monkeypatch.setattr(widget.Playground, "_made", weakref.WeakSet())
 
     async def go():
         moa.playground(*arguments, **options)
@@ -322,7 +322,7 @@ def test_wrong_arguments_are_refused(arguments, options, error, message, run, mo
     with pytest.raises(error) as caught:
         run(go())
     assert message in str(caught.value)
-    assert not controls.Playground._made
+    assert not widget.Playground._made
 
 
 def test_without_an_event_loop_it_says_what_to_write_instead():
@@ -340,7 +340,7 @@ def test_every_choice_reaches_the_call(reading, monkeypatch):
         asked.append(arguments)
         return await moa.mixture_of_agents(**arguments)
 
-    monkeypatch.setattr(controls, "mixture_of_agents", spy)
+    monkeypatch.setattr(widget, "mixture_of_agents", spy)
 
     async def go(reading):
         await reading.choose(
@@ -348,7 +348,7 @@ def test_every_choice_reaches_the_call(reading, monkeypatch):
             retries="1", deadline="20.5", quorum="2", grace="0.1", hedge_after="5", hedge_with=f" {LUNA}",
             max_concurrency="mistral=2, all = 8", max_calls="40", budget_usd="1.5", max_tokens="900", stop_at="0.5",
         )  # fmt: skip
-        for name, meaning in controls.SWITCHES.items():
+        for name, meaning in choice.SWITCHES.items():
             reading[f"{name}: {meaning}"].value = True
         await reading.click("Run")
         await reading.ended()
@@ -362,7 +362,7 @@ def test_every_choice_reaches_the_call(reading, monkeypatch):
     }  # fmt: skip
     assert asked == [wanted]
     assert {k: type(v) for k, v in asked[0].items()} == {k: type(v) for k, v in wanted.items()}
-    assert {*controls.LIMITS, *controls.OF_MIXTURES} <= set(wanted)
+    assert {*choice.LIMITS, *choice.OF_MIXTURES} <= set(wanted)
 
 
 def test_without_an_aggregator_what_only_mixtures_have_is_left_out(reading):
@@ -376,7 +376,7 @@ def test_without_an_aggregator_what_only_mixtures_have_is_left_out(reading):
         assert not any(reading[name].disabled for name in ("Layers", "stop_at", *switches))
         return alone, await reading.play.run()
 
-    switches = [f"{name}: {meaning}" for name, meaning in controls.SWITCHES.items()]
+    switches = [f"{name}: {meaning}" for name, meaning in choice.SWITCHES.items()]
     alone, whole = reading(go, layers=3, stop_at=0.9, pick=True, robust=True)
     assert alone.code.startswith("replies = await moa.fan_out(")
     assert set(alone.arguments) == {"prompt", "reference_models"}
@@ -411,7 +411,7 @@ def test_the_code_that_is_shown_does_the_same(prompt, aggregator, reading):
 
 
 def test_the_code_for_half_a_character_can_be_read():
-    code = runs.code_for({"prompt": "half \ud83d, \\\udc00", "reference_models": [LUNA]}, 1)
+    code = choice.code_for({"prompt": "half \ud83d, \\\udc00", "reference_models": [LUNA]}, 1)
     (call,) = [each for each in ast.walk(ast.parse(code.encode().decode())) if isinstance(each, ast.Call)]
     assert ast.literal_eval(call.args[1]) == "half \ud83d, \\\udc00"
 
@@ -479,7 +479,7 @@ def test_a_call_that_has_ended_stands_still_while_others_go_on(reading):
             changes = []
             for each in (view, head, first, second, third):
                 each.observe(changes.append, ["value", "children"])
-            await asyncio.sleep(4 * panel.REFRESH)
+            await asyncio.sleep(4 * REFRESH)
         assert {id(change.owner) for change in changes} == {id(head), id(third)}
         assert "answered in" in first.value
         assert "waiting for the first token" in third.value
@@ -623,7 +623,7 @@ def test_an_unexpected_failure_in_mid_run_is_shown_and_nothing_is_lost(error, wo
         await moa.fan_out(arguments["reference_models"], arguments["prompt"])
         raise error
 
-    monkeypatch.setattr(controls, "mixture_of_agents", breaks)
+    monkeypatch.setattr(widget, "mixture_of_agents", breaks)
 
     async def go(reading):
         await reading.click("Run")
@@ -689,7 +689,7 @@ def test_the_view_of_a_fast_stream_changes_at_most_ten_times_a_second(reading, r
         return changes
 
     changes = reading(go, "Why?", [LUNA], None)
-    assert 4 < len(changes) <= (changes[-1] - changes[0]) / panel.REFRESH + 4
+    assert 4 < len(changes) <= (changes[-1] - changes[0]) / REFRESH + 4
 
 
 @pytest.mark.parametrize("name", HOSTILE)
