@@ -34,10 +34,9 @@ from moa_helpers import calls, offline  # noqa: E402
 from moa_helpers.catalogue import VENDORS  # noqa: E402
 from moa_helpers.offline.server import Server  # noqa: E402
 from moa_helpers.ui import panel  # noqa: E402
-from moa_helpers.vendors import environment  # noqa: E402
+from moa_helpers.vendors import colab  # noqa: E402
 
 MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
-_VERSIONS = environment.versions()
 
 
 def wait_until(holds, seconds=20):
@@ -58,8 +57,7 @@ def _fresh(tmp_path, monkeypatch):
     before = dict(os.environ)
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(environment, "versions", _VERSIONS.copy)  # looked up once: it is what takes setup() longest
-    monkeypatch.setattr(environment, "colab", environment.Colab())
+    monkeypatch.setattr(colab, "session", colab.Session())
     moa.setup("offline")
     yield
     os.environ.clear()

@@ -17,7 +17,7 @@ from test_panel import HOSTILE, TAGS, Reader, fast, says, until
 import moa_helpers as moa
 from moa_helpers import catalogue, offline
 from moa_helpers.ui import panel
-from moa_helpers.vendors import environment
+from moa_helpers.vendors import local
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # those of the Jupyter packages while they are loaded
@@ -150,7 +150,7 @@ def test_none_is_an_empty_limit(reading):
 
 
 def test_offline_only_what_was_shut_down_cannot_be_chosen(reading, monkeypatch):
-    monkeypatch.setattr(environment, "running_ollama", lambda url: ("ollama:llama", "ollama:<script>"))
+    monkeypatch.setattr(local, "running_ollama", lambda url: ("ollama:llama", "ollama:<script>"))
     moa.setup("offline")
 
     async def go(reading):
@@ -170,7 +170,7 @@ def test_offline_only_what_was_shut_down_cannot_be_chosen(reading, monkeypatch):
 
 def test_live_a_model_without_its_key_cannot_be_chosen_and_says_which(live, reading, monkeypatch, recorder):
     monkeypatch.delenv("ANTHROPIC_API_KEY")
-    monkeypatch.setattr(environment, "running_ollama", lambda url: ("ollama:llama",))
+    monkeypatch.setattr(local, "running_ollama", lambda url: ("ollama:llama",))
     moa.setup()
 
     async def go(reading):

@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _unlisted(vendor: Vendor, model_id: str) -> Model:
 @cache
 def listed() -> dict[str, Model]:
     """The models of the catalogue by their names."""
-    lines = (files("moa_helpers.catalogue") / "models.csv").read_text(encoding="utf-8").splitlines()
+    lines = Path(__file__).with_name("models.csv").read_text(encoding="utf-8").splitlines()
     return {f"{row['vendor']}:{row['model_id']}": _read(row) for row in csv.DictReader(lines)}
 
 

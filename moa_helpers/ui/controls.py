@@ -29,7 +29,7 @@ from moa_helpers.ui.interrupts import interrupts
 from moa_helpers.ui.panel import Live, follow
 from moa_helpers.ui.runs import Run, code_for, comparison_html, estimated, result_html
 from moa_helpers.ui.watched import Watched
-from moa_helpers.vendors import environment
+from moa_helpers.vendors import colab
 from moa_helpers.vendors.settings import Settings, current
 
 NO_AGGREGATOR = "none: only the proposers"
@@ -420,7 +420,7 @@ def _obstacle(model: catalogue.Model, settings: Settings) -> str | None:
         return f"shut down on {model.shutdown_date}"
     if settings.mode == "offline":
         return "real and free: after moa.setup('live')" if model.name in settings.free_models else None
-    if model.vendor.api == "colab" and environment.colab.ai() is None:
+    if model.vendor.api == "colab" and colab.ai() is None:
         return "only on Google Colab"
     key = model.vendor.key_variable
     return f"no key: set {key}" if key and not settings.value(key) else None
