@@ -73,6 +73,16 @@ class Traits:
     knowledge = Knowledge()
     judging = Judging()
 
+    @classmethod
+    def described(cls, *, judging: bool) -> str:
+        """What the stand-ins know, and what sways their ``judging`` if that is asked for.
+
+        The words are part of the ledger's keys: another word, and nothing that is in a reader's file is found again.
+        """
+        knowledge = _words("Knowledge", cls.knowledge, "alike", "said", "recall", "credulity")
+        sways = _words("Judging", cls.judging, "points", "position", "length", "family")
+        return f"{knowledge}, {sways if judging else None}"
+
 
 @contextmanager
 def knowledge(**changes: Any) -> Iterator[Knowledge]:
@@ -92,3 +102,7 @@ def judging(**changes: Any) -> Iterator[Judging]:
         yield Traits.judging
     finally:
         Traits.judging = before
+
+
+def _words(name: str, traits: object, *fields: str) -> str:
+    return f"{name}({', '.join(f'{field}={getattr(traits, field)!r}' for field in fields)})"
