@@ -22,11 +22,11 @@ from moa_helpers.limits.values import Bounds, Limits, check_number
 from moa_helpers.mixture import estimate, mixture_of_agents
 from moa_helpers.prompts import ranker_system
 from moa_helpers.results import Replies, Reply
-from moa_helpers.store.ledger import Ledger, stand_ins
+from moa_helpers.store.ledger import Ledger
 from moa_helpers.ui.cards import STYLED, dollars, escaped
 from moa_helpers.ui.panel import follow, progress_view
 from moa_helpers.vendors.requests import Request
-from moa_helpers.vendors.settings import current
+from moa_helpers.vendors.settings import current, world
 
 NULL_TEXT = "Thank you for your question. There is nothing that I can say about it."
 MOST_QUESTIONS = 64  # at the same time, where only vendors have limits
@@ -417,7 +417,7 @@ def _points(question: Question, text: str, replies: Replies) -> dict[str, int]:
 
 def _world() -> str:
     """Who answers: the vendors, or stand-ins with certain traits."""
-    return stand_ins(chooses=True) if current().mode == "offline" else "live"
+    return world(offline=current().mode == "offline", chooses=True)
 
 
 def _times(often: int, usd: float | None) -> float | None:

@@ -15,11 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from moa_helpers import offline
-from moa_helpers.offline.traits import Traits
 from moa_helpers.results import Reply
 from moa_helpers.store.records import read_reply
 from moa_helpers.vendors.requests import Request
+from moa_helpers.vendors.settings import world
 
 if sys.platform != "win32":
     import fcntl
@@ -132,13 +131,11 @@ class Ledger:
             ) from None
 
 
-def stand_ins(*, chooses: bool) -> str:
-    """What a stand-in's answer depends on besides, and its choice where it ``chooses`` among answers."""
-    return repr((Traits.knowledge, Traits.judging if chooses else None, offline.start().vendors.faults.of_text()))
-
-
 def _key(question: str, strategy: str, request: Request) -> str:
-    """What was asked, for whom: nothing else decides whether a call has been made before."""
+    """What was asked, and for whom: nothing else decides whether a call has been made before.
+
+    Files of every version are found by these values in this order: to change one is to pay again for what is kept.
+    """
     asked = (
         question,
         strategy,
@@ -149,7 +146,7 @@ def _key(question: str, strategy: str, request: Request) -> str:
         request.temperature,
         request.sample,
         request.role,
-        stand_ins(chooses="<candidate-" in (request.system or "")) if request.offline else "live",
+        world(offline=request.offline, chooses="<candidate-" in (request.system or "")),
     )
     return _hash(asked)
 

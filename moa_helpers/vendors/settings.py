@@ -169,6 +169,20 @@ def connection(vendor_name: str) -> Connection:
     return Connection({"api_key": key, "server_url" if vendor.api == "mistral" else "base_url": url})
 
 
+def world(*, offline: bool, chooses: bool) -> str:
+    """Who answers: ``"live"``, or the stand-ins with all that their answers depend on besides the request.
+
+    Args:
+        offline: whether the stand-ins do.
+        chooses: whether the answer is a choice among other answers.
+    """
+    if not offline:
+        return "live"
+    from moa_helpers.offline import world as stand_ins
+
+    return stand_ins(chooses=chooses)
+
+
 def redact(text: str) -> str:
     """The text without any key that we know, and without anything shaped like one."""
     return _without(current()._values, text)
