@@ -67,4 +67,4 @@ def _without_private_headers(key: str) -> dict[str, Any]:
     lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
     names = [line.partition(":")[0].strip() for line in lines if ":" in line]
     left_out: dict[str, Any] = dict.fromkeys(["OpenAI-Organization", "OpenAI-Project", *names], Omit())
-    return left_out | {name: f"Bearer {key}" for name in names if name.lower() == "authorization"}
+    return left_out | {"Authorization": f"Bearer {key}"}
