@@ -49,8 +49,8 @@ def questions(variants: int = 1) -> tuple[Question, ...]:
     """The prepared questions.
 
     Args:
-        variants: how often each one. A variant says so at the end of its prompt, and which points the stand-ins know is
-            drawn anew for it: many questions of the same kinds.
+        variants: how often each question is there. A variant has its number at the end of its prompt. What the
+            stand-ins know about it is drawn anew, which gives many questions of the same kinds.
     """
     if variants < 1:
         raise ValueError(f"variants is {variants}; each question is there at least once.")
@@ -78,7 +78,7 @@ def _question(topics: list[dict[str, Any]], **fields: Any) -> Question:
 
 
 def match(prompt: str) -> Question | None:
-    """The prepared question that a prompt asks, small differences in wording forgiven; None if it is none of them."""
+    """The prepared question that a prompt asks, even in slightly other words; None if it asks none of them."""
     return _match(VARIANT.sub("", prompt))
 
 

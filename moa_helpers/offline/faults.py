@@ -71,8 +71,8 @@ class Fault:
 class Faults:
     """The faults that are switched on.
 
-    What is left to chance depends on the seed, the model, the prompt and how often that model was asked that prompt,
-    so it does not change with the order in which different questions come in.
+    Whether a fault with a ``chance`` hits depends on the seed, the model, the prompt and how often that model was asked
+    that prompt, so the order in which different questions come in changes nothing.
     """
 
     def __init__(self, text: str = "", seed: int = 0) -> None:
@@ -101,7 +101,7 @@ class Faults:
 
     @contextmanager
     def switched_on(self, fault: Fault) -> Iterator[None]:
-        """Have a fault for the length of a ``with`` block."""
+        """Switch a fault on inside a ``with`` block."""
         self._active.insert(0, fault)
         try:
             yield

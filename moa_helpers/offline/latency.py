@@ -40,7 +40,7 @@ def median(model_name: str) -> tuple[float, float]:
 
 
 class Latency:
-    """Draws times for requests. They depend on the seed, the model, the prompt and how often the two came together.
+    """Draws times for requests. They depend on the seed, the model, the prompt and how often it was asked that prompt.
 
     So they repeat, whatever other questions are under way at the same time.
     """

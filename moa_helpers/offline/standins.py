@@ -132,7 +132,7 @@ def _lies(question: Question) -> list[Point]:
 
 
 def _merge(question: Question, references: list[str], most: int) -> list[Point]:
-    """Keep what the references say; of two contradicting points the one with more support, or else named first."""
+    """Keep what the references say; of two points that contradict each other, the one more often or else first said."""
     support: Counter[Point] = Counter()  # keeps the order of first mention
     for reference in references:
         support.update(sorted(points_in(question, reference), key=lambda point: _place(point, reference)))
@@ -175,7 +175,7 @@ def _compose(model: Model, question: Question, points: list[Point], sample: int)
 
 
 def _layout(text: str) -> int:
-    """Which voice has laid a text out."""
+    """Whose layout a text has, as a number in ``VOICES``."""
     first = re.search(r"(?m)^- (.*)$", text)
     return 1 if first is None else 2 if re.match(r"[A-Z][\w ,'’-]*: ", first[1]) else 0
 

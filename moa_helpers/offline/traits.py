@@ -26,10 +26,10 @@ OTHER_TIER = (0.50, 0.20, 8)
 class Knowledge:
     """Which points the stand-ins know.
 
-    ``alike`` is the share of the points on which no model differs from the others but by its ``recall``: at 0 each
-    knows points of its own, at 1 a weaker one knows nothing that a stronger one does not. ``recall`` and ``credulity``
-    (model name -> share of the true points that it knows, of the false ones that it believes) replace what its tier
-    says. ``said`` is the share of what it knows that one sample mentions.
+    ``alike`` is a share of the points: for these, models differ in their ``recall`` alone. At 0 each model knows points
+    of its own; at 1 a stronger model knows all that a weaker one knows. ``recall`` and ``credulity`` (model name ->
+    share of the true points that it knows, of the false ones that it believes) replace what its tier says. ``said`` is
+    the share of what it knows that one sample mentions.
     """
 
     alike: float = 0.0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -88,8 +88,8 @@ def setup(mode: Mode | None = None) -> Settings:
     """Decide between live and offline, find the keys, and start the offline vendors if they are needed.
 
     Reads the environment, then a ``.env`` file here or above, then Colab's secrets. Call it again at any time, for
-    example after a key was added; calls under way stay with what they began with. The variables ``MOA_OFFLINE_…`` are
-    read once, when the offline vendors start.
+    example after a key was added; calls under way keep the settings that they began with. The variables
+    ``MOA_OFFLINE_…`` are read once, when the offline vendors start.
 
     Args:
         mode: ``"live"``, ``"offline"``, or ``"auto"``: live with any key, offline with none. Default: the variable
@@ -116,7 +116,7 @@ def setup(mode: Mode | None = None) -> Settings:
         mode="live" if live else "offline",
         reason=reason,
         key_sources=sources,
-        versions={"python": platform.python_version()} | _versions(),
+        versions={"python": sys.version.split()[0]} | _versions(),
         offline_url=None if live else _start_offline(values),
         ollama_models=local.running_ollama(_live_url(VENDORS["ollama"], values)),
         colab_models=() if wanted == "offline" else colab.session.models(),
@@ -184,7 +184,7 @@ def world(*, offline: bool, chooses: bool) -> str:
 
 
 def redact(text: str) -> str:
-    """The text without any key that we know, and without anything shaped like one."""
+    """The text without the keys that are set, and without anything that has the shape of a key."""
     return _without(current()._values, text)
 
 
