@@ -17,7 +17,8 @@ import moa_helpers as moa
 from moa_helpers import offline
 from moa_helpers.calls import watched_by
 from moa_helpers.ui import panel
-from moa_helpers.ui.cards import LONGEST_MARKDOWN, dollars, escaped, rendered
+from moa_helpers.ui.cards import dollars
+from moa_helpers.ui.html import LONGEST_MARKDOWN, escaped, rendered
 
 STREAM = {"content-type": "text/event-stream"}
 TAGS = {"blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre"}

@@ -8,9 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
-from moa_helpers.answers import Answer
-from moa_helpers.results import Attempt, Replies, Reply
-from moa_helpers.vendors.errors import Failure
+from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
 
 T = TypeVar("T")
 

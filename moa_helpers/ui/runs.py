@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from moa_helpers import offline
-from moa_helpers.answers import Answer
 from moa_helpers.limits.purse import Estimate
-from moa_helpers.results import Replies
-from moa_helpers.ui.cards import STYLED, dollars, escaped, rendered, seconds
+from moa_helpers.results import Answer, Replies
+from moa_helpers.ui.cards import dollars, seconds
+from moa_helpers.ui.html import STYLED, escaped, rendered
 
 KEPT = 8  # runs that stay in the table
 SHORT = 60  # characters of a prompt there

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import VENDORS, UnknownModel, Vendor
-from moa_helpers.ui.cards import Card, Shown
+from moa_helpers.shown import Shown
 from moa_helpers.vendors import colab, local
 
 Mode = Literal["auto", "live", "offline"]
@@ -46,31 +46,6 @@ class Settings(Shown):
     def free_models(self) -> tuple[str, ...]:
         """Real models that cost nothing here: those of a running Ollama, and on Colab those of google.colab.ai."""
         return self.ollama_models + self.colab_models
-
-    def _card(self) -> Card:
-        rows = []
-        for vendor in VENDORS.values():
-            if vendor.api == "colab":
-                source = "no key needed; on Google Colab only"
-            elif vendor.key_variable is None:
-                source = f"no key needed; address from {vendor.url_variable}"
-            elif vendor.name in self.key_sources:
-                source = f"key from {self.key_sources[vendor.name]}"
-            else:
-                source = f"no key ({vendor.key_variable})"
-            rows.append((vendor.name, source))
-        rows.append(("versions", ", ".join(f"{name} {version}" for name, version in self.versions.items())))
-        if self.ollama_models:
-            rows.append(("Ollama runs here", ", ".join(self.ollama_models) + ": free to use with MOA_MODE=live"))
-        if self.colab_models:
-            how = "" if self.mode == "live" else ": to use them, run moa.setup('live')"
-            rows.append(("free on Colab", ", ".join(self.colab_models) + how))
-        rows += [("note", note) for note in self.notes]
-        if self.mode == "offline":
-            heading = f"Mode: OFFLINE, because {self.reason}. Answers are stand-ins written for this lesson."
-        else:
-            heading = f"Mode: LIVE, because {self.reason}. Calls go to the vendors and cost money."
-        return Card(heading, ("vendor", "found"), rows)
 
 
 class Connection(dict[str, Any]):

@@ -18,7 +18,7 @@ RANKER = "Choose.\n\n<candidate-0a1b2c3d number=1>\nYes.\n</candidate-0a1b2c3d>"
 
 
 def request(model=A, prompt="Why is the sky blue?", offline=True, **options):
-    return Request(moa.find(model), prompt, None, offline, **options)
+    return Request(moa.find(model), prompt, offline=offline, **options)
 
 
 def other_world():
@@ -35,7 +35,9 @@ def other_world():
 KEYS = {
     "live": (request(offline=False), list, "51e11b56621895a49ddebda698c0f76d"),
     "live, with everything": (
-        request(B, "“Why”\n?", False, system="Be brief.", max_tokens=77, temperature=0.5, sample=3, role="layer 1"),
+        request(
+            B, "“Why”\n?", offline=False, system="Be brief.", max_tokens=77, temperature=0.5, sample=3, role="layer 1"
+        ),
         list,
         "c93cc53dde4654d2775184fb9025f602",
     ),
