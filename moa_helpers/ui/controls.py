@@ -18,11 +18,12 @@ import ipywidgets as widgets
 
 from moa_helpers import catalogue, offline
 from moa_helpers.fanout import fan_out
-from moa_helpers.limits.inputs import check_manner, check_number
+from moa_helpers.limits.inputs import check_manner, check_number, requests
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.values import Limits
 from moa_helpers.mixture import mixture_of_agents
+from moa_helpers.plan import plan_fan_out, plan_mixture
 from moa_helpers.results import Answer, Replies
 from moa_helpers.ui.html import STYLED, escaped
 from moa_helpers.ui.interrupts import interrupts
