@@ -1,6 +1,5 @@
 """The ledger's keys, as version 0.1 made them: a key that changes is an answer that is paid for twice."""
 
-import asyncio
 import json
 from contextlib import ExitStack
 from dataclasses import fields
@@ -8,12 +7,14 @@ from dataclasses import fields
 import pytest
 
 import moa_helpers as moa
-from moa_helpers import calls, offline
+from moa_helpers import offline
 from moa_helpers.store.ledger import Ledger
-from moa_helpers.vendors.requests import Chunk, Request
+from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import world
+from tests.support import standins
+from tests.support.replies import A, B
+from tests.support.scripts import answers, hangs
 
-A, B = "openai:gpt-6-luna", "anthropic:claude-haiku-5-5"
 RANKER = "Choose.\n\n<candidate-0a1b2c3d number=1>\nYes.\n</candidate-0a1b2c3d>"
 
 
@@ -60,7 +61,8 @@ KEYS = {
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def ledger(tmp_path, monkeypatch, script):
+    standins.enter(monkeypatch, script)
     ledger = Ledger(tmp_path / "calls.jsonl")
     yield ledger
     ledger.close()
@@ -93,18 +95,15 @@ def test_no_trait_is_forgotten():
     assert [each.name for each in fields(offline.Judging)] == ["points", "position", "length", "family"]
 
 
-def test_the_roles_are_those_of_0_1(run, monkeypatch):
+def test_the_roles_are_those_of_0_1(run, script):
     """They stand in the keys, so none is renamed."""
-    asked = []
-
-    async def stream(request):
-        asked.append(request)
-        if request.role == "layer 1" and request.model.name == B:
-            await asyncio.Event().wait()  # for ever, so that a second request goes out
-        yield Chunk("1", "stop", request.model.id, 1, 1)
-
-    monkeypatch.setattr(calls, "stream", stream)
-    run(moa.mixture_of_agents("Why?", [A, B], A, layers=3, hedge_after=0.01))
-    run(moa.judge("Why?", "Because.", "So.", A))
-    run(moa.ask(A, "Why?"))
-    assert {request.role for request in asked} == {"layer 1", "layer 2", "aggregator", "second request", "judge", ""}
+    script[B] = [hangs(), answers()]  # so that a second request goes out
+    roles = set()
+    for made in (
+        moa.mixture_of_agents("Why?", [A, B], A, layers=3, hedge_after=0.5),
+        moa.judge("Why?", "Because.", "So.", A),
+        moa.ask(A, "Why?"),
+    ):
+        run(made)
+        roles |= {asked.request.role for asked in script.asked}
+    assert roles == {"layer 1", "layer 2", "aggregator", "second request", "judge", ""}
