@@ -58,9 +58,7 @@ async def a_stream(script):
     return answer
 
 
-LATE = "cancelled in the turn in which the mixture ends, stream_mixture raises without replies: to be mended"
-SCENARIOS = [one_call, three_at_once, second_requests, quorum_and_grace, three_layers, a_ranker]
-SCENARIOS.append(pytest.param(a_stream, marks=pytest.mark.xfail(strict=True, reason=LATE)))
+SCENARIOS = [one_call, three_at_once, second_requests, quorum_and_grace, three_layers, a_ranker, a_stream]
 
 
 def turns_of(scenario, script, run):

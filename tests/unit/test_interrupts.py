@@ -166,7 +166,6 @@ def test_an_interrupt_before_the_loop_exists_ends_it(monkeypatch):
     assert (ran, caught.value.replies) == ([], ())
 
 
-@pytest.mark.xfail(strict=True, reason="thread.start() stands before the try: such an interrupt stops nothing")
 def test_an_interrupt_while_the_thread_starts_ends_it(monkeypatch):
     over, ended = [], []
 

@@ -15,7 +15,7 @@ from moa_helpers.limits.inputs import check_number
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.limits.values import Limits
 from moa_helpers.plan import plan_fan_out, plan_mixture
-from moa_helpers.vendors import environment
+from moa_helpers.vendors import colab
 from moa_helpers.vendors.settings import Settings
 
 NO_AGGREGATOR = "none: only the proposers"
@@ -162,7 +162,7 @@ def _obstacle(model: catalogue.Model, settings: Settings) -> str:
         return f"shut down on {model.shutdown_date}"
     if settings.mode == "offline":
         return "real and free: after moa.setup('live')" if model.name in settings.free_models else ""
-    if model.vendor.api == "colab" and environment.colab.ai() is None:
+    if model.vendor.api == "colab" and colab.ai() is None:
         return "only on Google Colab"
     key = model.vendor.key_variable
     return f"no key: set {key}" if key and not settings.value(key) else ""
