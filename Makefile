@@ -1,13 +1,17 @@
 # `make` lists what there is. Windows has no make: the README gives the same commands for it.
 VENV = .venv
 PYTHONS = 3.13 3.12 3.11 python3
-REQUIREMENTS = requirements.txt
+REQUIREMENTS = -r requirements.txt
+CONSTRAINTS = -c constraints.txt
 FIRST = notebooks/01-one-question-three-vendors.ipynb
-NBVAL = --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=60 -W ignore
-PYTEST = $(VENV)/bin/pytest -n 2 --dist loadfile
+# Kernels wait more than they compute, so there are more of them than processors; the longest notebooks come first.
+NBVAL = -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
+    --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=60
+# Some containers set it. Then each kernel would compile thousands of imported files anew.
+unexport PYTHONDONTWRITEBYTECODE
 
-.NOTPARALLEL:
-.PHONY: help lab test test-all test-colab notebooks links colab wheel bench clean lint unit nbval browser colab-install
+.PHONY: help lab test test-latest test-all test-colab browser notebooks links wheel colab bench constraints clean \
+    lint checks unit nbval slow colab-check
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
@@ -16,16 +20,25 @@ help: ## list these targets
 lab: $(VENV)/ready ## open JupyterLab with the first notebook (options in LAB="--no-browser --port 8888")
 	$(VENV)/bin/jupyter lab --LabApp.default_url=/lab/tree/$(FIRST) $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB)
 
-test: lint unit nbval browser ## ruff, mypy, unit tests, every notebook's outputs compared and by Run All, a browser
+test: $(VENV)/tests ## unit tests, all notebooks' outputs, and beside them ruff, mypy and the direction of imports
+	@nice $(MAKE) lint >$(VENV)/lint.txt 2>&1 & lint=$$!; \
+	    $(MAKE) -k checks; checks=$$?; wait $$lint; lint=$$?; cat $(VENV)/lint.txt; exit $$((checks + lint))
 
-test-all: $(VENV)/ready ## the same on the other Pythons among 3.13, 3.12 and 3.11 that are here
+test-latest: ## the same with the newest versions of all packages instead of those in constraints.txt
+	rm -rf .venv-latest
+	$(MAKE) VENV=.venv-latest CONSTRAINTS= test
+
+test-all: $(VENV)/tests ## the unit tests on the other Pythons among 3.13, 3.12 and 3.11 that are here
 	@for version in 3.13 3.12 3.11; do \
 	    if $(VENV)/bin/python -V | grep -qF " $$version."; then echo "Python $$version: that is what make test uses"; \
 	    elif ! tools/find-python $$version >/dev/null 2>&1; then echo "Python $$version: not here, left out"; \
-	    else $(MAKE) VENV=.venv-$$version PYTHONS=$$version unit nbval || exit 1; fi; done
+	    else $(MAKE) VENV=.venv-$$version PYTHONS=$$version unit || exit 1; fi; done
 
-test-colab: colab ## the same on Google Colab's versions, with what `make colab` builds installed and run as there
-	$(MAKE) VENV=.venv-colab REQUIREMENTS=tests/colab-constraints.txt colab-install unit nbval
+test-colab: colab ## the notebooks on Google Colab's versions, with what `make colab` builds installed and run as there
+	$(MAKE) VENV=.venv-colab REQUIREMENTS="-r tests/colab-constraints.txt" CONSTRAINTS= colab-check
+
+browser: $(VENV)/tests ## a reader's way through JupyterLab, in a real browser; without one it says what to install
+	$(VENV)/bin/pytest -rs -m browser tests/browser
 
 notebooks: $(VENV)/ready ## execute all notebooks offline, in place, and bring them into normal form
 	$(VENV)/bin/python tools/notebooks.py notebooks/*.ipynb
@@ -45,33 +58,45 @@ bench: bench-overhead bench-tail bench-survival bench-liars bench-panel bench-co
 bench-%: .venv-bench/ready
 	.venv-bench/bin/python benchmarks/$*.py
 
-.venv-bench/ready: REQUIREMENTS = benchmarks/requirements.txt
+.venv-bench/ready: REQUIREMENTS = -r benchmarks/requirements.txt
+.venv-bench/ready: CONSTRAINTS =
 .venv-bench/ready: benchmarks/requirements.txt
 
+constraints: $(VENV)/ready ## bring constraints.txt to the newest versions; then make test says whether they do
+	@uv=$$(command -v uv || echo $(VENV)/bin/uv) && sed '/^[^#]/,$$d' constraints.txt >constraints.new && \
+	    "$$uv" pip compile -q --upgrade --universal --python-version 3.11 --fork-strategy fewest --no-header \
+	    --no-annotate --no-emit-package moa-helpers requirements.txt tests/requirements.txt >>constraints.new
+	mv constraints.new constraints.txt
+
 clean: ## remove all that the other targets made
-	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
-lint: $(VENV)/ready
+lint: $(VENV)/tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 
-unit: $(VENV)/ready
-	$(PYTEST)
+checks: unit nbval
 
-nbval: $(VENV)/ready
-	MOA_MODE=offline MOA_OFFLINE_SPEED=4 $(PYTEST) $(NBVAL) notebooks
+unit: $(VENV)/tests
+	$(VENV)/bin/pytest -n 2 --dist loadfile
 
-browser: $(VENV)/ready ## a reader's way through JupyterLab, in a real browser; without one it says what to install
-	$(VENV)/bin/pytest -rs tests/browser
+nbval: $(VENV)/tests
+	MOA_MODE=offline MOA_OFFLINE_SPEED=4 $(VENV)/bin/pytest $(NBVAL) $$(ls -r notebooks/*.ipynb)
 
-colab-install: $(VENV)/ready
-	$(VENV)/bin/python tools/colab.py check dist/colab/*.ipynb
+slow: $(VENV)/tests
+	$(VENV)/bin/pytest -n 4 -m slow
 
-%/ready: $(REQUIREMENTS) pyproject.toml
-	@rm -rf $(@D)
-	@python=$$(tools/find-python $(PYTHONS)) && echo "Setting up $(@D) with $$python; this takes a minute or two." && \
-	    "$$python" -m venv $(@D)
-	@$(@D)/bin/python -m pip install -q -r $(REQUIREMENTS)
+colab-check: $(VENV)/ready
+	$(VENV)/bin/python tools/colab.py check dist/colab $(NBVAL)
+
+%/ready: requirements.txt constraints.txt pyproject.toml tools/install
+	@python=$$(tools/find-python $(PYTHONS)) && echo "Setting up $(@D) with $$python." && "$$python" -m venv $(@D)
+	tools/install $(@D) $(REQUIREMENTS) $(CONSTRAINTS)
+	@touch $@
+
+%/tests: %/ready tests/requirements.txt
+	tools/install $(@D) -r tests/requirements.txt $(CONSTRAINTS)
 	@touch $@

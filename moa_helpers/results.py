@@ -1,18 +1,31 @@
-"""What calls gave: the ``Reply`` of one, the ``Replies`` of a fan-out, and what is heard while they run."""
+"""What calls gave, as data: replies and answers, why they failed, and what they cost or will cost."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from moa_helpers.limits.purse import total
-from moa_helpers.ui.cards import Card, Shown, count, dollars, seconds
-from moa_helpers.vendors.errors import Failure
+from moa_helpers.shown import Shown, ShownCalls, view
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
+Outcome = Literal["complete", "partial", "single", "below_quorum", "aggregator_failed", "all_failed"]
+
+
+def total(costs: Iterable[float | None]) -> float | None:
+    """The sum of costs, or None if one of them is unknown."""
+    found = list(costs)
+    return None if None in found else math.fsum(cost for cost in found if cost is not None)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a call gave no usable answer: a ``kind`` (a key of ``ADVICE``) and a message for the reader, free of keys."""
+
+    kind: str
+    message: str
+    status: int | None = None  # the HTTP status, where the vendor refused with one
+    retry_after: float | None = None  # seconds that the vendor asked to wait
 
 
 @dataclass(frozen=True)
@@ -24,33 +37,6 @@ class Attempt:
     failure: Failure | None
     cost_usd: float | None  # 0.0 if the vendor refused with an HTTP error (nothing was generated), None if unknown
     least_usd: float = 0.0  # what is certain of it: for an abandoned attempt, the tokens that the vendor had reported
-
-
-@dataclass(frozen=True)
-class Delta:
-    """A piece of text that ``model`` wrote."""
-
-    text: str
-    model: str
-
-
-@dataclass(frozen=True)
-class Retry:
-    """What a call had written so far is void: its attempt failed, and another follows after ``wait`` seconds.
-
-    Of a call with a second request it also says that the other one's text counts from here on.
-    """
-
-    failure: Failure
-    wait: float
-
-
-@dataclass(frozen=True)
-class Hedge:
-    """A second request went to ``model``, because the first had no complete answer ``after`` seconds."""
-
-    model: str
-    after: float
 
 
 @dataclass(frozen=True)
@@ -102,40 +88,22 @@ class Reply(Shown):
         return self.started + self.elapsed
 
     @property
-    def written_by(self) -> str:
-        """The model that was asked for this text: ``model``, or that of the second request if it answered."""
-        return self.hedged[1].model if self.by_hedge else self.model
-
-    @property
     def by_hedge(self) -> bool:
         """Whether the text is the second request's."""
         return bool(self.hedged) and self.hedged[1].ok and not self.hedged[0].ok
 
     @property
+    def written_by(self) -> str:
+        """The model that was asked for this text: ``model``, or that of the second request if it answered."""
+        return self.hedged[1].model if self.by_hedge else self.model
+
+    @property
     def summary(self) -> str:
         """One line: what happened."""
-        if self.abandoned:
-            return f"stopped after {seconds(self.elapsed)}"
-        if self.failure:
-            return f"failed ({self.failure.kind}) after {seconds(self.elapsed)}"
-        hedge = f" by its second request, to {self.written_by}" if self.by_hedge else ""
-        return f"{'cut off at its token limit' if self.truncated else 'answered'} in {seconds(self.elapsed)}{hedge}"
-
-    def _card(self) -> Card:
-        row = (
-            seconds(self.ttft),
-            f"{count(self.input_tokens)} in, {count(self.output_tokens)} out",
-            dollars(self.cost_usd, self.least_usd),
-            str(len(self.attempts)),
-            self.answered_by or "unknown",
-        )
-        stand_in = " · offline stand-in" if self.offline else ""
-        problem = f"{self.failure.message}\n\n" if self.failure else ""
-        header = ("first token", "tokens", "cost", "attempts", "answered by")
-        return Card(f"{self.model} {self.summary}{stand_in}", header, [row], (problem + self.text).strip())
+        return view("moa_helpers.ui.cards", "summary", self)  # type: ignore[no-any-return]
 
 
-class Replies(tuple[Reply, ...], Shown):
+class Replies(tuple[Reply, ...], ShownCalls):
     """The replies of one fan-out, in the order in which the models were listed."""
 
     @property
@@ -156,26 +124,75 @@ class Replies(tuple[Reply, ...], Shown):
     @property
     def slowest(self) -> Reply | None:
         """The call that was waited for: the last to end of those that were not abandoned."""
-        waited = [reply for reply in self if not reply.abandoned]
-        return max(waited, key=lambda reply: reply.ended, default=None)
+        return max((reply for reply in self if not reply.abandoned), key=lambda reply: reply.ended, default=None)
 
-    def table(self) -> pd.DataFrame:
-        """One row a call; see ``figures.table`` for the columns."""
-        from moa_helpers.ui import figures
 
-        return figures.table(self)
+@dataclass(frozen=True)
+class Answer(ShownCalls):
+    """What a mixture gave. ``text`` is the aggregator's answer and empty if there is none; nothing stands in for it.
 
-    def timeline(self) -> Figure:
-        """A picture of who waited, wrote and failed when; see ``figures.timeline``."""
-        from moa_helpers.ui import figures
+    ``layers`` holds the replies of each proposer layer, ``left_out`` those whose answer came but was kept from the next
+    stage (see ``robust`` in ``mixture_of_agents``), ``skipped`` how many layers were not needed (``stop_at``), and
+    ``picked`` the reply whose text was chosen (``pick``; ``aggregator`` is the ranker's reply then). Times are seconds
+    (``started`` on ``time.perf_counter``).
+    """
 
-        return figures.timeline(self)
+    prompt: str
+    text: str
+    outcome: Outcome
+    layers: tuple[Replies, ...]
+    aggregator: Reply | None
+    started: float
+    elapsed: float
+    quorum: int | None = None
+    left_out: tuple[Reply, ...] = ()
+    skipped: int = 0
+    picked: Reply | None = None
 
-    def _card(self) -> Card:
-        stand_in = " · offline stand-ins" if any(reply.offline for reply in self) else ""
-        rows = [
-            (reply.model, reply.summary, reply.text or (reply.failure.message if reply.failure else ""))
-            for reply in self
-        ]
-        cost = dollars(self.cost_usd, self.least_usd)
-        return Card(f"{len(self.good)} of {len(self)} answered · {cost}{stand_in}", ("model", "outcome", "text"), rows)
+    @property
+    def _stages(self) -> tuple[Replies, ...]:
+        return (*self.layers, Replies([self.aggregator])) if self.aggregator else self.layers
+
+    @property
+    def replies(self) -> Replies:
+        """Every call that was made, the aggregator's last."""
+        return Replies(reply for stage in self._stages for reply in stage)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """US dollars for all calls, or None if that of any call is unknown."""
+        return self.replies.cost_usd
+
+    @property
+    def least_usd(self) -> float:
+        """The part of the cost that is certain, in US dollars."""
+        return self.replies.least_usd
+
+    @property
+    def substitute(self) -> Reply | None:
+        """Where there is no synthesis: the first usable answer of the last layer that has one, to show in its place.
+
+        It is one model's answer, so say so when you show it.
+        """
+        good = [reply for layer in reversed(self.layers) for reply in layer.good if reply not in self.left_out]
+        return good[0] if good and not self.text else None
+
+    @property
+    def critical_path(self) -> tuple[Reply, ...]:
+        """The call that each stage waited for, in order.
+
+        Their times add up to the time of the whole, but for a grace after a quorum and this machine's own work.
+        """
+        return tuple(stage.slowest for stage in self._stages if stage.slowest)
+
+    @property
+    def ttft(self) -> float | None:
+        """Seconds from the start until the aggregator's first token."""
+        if self.aggregator is None or self.aggregator.ttft is None:
+            return None
+        return self.aggregator.started + self.aggregator.ttft - self.started
+
+    @property
+    def heading(self) -> str:
+        """What the reader has to know about this answer: how many it stands on, and who failed."""
+        return view("moa_helpers.ui.cards", "heading", self)  # type: ignore[no-any-return]

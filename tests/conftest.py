@@ -1,51 +1,42 @@
-"""What all tests share: a clean environment, fresh offline settings, a loop, and a server that records requests."""
+"""What all tests share: a clean environment and offline settings; and, for those with a server, a loop and a recorder.
+
+``tests/unit`` replaces ``_fresh`` and ``run`` by those without a server, on a virtual clock.
+"""
 
 import asyncio
-import json
 import os
 import signal
+import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
-from aiohttp import web
 
-OURS = (
-    "MOA_",
-    "OPENAI_",
-    "ANTHROPIC_",
-    "MISTRAL_",
-    "TOGETHER_",
-    "GROQ_",
-    "OPENROUTER_",
-    "CEREBRAS_",
-    "VLLM_",
-    "OLLAMA_",
-    "MODEL_PROXY_",
-)
-KEPT = ("MOA_BROWSER", "MOA_CHROMIUM")  # they steer the browser tests
-for name in [*os.environ]:
-    if name.lower().endswith("_proxy") or (name.upper().startswith(OURS) and not name.upper().startswith(KEPT)):
-        del os.environ[name]  # the developer's keys, addresses and proxies are none of the tests' business
-os.environ |= {"MOA_MODE": "offline", "MOA_OFFLINE_SPEED": "20", "OLLAMA_HOST": "127.0.0.1:9"}
+from tests.support import environment as test_environment
+
+test_environment.clean()
 
 import moa_helpers as moa  # noqa: E402
 from moa_helpers import calls, offline  # noqa: E402
 from moa_helpers.catalogue import VENDORS  # noqa: E402
-from moa_helpers.offline.server import Server  # noqa: E402
-from moa_helpers.ui import panel  # noqa: E402
-from moa_helpers.ui.scope import Scope  # noqa: E402
-from moa_helpers.vendors import environment  # noqa: E402
+from moa_helpers.vendors import colab  # noqa: E402
+from tests.support.waiting import two_ended, under_way_until, wait_until  # noqa: E402, F401
+
+# For as long as there are tests that write `from conftest import ...` or `from test_panel import ...`:
+sys.modules.setdefault("conftest", sys.modules[__name__])
+sys.path.append(str(Path(__file__).parent))
 
 MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
-_VERSIONS = environment.versions()
 
 
-def wait_until(holds, seconds=20):
-    """Wait until it holds, but not for ever."""
-    until = time.perf_counter() + seconds
-    while not holds() and time.perf_counter() < until:
-        time.sleep(0.01)
+def __getattr__(name):
+    """The recorder's formats under their old names."""
+    if name in ("_chat", "_messages"):
+        from tests.support import recorder
+
+        return getattr(recorder, name[1:])
+    raise AttributeError(name)
 
 
 def pytest_configure(config):
@@ -59,8 +50,7 @@ def _fresh(tmp_path, monkeypatch):
     before = dict(os.environ)
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(environment, "versions", _VERSIONS.copy)  # looked up once: it is what takes setup() longest
-    monkeypatch.setattr(environment, "colab", environment.Colab())
+    monkeypatch.setattr(colab, "session", colab.Session())
     moa.setup("offline")
     yield
     os.environ.clear()
@@ -142,21 +132,6 @@ def streams(monkeypatch):
     return most
 
 
-async def under_way_until(holds, coroutine):
-    """A task of the coroutine, once ``holds(live)`` of its calls, a ``panel.Live``; to be cancelled then."""
-    scope = Scope()
-    live = panel.Live(scope)
-    task = asyncio.create_task(coroutine, context=scope.context())
-    while not holds(live) and not task.done():
-        await asyncio.sleep(0.01)
-    return task
-
-
-def two_ended(live):
-    """What to wait for where the third of three calls never ends."""
-    return live.ended == 2
-
-
 @pytest.fixture
 def compare(run, tmp_path, vendors, monkeypatch):
     """compare() with a file of this test's own, and quick stand-ins."""
@@ -171,6 +146,9 @@ def compare(run, tmp_path, vendors, monkeypatch):
 
 @pytest.fixture(scope="session")
 def _recorder():
+    from moa_helpers.offline.server import Server
+    from tests.support.recorder import Recorder
+
     server = Server(Recorder())
     yield server
     server.stop()
@@ -204,55 +182,3 @@ def go_live(url, monkeypatch):
             monkeypatch.setenv(vendor.key_variable, f"dummy-{vendor.name}")
     monkeypatch.setenv("MOA_MODE", "live")
     return moa.setup()
-
-
-class Recorder:
-    """Answers every request with "Hello there." in the smallest valid stream of the wire format asked for.
-
-    With ``refuse`` it answers 401 and repeats the key in its message instead, as some vendors do; with ``answer``, a
-    coroutine function, it lets that answer.
-    """
-
-    def application(self):
-        application = web.Application()
-        application.router.add_post("/{path:.*}", self._answer)
-        return application
-
-    async def _answer(self, request):
-        body = await request.json()
-        self.requests.append({"path": request.path, "headers": request.headers.copy(), "body": body})
-        if self.answer:
-            return await self.answer(request, body)
-        if self.refuse:
-            key = request.headers["authorization"].removeprefix("Bearer ")
-            message = f"{self.refuse}{key} is not a valid key"
-            return web.json_response({"error": {"message": message, "type": "authentication_error"}}, status=401)
-        write = _messages if request.path.endswith("/messages") else _chat
-        return web.Response(body=write("served-" + body["model"]), content_type="text/event-stream")
-
-
-def _chat(model):
-    def chunk(choices, **usage):
-        data = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": choices} | usage
-        return f"data: {json.dumps(data)}\n\n"
-
-    def choice(text, finish=None):
-        return [{"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": finish}]
-
-    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-    events = [chunk(choice("Hello ")), chunk(choice("there.")), chunk(choice("", "stop")), chunk([], usage=usage)]
-    return ("".join(events) + "data: [DONE]\n\n").encode()
-
-
-def _messages(model):
-    start = {"id": "1", "type": "message", "role": "assistant", "model": model, "content": [], "stop_reason": None}
-    events = [
-        {"type": "message_start", "message": start | {"usage": {"input_tokens": 7, "output_tokens": 1}}},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello "}},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "there."}},
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
-        {"type": "message_stop"},
-    ]
-    return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events).encode()

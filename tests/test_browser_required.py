@@ -16,7 +16,19 @@ MISSING = "No Chromium, Chrome or Edge found." if find_spec("playwright") else "
 def test_without_a_browser(required, closing, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MOA_BROWSER")}
     environment |= required | {"PATH": str(tmp_path), "MOA_CHROMIUM": ""}
-    command = [sys.executable, "-m", "pytest", "-rs", "tests/browser", "-k", "new_answer", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-rs",
+        "tests/browser",
+        "-m",
+        "browser",
+        "-k",
+        "new_answer",
+        "-p",
+        "no:cacheprovider",
+    ]
     found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if "make lab" in found.stdout and "passed" in found.stdout:
         pytest.skip("A browser is found in a place of its own.")

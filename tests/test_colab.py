@@ -21,7 +21,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 import moa_helpers as moa
 from moa_helpers import calls
 from moa_helpers.limits.values import Bounds, Limits
-from moa_helpers.vendors import environment
+from moa_helpers.vendors import colab as google
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = Path(__file__).parent / "google_colab"
@@ -130,7 +130,7 @@ def test_the_models_are_listed_once(colab, monkeypatch):
 def test_a_list_that_comes_late_is_there_the_next_time(colab, monkeypatch):
     go = threading.Event()
     monkeypatch.setattr(colab.ai, "list_models", lambda: go.wait(10) and ["google/gemini-2.5-flash"])
-    found = environment.Colab()
+    found = google.Session()
     assert found.models(patience=0.05) == ()
     assert found.notes() == ["The free models of Colab are not listed yet: run moa.setup() again."]
     go.set()
@@ -257,7 +257,7 @@ def test_what_goes_wrong_is_explained(error, kind, attempts, pieces, colab, run,
         raise error
 
     monkeypatch.setattr(colab.ai, "answer", answer)
-    monkeypatch.setattr("moa_helpers.calls.BACKOFF_BASE", 0.01)
+    monkeypatch.setattr("moa_helpers.limits.retry.BACKOFF_BASE", 0.01)
     reply = run(moa.ask(GEMINI, "Hello?", retries=1))
     assert (reply.failure.kind, len(reply.attempts)) == (kind, attempts)
     assert str(error) in reply.failure.message

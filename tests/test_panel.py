@@ -15,10 +15,10 @@ from aiohttp import web
 
 import moa_helpers as moa
 from moa_helpers import offline
+from moa_helpers.calls import watched_by
 from moa_helpers.ui import panel
-from moa_helpers.ui.cards import LONGEST_MARKDOWN, dollars, escaped, rendered
-from moa_helpers.ui.progress import REFRESH
-from moa_helpers.ui.scope import Scope
+from moa_helpers.ui.cards import dollars
+from moa_helpers.ui.html import LONGEST_MARKDOWN, escaped, rendered
 
 STREAM = {"content-type": "text/event-stream"}
 TAGS = {"blockquote", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre"}
@@ -143,9 +143,8 @@ async def until(condition):
 
 async def watching(coroutine, condition, look):
     """Begin a coroutine, wait until the watched calls fulfil a condition, look at them, and stop it."""
-    scope = Scope()
-    live = panel.Live(scope)
-    task = asyncio.create_task(coroutine, context=scope.context())
+    live = panel.Live()
+    task = asyncio.create_task(coroutine, context=watched_by(live))
     try:
         await until(lambda: condition(live))
         return look(live), live
@@ -195,9 +194,8 @@ def shown(monkeypatch):
 
 def test_a_call_that_has_ended_shows_what_the_vendor_counted(models, question, run):
     async def go():
-        scope = Scope()
-        live = panel.Live(scope)
-        reply = await asyncio.create_task(moa.ask(models[0], question), context=scope.context())
+        live = panel.Live()
+        reply = await asyncio.create_task(moa.ask(models[0], question), context=watched_by(live))
         return live, reply
 
     live, reply = run(go())
@@ -250,9 +248,8 @@ def test_a_call_without_a_place_is_queued(models, question, run):
 
 def test_without_a_price_the_cost_is_unknown_and_never_zero(question, run):
     async def go():
-        scope = Scope()
-        live = panel.Live(scope)
-        await asyncio.create_task(moa.ask("vllm:any", question), context=scope.context())
+        live = panel.Live()
+        await asyncio.create_task(moa.ask("vllm:any", question), context=watched_by(live))
         return live
 
     live = run(go())
@@ -299,10 +296,9 @@ def test_of_many_calls_only_those_under_way_are_shown_one_by_one(models, questio
 
 def test_a_second_request_is_shown_once_it_began_with_the_number_of_the_first(models, question, run):
     async def go():
-        scope, names = Scope(), []
-        live = panel.Live(scope)
+        live, names = panel.Live(), []
         work = moa.fan_out(models[:2], question, hedge_after=0.5)
-        task = asyncio.create_task(work, context=scope.context())
+        task = asyncio.create_task(work, context=watched_by(live))
         await until(lambda: states("waiting", "waiting")(live))
         names.append(sections(live.html()))
         await until(lambda: states(*["waiting"] * 4)(live))
@@ -323,7 +319,7 @@ def test_a_second_request_is_shown_once_it_began_with_the_number_of_the_first(mo
 
 
 def test_nothing_is_shown_of_no_calls():
-    live = panel.Live(Scope())
+    live = panel.Live()
     assert live.line() == "0 of 0 calls ended · $0.000000"
     assert read(live.html()).text.strip() == live.line()
 
@@ -408,7 +404,7 @@ def test_a_fast_stream_is_shown_at_most_ten_times_a_second(models, recorder, liv
     reply = run(moa.watch(moa.ask(models[0], "Why?")))
     assert reply.text.count("word") > 500
     whole = shown[-1][0] - shown[0][0]
-    assert 4 < len(shown) <= whole / REFRESH + 3
+    assert 4 < len(shown) <= whole / panel.REFRESH + 3
     assert all(bundle["text/html"] != before["text/html"] for (_, before), (_, bundle) in pairwise(shown))
     # While it is written, what is shown of a text stays small.
     assert all(len(bundle["text/html"]) < 3 * panel.TAIL + 3000 for _, bundle in shown[:-1])
@@ -427,7 +423,7 @@ def test_a_view_that_cannot_be_made_leaves_nothing_behind(models, question, run,
 
 
 def test_nothing_new_is_not_shown_again(run, shown):
-    run(moa.watch(asyncio.sleep(5 * REFRESH)))
+    run(moa.watch(asyncio.sleep(5 * panel.REFRESH)))
     assert len(shown) == 1
 
 
@@ -447,9 +443,8 @@ def test_a_hostile_text_is_only_text(name, models, recorder, live, run):
     text = HOSTILE[name]
 
     async def go():
-        scope = Scope()
-        live = panel.Live(scope)
-        reply = await asyncio.create_task(moa.ask(models[0], "Why?"), context=scope.context())
+        live = panel.Live()
+        reply = await asyncio.create_task(moa.ask(models[0], "Why?"), context=watched_by(live))
         return live, reply
 
     recorder.answer = says(text)
@@ -493,9 +488,8 @@ def test_what_a_vendor_says_of_a_failure_is_only_text(models, recorder, live, ru
         return web.json_response({"error": {"message": message, "type": "error"}}, status=400)
 
     async def go():
-        scope = Scope()
-        live = panel.Live(scope)
-        await asyncio.create_task(moa.ask(models[0], "Why?"), context=scope.context())
+        live = panel.Live()
+        await asyncio.create_task(moa.ask(models[0], "Why?"), context=watched_by(live))
         return live
 
     recorder.answer = answer
@@ -509,9 +503,8 @@ def test_the_name_of_a_model_is_only_text(question, run):
     name = 'vllm:"><script>alert(1)</script>'
 
     async def go():
-        scope = Scope()
-        live = panel.Live(scope)
-        await asyncio.create_task(moa.ask(name, question), context=scope.context())
+        live = panel.Live()
+        await asyncio.create_task(moa.ask(name, question), context=watched_by(live))
         return live
 
     assert name in read(run(go()).html()).text

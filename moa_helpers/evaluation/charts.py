@@ -1,4 +1,4 @@
-"""Pictures of comparisons: intervals, curves with intervals, and what quality costs. They compute nothing anew.
+"""Pictures of comparisons: intervals, curves with intervals, and what quality costs. They draw and do not measure.
 
 Colours, patterns and text alternatives as in ``figures``.
 """
@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from math import isnan
 
-from matplotlib.axes import Axes
-
 from moa_helpers.evaluation.measures import Interval
-from moa_helpers.ui.figures import LINES, Picture
+from moa_helpers.ui.figures import LINES, Picture, blank
 
 MARKERS = "osD^vP"
 
@@ -25,44 +23,35 @@ def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | Non
         xlabel: what is measured, with its unit.
         against: where a vertical line shows what to compare with, such as no difference.
     """
-    picture = Picture(figsize=(8.5, 1.0 + 0.34 * len(rows)), layout="constrained")
-    axes = picture.add_subplot()
+    picture, axes = blank(1.0 + 0.34 * len(rows), xlabel)
     for place, found in enumerate(rows.values()):
-        reach = [[found.value - found.low], [found.high - found.value]]
-        axes.errorbar(found.value, place, xerr=reach, fmt="o", color="#0072B2", capsize=3)
+        axes.errorbar(found.value, place, xerr=_reach([found]), fmt="o", color="#0072B2", capsize=3)
         axes.annotate(f"{found.value:.3g}", (found.value, place), (0, 5), textcoords="offset points", ha="center")
     if against is not None:
         axes.axvline(against, color="#444444", linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(rows)), list(rows), parse_math=False)  # "$5 or $10" is no formula
+    axes.set_yticks(range(len(rows)), list(rows), parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.7)
-    _label(axes, xlabel)
-    picture.alt = f"{xlabel}: " + "; ".join(
-        f"{name} {found.value:.3g}" + (f" ({found.low:.3g} to {found.high:.3g})" if found.low < found.high else "")
-        for name, found in rows.items()
-    )
+    parts = []
+    for name, found in rows.items():
+        width = f" ({found.low:.3g} to {found.high:.3g})" if found.low < found.high else ""
+        parts.append(f"{name} {found.value:.3g}{width}")
+    picture.alt = f"{xlabel}: {'; '.join(parts)}"
     return picture
 
 
 def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str) -> Picture:
     """A line for each, with its interval at each whole number on the horizontal axis; labelled at its end."""
-    picture = Picture(figsize=(8.5, 3.8), layout="constrained")
-    axes = picture.add_subplot()
+    picture, axes = blank(3.8, xlabel, ylabel)
     looks = zip(cycle(LINES), cycle(MARKERS))
     for number, ((name, line), ((colour, dashes), marker)) in enumerate(zip(lines.items(), looks, strict=False)):
         places = [x + 0.05 * (number - (len(lines) - 1) / 2) for x in line]  # so that the bars stand beside each other
-        values = [found.value for found in line.values()]
-        reach = [
-            [found.value - found.low for found in line.values()],
-            [found.high - found.value for found in line.values()],
-        ]
+        values, reach = [found.value for found in line.values()], _reach(line.values())
         axes.errorbar(places, values, yerr=reach, color=colour, linestyle=dashes, marker=marker, capsize=2, label=name)
     axes.set_xticks(sorted({x for line in lines.values() for x in line}))
-    _label(axes, xlabel, ylabel)
     for text in picture.legend(loc="outside right upper", frameon=False).get_texts():
         text.set_parse_math(False)
-    picture.alt = f"{ylabel} by {xlabel}. " + " ".join(
-        f"{name}: " + ", ".join(f"{x}: {found}" for x, found in line.items()) + "." for name, line in lines.items()
-    )
+    parts = [f"{name}: {', '.join(f'{x}: {found}' for x, found in line.items())}." for name, line in lines.items()]
+    picture.alt = f"{ylabel} by {xlabel}. {' '.join(parts)}"
     return picture
 
 
@@ -74,16 +63,15 @@ def tradeoff(
     named: Sequence[str] | None = None,
     front: bool = True,
 ) -> Picture:
-    """What it costs (to the right) against how good it is (up).
+    """Cost (to the right) against quality (up).
 
     Args:
-        points: name -> cost and quality; NaN where one is unknown, which leaves the point out of picture and front.
+        points: name -> cost and quality; a point with an unknown one (NaN) is left out of the picture and the front.
         xlabel, ylabel: what they are, with their units.
         named: which points have their name beside them; default: all.
-        front: join those that no other beats in both, the Pareto front.
+        front: join the points that no other beats, the Pareto front.
     """
-    picture = Picture(figsize=(8.5, 4.2), layout="constrained")
-    axes = picture.add_subplot()
+    picture, axes = blank(4.2, xlabel, ylabel)
     shown = points if named is None else {name: points[name] for name in named}
     others = [place for name, place in points.items() if name not in shown]
     if others:
@@ -107,21 +95,17 @@ def tradeoff(
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )
     axes.margins(x=0.2, y=0.15)
-    _label(axes, xlabel, ylabel)
     along = f" Beaten by none in both: {', '.join(best)}." if front and best else ""
     rest = f", and {len(others)} others" if others else ""
-    picture.alt = (
-        f"{ylabel} against {xlabel}: "
-        + "; ".join(f"{name} {_value(quality)} at {_value(cost)}" for name, (cost, quality) in shown.items())
-        + f"{rest}.{along}"
-    )
+    parts = [f"{name} {_value(quality)} at {_value(cost)}" for name, (cost, quality) in shown.items()]
+    picture.alt = f"{ylabel} against {xlabel}: {'; '.join(parts)}{rest}.{along}"
     return picture
 
 
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Those for which no other costs at most as much and is at least as good, and better in one of the two.
+    """The points that no other beats: none costs at most as much, is at least as good, and differs.
 
-    Of a point with an unknown value (NaN) that is not known; it is left out.
+    A point with an unknown value (NaN) is left out.
     """
     points = {name: place for name, place in points.items() if not any(map(isnan, place))}
 
@@ -131,10 +115,9 @@ def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
     return [name for name, place in points.items() if not beaten(*place)]
 
 
-def _label(axes: Axes, xlabel: str, ylabel: str = "") -> None:
-    axes.set_xlabel(xlabel, parse_math=False)
-    axes.set_ylabel(ylabel, parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
+def _reach(found: Iterable[Interval]) -> list[tuple[float, ...]]:
+    """How far each interval reaches below its value, and above it."""
+    return [*zip(*((each.value - each.low, each.high - each.value) for each in found), strict=True)]
 
 
 def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:

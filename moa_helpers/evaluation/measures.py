@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-DRAWS, FIT_DRAWS = 2000, 500  # of a bootstrap; of one that fits a curve each time
+DRAWS, FIT_DRAWS = 2000, 500  # of a bootstrap; of one that fits a curve to each draw
 RIDGE = 0.1  # keeps the fit finite where one side wins always; less than what half a question says
 
 
@@ -28,7 +28,7 @@ class Interval:
         return self.low <= value <= self.high
 
     def says(self, than: float = 0.0) -> str:
-        """Whether it lies clear of ``than``: ``"above"``, ``"below"``, or ``"no difference shown"``.
+        """Whether the interval lies clear of ``than``: ``"above"``, ``"below"``, or ``"no difference shown"``.
 
         An interval without a width shows nothing: its values were all the same.
         """
@@ -40,7 +40,7 @@ class Interval:
 def interval(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval:
     """The mean, with a bootstrap interval: the values are drawn again with replacement, ``DRAWS`` times (Efron 1979).
 
-    It can draw only what it was given: where all values are the same, it has no width, however few they are.
+    It can draw only what it was given: where all values are the same, the interval has no width, however few they are.
 
     Args:
         values: one for each question, as questions are what varies independently.
@@ -115,11 +115,11 @@ def preference(places: Iterable[tuple[int | None, int | None]]) -> Interval:
 
 
 def at_equal_length(scores: Sequence[float], longer: Sequence[float], *, seed: int = 0) -> Interval | None:
-    """The win rate that is to be expected if both answers were of one length.
+    """The win rate to expect if both answers had the same length.
 
-    A logistic regression of the score on the logarithm of how many times as long the answer is, read off where that is
-    0: the idea of length-controlled AlpacaEval (Dubois et al. 2024, arXiv:2404.04475). It takes away all that goes with
-    length: padding, but also what a longer answer has more to say.
+    It fits a logistic regression of the score on the logarithm of the ratio of the lengths, and takes its value at
+    equal lengths: the idea of length-controlled AlpacaEval (Dubois et al. 2024, arXiv:2404.04475). That takes away all
+    that goes with length: padding, but also what a longer answer has more to say.
 
     Args:
         scores: 1 for a win, 0 for a loss, 0.5 for a tie, for each question.
@@ -127,7 +127,7 @@ def at_equal_length(scores: Sequence[float], longer: Sequence[float], *, seed: i
         seed: of the bootstrap over questions.
 
     Returns:
-        None where all are longer, or all shorter: then nothing is known about equal length.
+        None where all answers are longer, or all are shorter: then nothing is known about equal length.
     """
     y, x = _numbers(scores), np.log(_numbers(longer))
     if not x.min() <= 0 <= x.max():

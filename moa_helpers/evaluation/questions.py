@@ -26,17 +26,17 @@ Asked: TypeAlias = str | Question | offline.Question
 
 
 def read_questions(path: str | Path) -> list[Question]:
-    """Questions from a file: JSON lines, or CSV with a head line.
+    """Questions from a file: JSON lines, or CSV with a header line.
 
     Each has an ``id``, a ``prompt`` and, if you like, a ``reference``: an answer that is known to be right. In CSV, a
-    text with a comma in it stands in quotation marks: else what follows the comma is taken for the reference, where the
-    file has such a column.
+    text that holds a comma must stand in quotation marks: otherwise what follows the comma is taken for the next
+    column, such as the reference.
 
     Args:
         path: it ends in ``.jsonl`` or ``.csv``; the text is UTF-8.
 
     Raises:
-        ValueError: a question lacks something or has too much, or an id is there twice; it says which.
+        ValueError: a question lacks something or has too much, or two have the same id; the message says which.
         OSError: the file cannot be read.
     """
     path = Path(path)
@@ -68,8 +68,8 @@ def questions_of(given: Sequence[Asked]) -> list[Question]:
     """Questions in one form. A text is its own id.
 
     Raises:
-        TypeError: it is no list, or one of them is no question.
-        ValueError: it is empty, or an id is there twice.
+        TypeError: ``given`` is not a list, or one of them is not a question.
+        ValueError: the list is empty, or two questions have the same id.
     """
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise TypeError(f"Give the questions as a list, not {type(given).__name__}.")

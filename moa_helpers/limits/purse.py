@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moa_helpers.catalogue import Model
-from moa_helpers.ui.cards import Card, Shown, dollars
+from moa_helpers.results import total
+from moa_helpers.shown import Shown
 from moa_helpers.vendors.requests import Request
 
 # Rules of thumb; each vendor counts with a tokenizer of its own, and text without spaces or with many digits has more.
@@ -40,16 +41,8 @@ class Estimate(Shown):
         """The cost if every answer is as long as it may be."""
         return total(usd for _, usd in self.stages)
 
-    def _card(self) -> Card:
-        rows = [
-            (f"{self.answer_tokens} tokens", dollars(self.usd)),
-            (f"{self.max_tokens} tokens, the most allowed", dollars(self.most_usd)),
-        ]
-        unknown = f" · no price known for {', '.join(self.unpriced)}" if self.unpriced else ""
-        return Card(f"{self.calls} calls, estimated{unknown}", ("if each answer has", "cost"), rows)
 
-
-class Allowance:
+class Purse:
     """What may be spent in all, in requests and in US dollars (None: any number).
 
     What is planned is set aside first; retries and second requests get what that leaves.
@@ -106,38 +99,32 @@ class Allowance:
         self._usd -= (most(request) or 0.0) if cost_usd is None else cost_usd
 
 
-def price(
-    stages: Sequence[Sequence[Model]],
-    text: str,
-    *,
-    max_tokens: int,
-    answer_tokens: int = 400,
-    frame: str = "",
-) -> Estimate:
+def price(stages: Sequence[Sequence[Request]], frame: str = "", answer_tokens: int = 400) -> Estimate:
     """Price stages of calls, of which each after the first also reads the answers of the one before.
 
     Args:
-        stages: the models of each stage.
-        text: what every call reads, prompt and system message.
-        max_tokens: the most tokens of an answer.
-        answer_tokens: how many tokens to expect of one.
+        stages: the requests of each stage; all ask the same.
         frame: what stands around the answers in the later stages.
+        answer_tokens: how many tokens to expect of an answer.
     """
+    one = stages[0][0]
+    text, max_tokens = (one.system or "") + one.prompt, one.max_tokens
     answer_tokens = min(answer_tokens, max_tokens)
     unpriced: dict[str, None] = {}  # an ordered set
 
     def costs(written: int, at_most: bool) -> list[tuple[int, float | None]]:
         found, read = [], tokens(text, at_most=at_most)
-        for models in stages:
-            stage = [model.cost(read, written) for model in models]
-            found.append((len(models), total(stage)))
-            unpriced.update((_without_price(m), None) for m, usd in zip(models, stage, strict=True) if usd is None)
-            read = tokens(text + frame, at_most=at_most) + len(models) * written
+        later = tokens(text + frame, at_most=at_most) if len(stages) > 1 else 0
+        for stage in stages:
+            usd = [request.model.cost(read, written) for request in stage]
+            found.append((len(stage), total(usd)))
+            for request, known in zip(stage, usd, strict=True):
+                unpriced.update({_without_price(request.model): None} if known is None else {})
+            read = later + len(stage) * written
         return found
 
     usd = total(stage_usd for _, stage_usd in costs(answer_tokens, at_most=False))
-    stages_at_most = tuple(costs(max_tokens, at_most=True))
-    return Estimate(usd, answer_tokens, max_tokens, stages_at_most, tuple(unpriced))
+    return Estimate(usd, answer_tokens, max_tokens, tuple(costs(max_tokens, at_most=True)), tuple(unpriced))
 
 
 def most(request: Request) -> float | None:
@@ -150,12 +137,6 @@ def tokens(text: str, *, at_most: bool = False) -> int:
     if at_most:
         return math.ceil(len(text.encode(errors="replace")) / BYTES_A_TOKEN) + TOKENS_AROUND
     return math.ceil(len(text) / CHARACTERS_A_TOKEN)
-
-
-def total(costs: Iterable[float | None]) -> float | None:
-    """The sum of costs, or None if one of them is unknown."""
-    found = list(costs)
-    return None if None in found else math.fsum(cost for cost in found if cost is not None)
 
 
 def _without_price(model: Model) -> str:

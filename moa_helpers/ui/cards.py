@@ -1,111 +1,181 @@
 """How results look: one card with a heading, a table and a text, as HTML, Markdown and plain text.
 
-Everything that came from a model passes through an escape here.
+``card`` says what each type of result shows; other modules register their own types. What came from a model is escaped.
 """
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from functools import singledispatch
 
-from markupsafe import Markup
+from moa_helpers.catalogue import VENDORS, Vendor
+from moa_helpers.limits.purse import Estimate
+from moa_helpers.results import Answer, Replies, Reply
+from moa_helpers.ui.html import LONGEST_MARKDOWN, STYLED, WRAP, escaped, render, rendered  # noqa: F401
+from moa_helpers.vendors.settings import Settings
 
-if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
-
-LONGEST_MARKDOWN = 20_000  # characters; a longer text is shown as it stands
-# Inside a widget, JupyterLab lays text and tables out only with the first two; MathJax leaves alone what has the third.
-STYLED = "jp-RenderedHTMLCommon rendered_html mathjax_ignore"
-WRAP = "white-space:pre-wrap;overflow-wrap:anywhere"
-# A control character becomes its picture, as "\x07" becomes "␇", so that it does nothing but is seen.
-_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
-_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+STAND_INS = " · offline stand-ins"
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a result shows of itself."""
+    """What a result shows of itself; ``str`` of it is the plain text."""
 
     heading: str
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     text: str = ""
 
-
-class Shown:
-    """A result that shows itself as a card; subclasses say which."""
-
-    def __init_subclass__(cls) -> None:
-        # IPython prefers a class's own __repr__ (a dataclass has one) to a _repr_pretty_ that it inherits.
-        cls._repr_pretty_ = Shown._repr_pretty_  # type: ignore[method-assign]
-
-    def _card(self) -> Card:
-        raise NotImplementedError
-
     def __str__(self) -> str:
-        card = self._card()
-        table = [card.header, *card.rows] if card.rows else []
-        widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
-        return "\n".join([card.heading, *(line.rstrip() for line in lines), *([card.text] if card.text else [])])
+        table = [self.header, *self.rows] if self.rows else []
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+        return "\n".join([self.heading, *lines, *([self.text] if self.text else [])])
 
-    def _repr_pretty_(self, printer: object, cycle: bool) -> None:
-        printer.text(str(self))  # type: ignore[attr-defined]
+    def markdown(self) -> str:
+        """The same as Markdown; the text is a code block, whose fence is longer than any run of backticks in it."""
+        parts = [f"**{_literal(self.heading)}**"]
+        if self.rows:
+            lines = [self.header, ["---"] * len(self.header), *self.rows]
+            parts.append("\n".join("| " + " | ".join(map(_literal, line)) + " |" for line in lines))
+        if self.text:
+            fence = "`" * (1 + max(map(len, ["``", *re.findall("`+", self.text)])))
+            parts.append(f"{fence}text\n{self.text}\n{fence}")
+        return "\n\n".join(parts)
 
-    def _repr_markdown_(self) -> str:
-        card = self._card()
-        parts = [f"**{_markdown(card.heading)}**"]
-        if card.rows:
-            lines = [card.header, ["---"] * len(card.header), *card.rows]
-            parts.append("\n".join("| " + " | ".join(map(_markdown_cell, line)) + " |" for line in lines))
-        return "\n\n".join([*parts, *([_fenced(card.text)] if card.text else [])])
-
-    def _repr_html_(self) -> str:
-        card = self._card()
-        parts = [f'<p class="mathjax_ignore"><strong>{escaped(card.heading)}</strong></p>']
-        if card.rows:
-            left = ' style="text-align:left"'
-            last = ' style="text-align:left;overflow-wrap:anywhere"'  # only there, else it would squeeze the others
-            head = "".join(f'<th scope="col"{left}>{escaped(cell)}</th>' for cell in card.header)
-            body = "".join(
-                "<tr>"
-                + "".join(f"<td{left}>{escaped(cell)}</td>" for cell in row[:-1])
-                + f"<td{last}>{escaped(row[-1])}</td></tr>"
-                for row in card.rows
-            )
-            head, body = f"<thead><tr>{head}</tr></thead>", f"<tbody>{body}</tbody>"
-            parts.append(f'<table class="mathjax_ignore">{head}{body}</table>')
-        if card.text:
-            parts.append(rendered(card.text))
-        return "".join(parts)
+    def html(self) -> str:
+        """The same as HTML; the Markdown of the text is laid out."""
+        text = rendered(self.text) if self.text else ""
+        return render("card.html", heading=self.heading, header=self.header, rows=self.rows, text=text)
 
 
-@lru_cache(maxsize=64)  # a live panel shows the same texts again and again
-def rendered(text: str) -> Markup:
-    """A model's text as HTML: its Markdown is laid out, but nothing in it becomes a link, an image, HTML or maths."""
-    style = "unicode-bidi:isolate;overflow-x:auto;max-width:60em"
-    if len(text) > LONGEST_MARKDOWN:
-        style, inner = f"{style};{WRAP}", escaped(text)
+@singledispatch
+def card(result: object) -> Card:
+    """What a result shows of itself."""
+    raise TypeError(f"Nobody has said how a {type(result).__name__} looks.")
+
+
+@card.register
+def _(reply: Reply) -> Card:
+    row = (
+        seconds(reply.ttft),
+        f"{count(reply.input_tokens)} in, {count(reply.output_tokens)} out",
+        spent(reply),
+        str(len(reply.attempts)),
+        reply.answered_by or "unknown",
+    )
+    stand_in = " · offline stand-in" * reply.offline
+    problem = f"{reply.failure.message}\n\n" if reply.failure else ""
+    header = ("first token", "tokens", "cost", "attempts", "answered by")
+    return Card(f"{reply.model} {reply.summary}{stand_in}", header, [row], (problem + reply.text).strip())
+
+
+@card.register
+def _(replies: Replies) -> Card:
+    stand_ins = STAND_INS * any(reply.offline for reply in replies)
+    rows = [
+        (reply.model, reply.summary, reply.text or (reply.failure.message if reply.failure else ""))
+        for reply in replies
+    ]
+    heading = f"{len(replies.good)} of {len(replies)} answered · {spent(replies)}{stand_ins}"
+    return Card(heading, ("model", "outcome", "text"), rows)
+
+
+@card.register
+def _(answer: Answer) -> Card:
+    stand_ins = STAND_INS * any(reply.offline for reply in answer.replies)
+    rows = [
+        (role, reply.model, reply.summary + ", left out" * (reply in answer.left_out), spent(reply))
+        for role, reply in zip(roles(answer), answer.replies, strict=True)
+    ]
+    alone = answer.substitute
+    text = f"No synthesis. This is what {alone.written_by} answered alone:\n\n{alone.text}" if alone else answer.text
+    heading = f"{answer.heading} · {seconds(answer.elapsed)} · {spent(answer)}{stand_ins}"
+    return Card(heading, ("role", "model", "outcome", "cost"), rows, text)
+
+
+@card.register
+def _(estimate: Estimate) -> Card:
+    rows = [
+        (f"{estimate.answer_tokens} tokens", dollars(estimate.usd)),
+        (f"{estimate.max_tokens} tokens, the most allowed", dollars(estimate.most_usd)),
+    ]
+    unknown = f" · no price known for {', '.join(estimate.unpriced)}" if estimate.unpriced else ""
+    return Card(f"{estimate.calls} calls, estimated{unknown}", ("if each answer has", "cost"), rows)
+
+
+@card.register
+def _(settings: Settings) -> Card:
+    rows = [(vendor.name, _access(vendor, settings)) for vendor in VENDORS.values()]
+    rows.append(("versions", ", ".join(f"{name} {version}" for name, version in settings.versions.items())))
+    if settings.ollama_models:
+        rows.append(("Ollama runs here", ", ".join(settings.ollama_models) + ": free to use with MOA_MODE=live"))
+    if settings.colab_models:
+        how = "" if settings.mode == "live" else ": to use them, run moa.setup('live')"
+        rows.append(("free on Colab", ", ".join(settings.colab_models) + how))
+    rows += [("note", note) for note in settings.notes]
+    if settings.mode == "offline":
+        heading = f"Mode: OFFLINE, because {settings.reason}. Answers are stand-ins written for this lesson."
     else:
-        inner = _markdown_reader().render(text.translate(_PICTURES))
-    return Markup(f'<div class="mathjax_ignore" dir="auto" style="{style}">{inner}</div>')
+        heading = f"Mode: LIVE, because {settings.reason}. Calls go to the vendors and cost money."
+    return Card(heading, ("vendor", "found"), rows)
 
 
-def escaped(text: str) -> str:
-    """A text for a place in HTML, shown as it stands; its control characters become visible."""
-    return html.escape(text.translate(_PICTURES))
+def _access(vendor: Vendor, settings: Settings) -> str:
+    if vendor.api == "colab":
+        return "no key needed; on Google Colab only"
+    if vendor.key_variable is None:
+        return f"no key needed; address from {vendor.url_variable}"
+    if vendor.name in settings.key_sources:
+        return f"key from {settings.key_sources[vendor.name]}"
+    return f"no key ({vendor.key_variable})"
 
 
-@cache
-def _markdown_reader() -> MarkdownIt:
-    from markdown_it import MarkdownIt
+def summary(reply: Reply) -> str:
+    """What happened to a call, in one line."""
+    if reply.abandoned:
+        return f"stopped after {seconds(reply.elapsed)}"
+    if reply.failure:
+        return f"failed ({reply.failure.kind}) after {seconds(reply.elapsed)}"
+    done = "cut off at its token limit" if reply.truncated else "answered"
+    hedge = f" by its second request, to {reply.written_by}" if reply.by_hedge else ""
+    return f"{done} in {seconds(reply.elapsed)}{hedge}"
 
-    without = ["link", "image", "autolink", "html_inline", "html_block", "reference"]
-    return MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").disable(without)
+
+def heading(answer: Answer) -> str:
+    """What the reader has to know about an answer: how many replies it stands on, and which calls failed."""
+    last = answer.layers[-1]
+    used = sum(reply not in answer.left_out for reply in last.good)
+    how_many, answered = f"{used} of {len(last)}", f"{len(last.good)} of {len(last)}"
+    done = f"{answer.picked.written_by} picked out of" if answer.picked else "synthesised from"
+    words = {
+        "complete": f"{done} {how_many}" + ", so nothing was compared" * (len(last) == 1),
+        "partial": f"{done} {how_many}",
+        "single": f"written from the only answer that came ({how_many}), so nothing was compared",
+        "below_quorum": f"no synthesis: {answered} answered, {answer.quorum} were needed",
+        "aggregator_failed": f"no synthesis: the aggregator failed; the answers of {answered} are in .layers",
+        "all_failed": f"no answer: every reference model of layer {len(answer.layers)} failed",
+    }
+    notes = [f"{reply.model} {reply.summary}" for reply in answer.replies if not reply.ok or reply.by_hedge]
+    notes += [f"{reply.model} left out, as it agrees too little with the others" for reply in answer.left_out]
+    written = answer.picked or answer.aggregator
+    if answer.text and written and written.truncated:
+        notes.append("the answer is cut off at its token limit")
+    if answer.outcome == "aggregator_failed" and answer.aggregator and answer.aggregator.ok:
+        notes.append(f"{answer.aggregator.model} was to name the best by its number, and did not")
+    if answer.skipped:
+        notes.append(f"{answer.skipped} layer{'s' * (answer.skipped > 1)} left out, as the last two agreed")
+    if answer.outcome == "all_failed" and len(answer.layers) > 1:
+        notes.append("the answers of the layers before are in .layers")
+    return "; ".join([words[answer.outcome], *notes])
+
+
+def roles(answer: Answer) -> list[str]:
+    """What each of an answer's calls was for: ``layer 1``, …, ``aggregator``."""
+    found = [f"layer {number}" for number, layer in enumerate(answer.layers, 1) for _ in layer]
+    return found + ["aggregator"] * (answer.aggregator is not None)
 
 
 def seconds(value: float | None) -> str:
@@ -123,21 +193,17 @@ def dollars(value: float | None, least: float = 0.0) -> str:
     return f"${value:.6f}"
 
 
+def spent(result: Reply | Replies | Answer) -> str:
+    """What a result cost, for the reader."""
+    return dollars(result.cost_usd, result.least_usd)
+
+
 def count(value: int | None) -> str:
     """A number of tokens for the reader."""
     return "unknown" if value is None else f"{value:,}"
 
 
-def _markdown(text: str) -> str:
-    """A text that Markdown shows as it stands: no link (of an address that stands bare, neither), image or HTML."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>&~$]|:(?=//)|(?<=www)\.)", r"\\\1", text)
-
-
-def _fenced(text: str) -> str:
-    """A text of several lines as a code block, whose fence is longer than any run of backticks in it."""
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
-    return f"{fence}text\n{text}\n{fence}"
-
-
-def _markdown_cell(text: str) -> str:
-    return _markdown(" ".join(text.split()))
+def _literal(text: str) -> str:
+    """A text on one line of Markdown, shown as it stands: no link (not even a bare address), image or HTML."""
+    line = " ".join(text.split())
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>&~$]|:(?=//)|(?<=www)\.)", r"\\\1", line)

@@ -12,14 +12,15 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
-from moa_helpers.calls import Call, results
+from moa_helpers.calls import Call
 from moa_helpers.limits.purse import tokens
+from moa_helpers.limits.scope import Scope
+from moa_helpers.limits.tasks import results
 from moa_helpers.results import Replies, Reply
-from moa_helpers.ui.cards import STYLED, WRAP, count, dollars, rendered, seconds
-from moa_helpers.ui.html import render
+from moa_helpers.ui.cards import count, dollars, seconds
+from moa_helpers.ui.html import STYLED, WRAP, render, rendered
+from moa_helpers.ui.phases import PHASES, phases
 from moa_helpers.ui.progress import follow, progress_view
-from moa_helpers.ui.scope import Scope
-from moa_helpers.ui.segments import MARKS, segments
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -140,7 +141,7 @@ class Live:
         seen = self._look()
         one_by_one = seen if whole or len(seen) <= MOST else [one for one in seen if not one.done]
         shown, folded = one_by_one[:MOST], one_by_one[MOST:] if whole else []
-        drawn = [(one, list(segments(one.reply))) for one in shown] if bars else []
+        drawn = [(one, list(phases(one.reply))) for one in shown] if bars else []
         kinds = {kind for _, pieces in drawn for kind, _, _ in pieces}
         zero = min((one.reply.started for one, _ in drawn), default=0.0)
         head = render(
@@ -149,7 +150,7 @@ class Live:
             ended=sum(one.done for one in seen),
             line=_line(seen),
             bars=drawn,
-            marks={kind: mark for kind, mark in MARKS.items() if kind in kinds},
+            marks={kind: mark for kind, mark in PHASES.items() if kind in kinds},
             zero=zero,
             per_second=100 / (max((one.reply.ended for one, _ in drawn), default=0.0) - zero or 1.0),
         )
@@ -205,13 +206,11 @@ async def watch(*coroutines: Coroutine[Any, Any, T]) -> T | list[T]:
         raise
     scope = Scope()
     live = Live(scope)
-    tasks = [asyncio.create_task(each, context=scope.context()) for each in coroutines]
     try:
-        await follow(tasks, lambda last: view.update(live, last))
-        found = results(tasks)
-    except BaseException as error:
-        error.replies = live.replies  # type: ignore[attr-defined]
-        raise
+        with scope.open():
+            tasks = [asyncio.create_task(each) for each in coroutines]
+            await follow(tasks, lambda last: view.update(live, last))
+            found = results(tasks)
     finally:
         view.close()
     return found if len(found) > 1 else found[0]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from moa_helpers.calls import stop
+from moa_helpers.limits.tasks import stop
 
 REFRESH = 0.1  # seconds between two looks at the tasks
 

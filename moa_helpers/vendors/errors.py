@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
+from moa_helpers.results import Failure
 from moa_helpers.vendors.settings import redact
 
 # kind of failure -> what the reader can do about it
@@ -45,14 +44,9 @@ STATUS_KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a call gave no usable answer: a ``kind`` (a key of ``ADVICE``) and a message for the reader, free of keys."""
-
-    kind: str
-    message: str
-    status: int | None = None  # the HTTP status, where the vendor refused with one
-    retry_after: float | None = None  # seconds that the vendor asked to wait
+def failed(kind: str, model_name: str) -> Failure:
+    """The failure of a kind that has no more to say than its name."""
+    return Failure(kind, f"{model_name}: {kind.replace('_', ' ')}. {ADVICE[kind]}")
 
 
 def explain(error: Exception, model_name: str) -> Failure:
@@ -105,6 +99,8 @@ def _said(error: Exception) -> str:
 
 def _retry_after(error: Exception) -> float | None:
     """Seconds that the vendor asked to wait: ``retry-after-ms``, or ``retry-after`` as seconds or as a date."""
+    from email.utils import parsedate_to_datetime  # takes long to load, and is needed after a refusal only
+
     headers = getattr(getattr(error, "response", error), "headers", None) or {}
     for header, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
         value = headers.get(header)

@@ -141,6 +141,12 @@ def open_notebook(chromium, lab, artefacts, request):
         assert notebook.strange == []
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("browser")
+
+
 PASSED = pytest.StashKey[bool]()
 
 

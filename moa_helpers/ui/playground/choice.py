@@ -11,11 +11,11 @@ from datetime import date
 from typing import Any
 
 from moa_helpers import catalogue, offline
-from moa_helpers.fanout import check_hedging, check_quorum
-from moa_helpers.limits.purse import Allowance, Estimate
-from moa_helpers.limits.values import Limits, check_number
-from moa_helpers.mixture import check_manner, estimate
-from moa_helpers.vendors import environment
+from moa_helpers.limits.inputs import check_number
+from moa_helpers.limits.purse import Estimate
+from moa_helpers.limits.values import Limits
+from moa_helpers.plan import plan_fan_out, plan_mixture
+from moa_helpers.vendors import colab
 from moa_helpers.vendors.settings import Settings
 
 NO_AGGREGATOR = "none: only the proposers"
@@ -95,7 +95,7 @@ def given(
     names = [*(reference_models or ()), *(name for name in (aggregator, options.get("hedge_with")) if name is not None)]
     if wrong := [name for name in names if not _NAME.fullmatch(catalogue.find(name).name)]:
         raise ValueError(f"{wrong[0]!r} cannot stand in the list: write 'vendor:model-id', without spaces and signs.")
-    _limits(options)
+    Limits.of({name: value for name, value in options.items() if name in Limits.__dataclass_fields__})
     layers = options.get("layers", 2)
     check_number("layers", layers, least=2, whole=True)
     if layers > MOST_LAYERS:
@@ -136,15 +136,10 @@ def priced(arguments: Mapping[str, Any]) -> Estimate:
     Raises:
         TypeError, ValueError: ``mixture_of_agents``, or ``fan_out`` without an aggregator, does not take them.
     """
-    more = {name: arguments[name] for name in ("layers", "max_tokens") if name in arguments}
-    planned = estimate(arguments["prompt"], arguments["reference_models"], arguments.get("aggregator"), **more)
-    limits = _limits(arguments)
-    check_quorum(limits.quorum, arguments["reference_models"])
-    if arguments.get("hedge_with") is not None:
-        catalogue.find(arguments["hedge_with"])
-    check_manner(**{name: arguments[name] for name in ("robust", "stop_at", "pick") if name in arguments})
-    Allowance(limits.max_calls, limits.budget_usd).check(planned)
-    return planned
+    if arguments.get("aggregator") is not None:
+        return plan_mixture(**arguments).estimate
+    rest = dict(arguments)
+    return plan_fan_out(rest.pop("reference_models"), **rest).estimate
 
 
 def code_for(arguments: Mapping[str, Any], samples: int) -> str:
@@ -164,20 +159,13 @@ def code_for(arguments: Mapping[str, Any], samples: int) -> str:
     return f"{name} = await moa.{function}(\n" + "".join(f"{line},\n" for line in first + rest) + f")\n{name}"
 
 
-def _limits(arguments: Mapping[str, Any]) -> Limits:
-    """The limits among some arguments; raises TypeError or ValueError for those that make no sense."""
-    known = {name: value for name, value in arguments.items() if name in Limits.__dataclass_fields__}
-    check_hedging(arguments.get("hedge_after"), arguments.get("hedge_with"))
-    return Limits(**{"timeout": 60.0, "deadline": None, "retries": 2, **known})
-
-
 def _obstacle(model: catalogue.Model, settings: Settings) -> str:
     """Why a model cannot be asked now, in a few words; empty if it can."""
     if model.shutdown_date is not None and model.shutdown_date <= date.today():
         return f"shut down on {model.shutdown_date}"
     if settings.mode == "offline":
         return "real and free: after moa.setup('live')" if model.name in settings.free_models else ""
-    if model.vendor.api == "colab" and environment.colab.ai() is None:
+    if model.vendor.api == "colab" and colab.ai() is None:
         return "only on Google Colab"
     key = model.vendor.key_variable
     return f"no key: set {key}" if key and not settings.value(key) else ""

@@ -10,11 +10,10 @@ from typing import Any
 from markupsafe import Markup
 
 from moa_helpers import offline
-from moa_helpers.answers import Answer
 from moa_helpers.limits.purse import Estimate
-from moa_helpers.results import Replies
-from moa_helpers.ui.cards import STYLED, dollars, rendered, seconds
-from moa_helpers.ui.html import render
+from moa_helpers.results import Answer, Replies
+from moa_helpers.ui.cards import dollars, seconds
+from moa_helpers.ui.html import STYLED, render, rendered
 
 KEPT = 8  # runs that stay in the table
 SHORT = 60  # characters of a prompt there

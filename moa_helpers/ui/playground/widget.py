@@ -15,13 +15,12 @@ from weakref import WeakSet
 import ipywidgets as widgets
 
 from moa_helpers import offline
-from moa_helpers.answers import Answer
 from moa_helpers.fanout import fan_out
 from moa_helpers.limits.purse import Estimate
+from moa_helpers.limits.scope import Scope
 from moa_helpers.mixture import mixture_of_agents
-from moa_helpers.results import Replies
-from moa_helpers.ui.cards import STYLED
-from moa_helpers.ui.html import render
+from moa_helpers.results import Answer, Replies
+from moa_helpers.ui.html import STYLED, render
 from moa_helpers.ui.panel import Live
 from moa_helpers.ui.playground.choice import code_for, completed, given, priced
 from moa_helpers.ui.playground.controls import Controls
@@ -29,7 +28,6 @@ from moa_helpers.ui.playground.interrupts import interrupts
 from moa_helpers.ui.playground.outputs import Outputs
 from moa_helpers.ui.playground.runs import Run, estimated
 from moa_helpers.ui.progress import follow
-from moa_helpers.ui.scope import Scope
 from moa_helpers.vendors.settings import current
 
 

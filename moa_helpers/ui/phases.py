@@ -1,4 +1,4 @@
-"""What a call did, and when: the pieces of its bar in a timeline, and how each kind of piece looks."""
+"""What a call did, and when: the phases of its bar in a timeline, and how each of them looks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from moa_helpers.results import Reply
 
-MARKS = {  # what a call did -> colour and pattern
+PHASES = {  # what a call did -> colour and pattern
     "waiting for the first token": ("#56B4E9", ".."),
     "writing": ("#009E73", ""),
     "failed attempt": ("#D55E00", "xx"),
@@ -15,8 +15,8 @@ MARKS = {  # what a call did -> colour and pattern
 }
 
 
-def segments(reply: Reply) -> Iterator[tuple[str, float, float]]:
-    """What a call did: a key of ``MARKS``, since when, and how long, in seconds from its start."""
+def phases(reply: Reply) -> Iterator[tuple[str, float, float]]:
+    """What a call did: a key of ``PHASES``, since when, and how long, in seconds from its start."""
     now = 0.0
     for number, attempt in enumerate(reply.attempts, 1):
         if number > 1:
@@ -29,5 +29,5 @@ def segments(reply: Reply) -> Iterator[tuple[str, float, float]]:
         else:
             kind = "abandoned" if attempt.failure.kind == "cancelled" else "failed attempt"
             yield kind, attempt.started, attempt.elapsed
-    if reply.failure and reply.failure.kind == "cancelled" and reply.elapsed > now + 0.01:  # else it was no pause
+    if reply.abandoned and reply.elapsed > now + 0.01:  # else it was no pause
         yield "pause before a retry", now, reply.elapsed - now

@@ -1,0 +1,1 @@
+"""The tests: ``unit`` (no server, virtual time), ``wire`` (one real exchange), notebooks, browser; ``support``."""

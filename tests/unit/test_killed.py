@@ -1,0 +1,83 @@
+"""compare() killed without a chance to clean up, and started anew: nothing is paid for twice."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support import comparing, standins
+
+ROOT = Path(__file__).parents[2]
+FILE, REQUESTS = Path("comparison.jsonl"), Path("requests")
+NEVER = 10**9
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+
+
+def lines(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def start(hang=NEVER, killed_when=None):
+    """Run the comparison in a process of its own; ``killed_when(process)`` returns at the moment to kill it."""
+    command = [sys.executable, "-m", "tests.support.comparing", str(REQUESTS), str(hang)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MOA_MODE": "offline"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        if killed_when:
+            killed_when(process)
+            process.kill()
+        table = process.stdout.read()
+    assert process.returncode == (-signal.SIGKILL if killed_when else 0)
+    return table
+
+
+@pytest.fixture
+def undisturbed(run, monkeypatch, script):
+    """The table that the comparison gives, and how often each request is made; its file is taken away."""
+    standins.enter(monkeypatch, script)
+    table = standins.without_times(run(comparing.compare()))
+    FILE.unlink()
+    return table, len(script.asked)
+
+
+def test_killed_at_an_ordered_moment(undisturbed, run, script):
+    table, calls = undisturbed
+    start(hang=31, killed_when=lambda process: process.stdout.readline())
+    kept, asked = lines(FILE), lines(REQUESTS)
+    assert 0 < asked - kept <= comparing.AT_ONCE, "what is asked again was under way, not more"
+    with FILE.open("ab") as file:
+        file.write(b'{"key": "0123')  # as if killed in the middle of a line
+    again = standins.without_times(run(comparing.compare()))
+    assert len(script.asked) == calls - kept, "nothing that is in the file is asked again"
+    assert again.equals(table)
+    assert lines(FILE) == calls
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments(undisturbed):
+    table, calls = undisturbed
+    unfinished = 0
+    for number, after in enumerate(sorted(random.Random(8).sample(range(1, calls), 10))):
+
+        def until(process, after=after):
+            while process.poll() is None and lines(FILE) < after:
+                time.sleep(0.001)
+
+        asked, kept = lines(REQUESTS), lines(FILE)
+        start(killed_when=until)
+        under_way = lines(REQUESTS) - asked - (lines(FILE) - kept)
+        assert 0 <= under_way <= comparing.AT_ONCE, "what is asked again was under way, not more"
+        unfinished += under_way
+        if number % 2:  # killed in the middle of a line
+            with FILE.open("ab") as file:
+                file.write(b'{"key": "0123')
+    assert start().strip() == table.to_csv().strip()
+    assert lines(FILE) == calls
+    often = Counter(REQUESTS.read_text().split())
+    assert sum(often.values()) == calls + unfinished, "nothing that is in the file is asked again"
+    print(f"{calls} calls; killed 10 times, with {unfinished} calls under way in all")
