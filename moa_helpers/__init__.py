@@ -1,35 +1,61 @@
 """Mixture of Agents, as a lesson: ask several models at once and have one write a single answer out of theirs."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moa_helpers.calls import ask
 from moa_helpers.catalogue import UnknownModel, find, models
-from moa_helpers.evaluation.compare import compare, estimate_comparison
-from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
-from moa_helpers.evaluation.judging import Verdict, judge
-from moa_helpers.evaluation.questions import Question, read_questions
-from moa_helpers.events import AggregatorDelta, Hedging, MixtureDone, ProposerDelta, ProposerDone, Retrying
+from moa_helpers.events import (
+    AggregatorDelta,
+    Hedge,
+    Hedging,
+    MixtureDone,
+    ProposerDelta,
+    ProposerDone,
+    Retry,
+    Retrying,
+)
 from moa_helpers.fanout import fan_out
-from moa_helpers.mixture import estimate, mixture_of_agents, stream_mixture
-from moa_helpers.prompts import aggregator_system, ranker_system
-from moa_helpers.results import Answer, Attempt, Estimate, Failure, Hedge, Replies, Reply, Retry
+from moa_helpers.limits.purse import Estimate
+from moa_helpers.mixture import mixture_of_agents, stream_mixture
+from moa_helpers.plan import estimate
+from moa_helpers.prompts import aggregator_system
+from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
 from moa_helpers.running import run
+from moa_helpers.steps.ranking import ranker_system
 from moa_helpers.store.records import from_json, to_json
-from moa_helpers.ui.panel import playground, watch
 from moa_helpers.vendors.settings import MissingKey, Settings, connection, setup
 from moa_helpers.vendors.streams import close
 
-_MODULES = {  # needed by a lesson, not by a service: they load what they need on first use
-    "charts": "moa_helpers.evaluation.charts",
-    "figures": "moa_helpers.ui.figures",
-    "measures": "moa_helpers.evaluation.measures",
+if TYPE_CHECKING:
+    from moa_helpers.evaluation.compare import compare, estimate_comparison
+    from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
+    from moa_helpers.evaluation.judging import Verdict, judge
+    from moa_helpers.evaluation.questions import Question, read_questions
+    from moa_helpers.ui.panel import playground, watch
+
+# What a lesson needs and a service does not: loaded on first use, as it brings pandas, matplotlib or ipywidgets.
+_LATER = {
+    "Answered": "evaluation.comparison",
+    "Comparison": "evaluation.comparison",
+    "Judged": "evaluation.comparison",
+    "Question": "evaluation.questions",
+    "Verdict": "evaluation.judging",
+    "compare": "evaluation.compare",
+    "estimate_comparison": "evaluation.compare",
+    "judge": "evaluation.judging",
+    "playground": "ui.panel",
+    "read_questions": "evaluation.questions",
+    "watch": "ui.panel",
 }
+_MODULES = {"charts": "evaluation.charts", "figures": "ui.figures", "measures": "evaluation.measures"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(_MODULES[name])
+        return import_module(f"moa_helpers.{_MODULES[name]}")
+    if name in _LATER:
+        return getattr(import_module(f"moa_helpers.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -78,3 +104,7 @@ __all__ = [
     "to_json",
     "watch",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from moa_helpers.results import Answer, Hedge, Reply, Retry
+from moa_helpers.results import Answer, Failure, Reply
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of text that ``model`` wrote."""
+
+    text: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Retry:
+    """What a call had written so far is void: its attempt failed, and another follows after ``wait`` seconds.
+
+    Of a call with a second request it also says that the other one's text counts from here on.
+    """
+
+    failure: Failure
+    wait: float
+
+
+@dataclass(frozen=True)
+class Hedge:
+    """A second request went to ``model``, because the first had no complete answer ``after`` seconds."""
+
+    model: str
+    after: float
 
 
 @dataclass(frozen=True)
@@ -66,3 +94,22 @@ class MixtureDone:
 
 
 Event: TypeAlias = ProposerDelta | ProposerDone | AggregatorDelta | Retrying | Hedging | MixtureDone
+
+
+def as_events(
+    layer: int, listen: Callable[[Event], None], *, aggregator: bool = False
+) -> Callable[[int, Delta | Retry | Hedge | Reply], None]:
+    """What turns the happenings of a layer, or of the aggregator, into events."""
+
+    def hear(index: int, happened: Delta | Retry | Hedge | Reply) -> None:
+        if isinstance(happened, Retry):
+            listen(Retrying(layer, None if aggregator else index, happened))
+        elif isinstance(happened, Hedge):
+            listen(Hedging(layer, index, happened))
+        elif isinstance(happened, Delta):
+            text = happened.text
+            listen(AggregatorDelta(text) if aggregator else ProposerDelta(layer, index, happened.model, text))
+        elif not aggregator:
+            listen(ProposerDone(layer, index, happened))
+
+    return hear

@@ -1,4 +1,4 @@
-"""One answer out of many: layers of proposers, and an aggregator or a ranker."""
+"""One answer out of many: layers of proposers, then an aggregator that writes, or a ranker that picks."""
 
 from __future__ import annotations
 
@@ -6,49 +6,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
-from moa_helpers.calls import check, prepare
-from moa_helpers.events import AggregatorDelta, Event, Hedging, MixtureDone, ProposerDelta, ProposerDone, Retrying
-from moa_helpers.fanout import Listener, check_quorum, prepare_hedges, run_all
-from moa_helpers.limits.hedging import Happened
-from moa_helpers.limits.purse import Allowance, price
-from moa_helpers.limits.values import Limits, check_number
-from moa_helpers.prompts import aggregator_system, check_seed, chosen, ranker_system, shuffled
-from moa_helpers.results import Answer, Delta, Estimate, Hedge, Outcome, Replies, Reply, Retry
-from moa_helpers.steps.agreement import between, majority
-
-
-def estimate(
-    prompt: str,
-    reference_models: Sequence[str] | None = None,
-    aggregator: str | None = None,
-    *,
-    layers: int | Sequence[Sequence[str]] = 2,
-    system: str | None = None,
-    max_tokens: int = 2048,
-    answer_tokens: int = 400,
-) -> Estimate:
-    """Say what a mixture will cost, from the catalogue's prices, without a call.
-
-    Args:
-        prompt, reference_models, aggregator, layers, max_tokens: as in ``mixture_of_agents``. Without an aggregator,
-            the proposers alone are counted, as for ``fan_out``.
-        system: as in ``fan_out``.
-        answer_tokens: how many tokens to expect of an answer.
-
-    Raises:
-        TypeError, ValueError: the input is wrong.
-    """
-    check_number("answer_tokens", answer_tokens, whole=True)
-    planned = _proposer_layers(reference_models, layers)
-    stages = [check(models, prompt, system=system, max_tokens=max_tokens) for models in planned]
-    if aggregator is not None:
-        stages.append(check([aggregator], prompt, max_tokens=max_tokens))
-    frame = aggregator_system([Reply(model.name) for model in max(stages, key=len)])
-    text = (system or "") + prompt
-    return price(stages, text, max_tokens=max_tokens, answer_tokens=answer_tokens, frame=frame)
+from moa_helpers.events import AggregatorDelta, Event, MixtureDone, as_events
+from moa_helpers.fanout import run_all
+from moa_helpers.limits.purse import Purse
+from moa_helpers.limits.scope import Scope
+from moa_helpers.limits.tasks import stop
+from moa_helpers.plan import Plan, plan_mixture
+from moa_helpers.prompts import aggregator_system, shuffled
+from moa_helpers.results import Answer, Reply
+from moa_helpers.steps.progress import Progress
+from moa_helpers.steps.ranking import chosen, ranker_system
 
 
 async def mixture_of_agents(
@@ -73,8 +42,6 @@ async def mixture_of_agents(
     stop_at: float | None = None,
     pick: bool = False,
     shuffle_seed: int | None = None,
-    _check_only: bool = False,
-    _listen: Callable[[Event], None] = lambda event: None,
 ) -> Answer:
     """Ask several models, then have one of them write a single answer out of theirs.
 
@@ -107,104 +74,7 @@ async def mixture_of_agents(
         TypeError, ValueError: the input is wrong; no call was made.
         asyncio.CancelledError: if it is cancelled; the exception's ``replies`` hold what has arrived.
     """
-    limits = Limits(timeout, deadline, retries, quorum, grace, hedge_after, max_concurrency, max_calls, budget_usd)
-    if aggregator is None:
-        raise TypeError("Name the aggregator by a string such as 'openai:model-id', not by NoneType.")
-    planned = _proposer_layers(reference_models, layers)
-    check_seed(shuffle_seed)
-    check_manner(robust=robust, stop_at=stop_at, pick=pick)
-    stages = [prepare(models, prompt, max_tokens=max_tokens, temperature=temperature) for models in planned]
-    final = prepare([aggregator], prompt, max_tokens=max_tokens, temperature=temperature)
-    hedges = [prepare_hedges(proposers, limits, hedge_with) for proposers in stages]
-    check_quorum(quorum, min(planned, key=len))
-    expected = estimate(prompt, reference_models, aggregator, layers=layers, max_tokens=max_tokens)
-    allowance = Allowance(max_calls, budget_usd)
-    allowance.check(expected)
-    if _check_only:
-        return Answer(prompt, "", "all_failed", (), None, 0.0, 0.0)
-    started = time.perf_counter()
-    done: list[Replies] = []
-    left_out: list[Reply] = []
-    system, reply, picked, before = None, None, None, None
-    try:
-        for layer, (proposers, second) in enumerate(zip(stages, hedges, strict=True), 1):
-            proposers = [replace(request, system=system, role=f"layer {layer}") for request in proposers]
-            second = [replace(request, system=system) for request in second]
-            allowance.plan(proposers, expected.stages[layer:])
-            done.append(await run_all(proposers, limits, allowance, second, _events(layer, _listen)))
-            if len(done[-1].good) < (quorum or 1):
-                break
-            good = done[-1].good
-            enter = [good[place] for place in majority([reply.text for reply in good])] if robust else good
-            left_out += [reply for reply in good if reply not in enter]
-            shown = [reply for reply in done[-1] if reply not in left_out]
-            system = aggregator_system(shown, shuffle_seed=shuffle_seed)
-            texts = [reply.text for reply in good]
-            if stop_at is not None and before is not None and between(before, texts) >= stop_at:
-                break
-            before = texts
-        if len(done[-1].good) >= (quorum or 1):
-            candidates = shuffled([reply for reply in shown if reply.ok], shuffle_seed)
-            if pick and len(candidates) == 1:
-                final, picked = [], candidates[0]  # nothing to choose from
-            elif pick:
-                system = ranker_system([reply.text for reply in candidates])
-            final = [replace(request, system=system, role="aggregator") for request in final]
-            allowance.plan(final)
-            alone = replace(limits, quorum=None, grace=0.0, hedge_after=None)
-            hear = _events(len(stages) + 1, (lambda event: None) if pick else _listen, aggregator=True)
-            (reply,) = await run_all(final, alone, allowance, listen=hear) if final else (None,)
-            if pick and reply and reply.ok and (number := chosen(reply.text, len(candidates))):
-                picked = candidates[number - 1]
-            if picked:
-                _listen(AggregatorDelta(picked.text))
-    except BaseException as error:
-        now = getattr(error, "replies", ())
-        error.replies = Replies([*chain(*done), *now])  # type: ignore[attr-defined]
-        raise
-    text = picked if pick else reply if reply and reply.ok else None
-    answer = Answer(
-        prompt=prompt,
-        text=text.text if text else "",
-        outcome=_outcome(done, left_out, text, quorum),
-        layers=tuple(done),
-        aggregator=reply,
-        started=started,
-        elapsed=time.perf_counter() - started,
-        quorum=quorum,
-        left_out=tuple(left_out),
-        skipped=len(stages) - len(done) if text else 0,
-        picked=picked,
-    )
-    _listen(MixtureDone(answer))
-    return answer
-
-
-def check_manner(*, robust: bool = False, stop_at: float | None = None, pick: bool = False) -> None:
-    """Raise TypeError or ValueError unless ``mixture_of_agents`` takes these."""
-    for name, value in {"robust": robust, "pick": pick}.items():
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} must be True or False, not {value!r}.")
-    if stop_at is not None:
-        check_number("stop_at", stop_at)
-        if stop_at > 1:
-            raise ValueError(f"stop_at is {stop_at}; it is a share, at most 1.")
-
-
-def _proposer_layers(
-    reference_models: Sequence[str] | None, layers: int | Sequence[Sequence[str]]
-) -> list[Sequence[str]]:
-    """The models of each layer of proposers."""
-    if isinstance(layers, Sequence) and not isinstance(layers, str):
-        if reference_models is not None:
-            raise TypeError("Give the models in reference_models, or by layer in layers, but not in both.")
-        if not layers:
-            raise ValueError("layers is empty: list the models of one layer of proposers at least.")
-        return list(layers)
-    check_number("layers", layers, least=2, whole=True)
-    if reference_models is None:
-        raise TypeError("Give the reference models as a list of names, such as ['openai:model-id'].")
-    return [reference_models] * (int(layers) - 1)
+    return await run_mixture(plan_mixture(**locals()).bound())
 
 
 async def stream_mixture(
@@ -219,50 +89,84 @@ async def stream_mixture(
     Args:
         prompt, reference_models, aggregator, options: as in ``mixture_of_agents``.
     """
+    plan = plan_mixture(prompt, reference_models, aggregator, **options).bound()
     events: asyncio.Queue[Event | None] = asyncio.Queue()
-    mixture = mixture_of_agents(prompt, reference_models, aggregator, _listen=events.put_nowait, **options)
-    task = asyncio.create_task(mixture)
+    scope = Scope()
+    task = asyncio.create_task(run_mixture(plan, events.put_nowait), context=scope.context())
     task.add_done_callback(lambda task: events.put_nowait(None))
     try:
         while (event := await events.get()) is not None:
             yield event
         await task  # raises what the mixture raised
     except BaseException as error:
-        task.cancel()
         try:
-            await task
-        except BaseException as ended:
-            error.replies = getattr(ended, "replies", ())  # type: ignore[attr-defined]
+            await stop([task])
+        finally:
+            error.replies = scope.replies  # type: ignore[attr-defined]
         raise
 
 
-def _events(layer: int, listen: Callable[[Event], None], *, aggregator: bool = False) -> Listener:
-    """What turns the happenings of a layer, or of the aggregator, into events."""
-
-    def hear(index: int, happened: Happened | Reply) -> None:
-        if isinstance(happened, Retry):
-            listen(Retrying(layer, None if aggregator else index, happened))
-        elif isinstance(happened, Hedge):
-            listen(Hedging(layer, index, happened))
-        elif isinstance(happened, Delta):
-            text = happened.text
-            listen(AggregatorDelta(text) if aggregator else ProposerDelta(layer, index, happened.model, text))
-        elif not aggregator:
-            listen(ProposerDone(layer, index, happened))
-
-    return hear
+def _ignore(event: Event) -> None:
+    """Listen to nothing."""
 
 
-def _outcome(
-    layers: Sequence[Replies], left_out: Sequence[Reply], written: Reply | None, quorum: int | None
-) -> Outcome:
-    good = len(layers[-1].good)
-    if not good:
-        return "all_failed"
-    if good < (quorum or 1):
-        return "below_quorum"
-    if written is None:
-        return "aggregator_failed"
-    if all(reply.ok and reply not in left_out for reply in chain(*layers)):
-        return "complete"
-    return "single" if good == 1 else "partial"
+async def run_mixture(plan: Plan, listen: Callable[[Event], None] = _ignore) -> Answer:
+    """Run a mixture that is planned and bound; ``listen`` hears every event, the last one being ``MixtureDone``."""
+    started, progress, purse = time.perf_counter(), Progress(), plan.purse()
+    reply, written = None, None
+    with Scope().open():
+        for number, proposers in enumerate(plan.stages, 1):
+            system = aggregator_system(progress.shown, shuffle_seed=plan.shuffle_seed) if number > 1 else None
+            first = [replace(request, system=system, role=f"layer {number}") for request in proposers]
+            second = [replace(request, system=system) for request in plan.seconds[number - 1]]
+            purse.plan(first, plan.estimate.stages[number:])
+            layer = await run_all(first, Scope(plan.limits, purse), second, as_events(number, listen))
+            progress.layers.append(layer)
+            if len(layer.good) < plan.needed:
+                break
+            progress.enter(layer, plan.robust)
+            if progress.settled(plan.stop_at):
+                break
+        if len(layer.good) >= plan.needed:
+            reply, written = await _end(plan, progress.shown, purse, listen)
+    answer = Answer(
+        prompt=plan.prompt,
+        text=written.text if written else "",
+        outcome=progress.outcome(written, plan.needed),
+        layers=tuple(progress.layers),
+        aggregator=reply,
+        started=started,
+        elapsed=time.perf_counter() - started,
+        quorum=plan.limits.quorum,
+        left_out=tuple(progress.left_out),
+        skipped=len(plan.stages) - len(progress.layers) if written else 0,
+        picked=written if plan.pick else None,
+    )
+    listen(MixtureDone(answer))
+    return answer
+
+
+async def _end(
+    plan: Plan, shown: Sequence[Reply], purse: Purse, listen: Callable[[Event], None]
+) -> tuple[Reply | None, Reply | None]:
+    """The last stage: the reply of the aggregator or ranker, and the one whose text is the answer."""
+    candidates = shuffled([reply for reply in shown if reply.ok], plan.shuffle_seed)
+    if plan.pick and len(candidates) == 1:  # nothing to choose from
+        listen(AggregatorDelta(candidates[0].text))
+        return None, candidates[0]
+    if plan.pick:
+        system = ranker_system([reply.text for reply in candidates])
+    else:
+        system = aggregator_system(shown, shuffle_seed=plan.shuffle_seed)
+    final = [replace(request, system=system, role="aggregator") for request in plan.final]
+    purse.plan(final)
+    alone = replace(plan.limits, quorum=None, grace=0.0, hedge_after=None, hedge_with=None)
+    hear = as_events(len(plan.stages) + 1, _ignore if plan.pick else listen, aggregator=True)
+    (reply,) = await run_all(final, Scope(alone, purse), listen=hear)
+    if not plan.pick:
+        return reply, reply if reply.ok else None
+    number = chosen(reply.text, len(candidates)) if reply.ok else None
+    if number is None:
+        return reply, None
+    listen(AggregatorDelta(candidates[number - 1].text))
+    return reply, candidates[number - 1]

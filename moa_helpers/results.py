@@ -40,33 +40,6 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Delta:
-    """A piece of text that ``model`` wrote."""
-
-    text: str
-    model: str
-
-
-@dataclass(frozen=True)
-class Retry:
-    """What a call had written so far is void: its attempt failed, and another follows after ``wait`` seconds.
-
-    Of a call with a second request it also says that the other one's text counts from here on.
-    """
-
-    failure: Failure
-    wait: float
-
-
-@dataclass(frozen=True)
-class Hedge:
-    """A second request went to ``model``, because the first had no complete answer ``after`` seconds."""
-
-    model: str
-    after: float
-
-
-@dataclass(frozen=True)
 class Reply(Shown):
     """What one call gave.
 
@@ -152,31 +125,6 @@ class Replies(tuple[Reply, ...], ShownCalls):
     def slowest(self) -> Reply | None:
         """The call that was waited for: the last to end of those that were not abandoned."""
         return max((reply for reply in self if not reply.abandoned), key=lambda reply: reply.ended, default=None)
-
-
-@dataclass(frozen=True)
-class Estimate(Shown):
-    """What a run will cost in US dollars, if nothing is retried or hedged; None where a price is unknown.
-
-    ``usd`` takes every answer to be ``answer_tokens`` long, ``most_usd`` as long as ``max_tokens`` allows. ``stages``
-    has the calls and the most cost of each stage. ``unpriced`` names the models whose price is not known.
-    """
-
-    usd: float | None
-    answer_tokens: int
-    max_tokens: int
-    stages: tuple[tuple[int, float | None], ...]
-    unpriced: tuple[str, ...] = ()
-
-    @property
-    def calls(self) -> int:
-        """How many calls will be made."""
-        return sum(calls for calls, _ in self.stages)
-
-    @property
-    def most_usd(self) -> float | None:
-        """The cost if every answer is as long as it may be."""
-        return total(usd for _, usd in self.stages)
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,7 @@ def test_what_goes_wrong_is_explained(error, kind, attempts, pieces, colab, run,
         raise error
 
     monkeypatch.setattr(colab.ai, "answer", answer)
-    monkeypatch.setattr("moa_helpers.calls.BACKOFF_BASE", 0.01)
+    monkeypatch.setattr("moa_helpers.limits.retry.BACKOFF_BASE", 0.01)
     reply = run(moa.ask(GEMINI, "Hello?", retries=1))
     assert (reply.failure.kind, len(reply.attempts)) == (kind, attempts)
     assert str(error) in reply.failure.message

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from moa_helpers.calls import check, prepare
 from moa_helpers.fanout import run_all
-from moa_helpers.limits.purse import Allowance
-from moa_helpers.limits.values import Limits
-from moa_helpers.prompts import chosen, ranker_system
+from moa_helpers.limits.scope import Scope
+from moa_helpers.plan import plan_fan_out
 from moa_helpers.results import Replies
 from moa_helpers.shown import Shown
+from moa_helpers.steps.ranking import chosen, ranker_system
 
 JUDGE_TOKENS = 1024  # enough for a number, and for what a reasoning model spends before it
 
@@ -64,15 +63,15 @@ async def judge(
             raise TypeError(f"{name} must be an answer's text, not {type(text).__name__}.")
     if known is not None and not known.strip():
         raise ValueError("known is empty: write the answer that is known to be right, or leave it out.")
-    limits = Limits(timeout, None, retries)
+    plan = plan_fan_out([model], prompt, max_tokens=max_tokens, timeout=timeout, retries=retries)
     if one.strip() == other.strip():
-        check([model], prompt, max_tokens=max_tokens)
         return Verdict(model, (0, 0), Replies())
-    (request,) = prepare([model], prompt, max_tokens=max_tokens)
+    ((request,),) = plan.bound().stages
     requests = [
         replace(request, system=ranker_system(order, draw=True, known=known), role="judge")
         for order in ([one, other], [other, one])
     ]
-    replies = await run_all(requests, limits, Allowance())
+    with Scope(plan.limits).open() as scope:
+        replies = await run_all(requests, scope)
     first, second = (chosen(reply.text, 2, draw=True) if reply.ok else None for reply in replies)
     return Verdict(model, (first, second), replies)

@@ -6,42 +6,97 @@ The idea is from J. Dean and L. A. Barroso, "The Tail at Scale", Communications 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from moa_helpers.calls import Call, stop
-from moa_helpers.limits.values import Bounds
-from moa_helpers.results import Delta, Failure, Hedge, Reply, Retry, total
+from moa_helpers.events import Delta, Hedge, Retry
+from moa_helpers.limits.inputs import requests
+from moa_helpers.limits.purse import most
+from moa_helpers.limits.scope import Scope
+from moa_helpers.limits.tasks import stop
+from moa_helpers.limits.values import Limits
+from moa_helpers.results import Failure, Reply, total
 from moa_helpers.vendors.requests import Request
 
+SECOND = "second request"  # the role of one
 Happened: TypeAlias = "Delta | Retry | Hedge"
 
 
-class HedgedCall:
-    """A call, and once it is slow a second one; like a ``Call``, it has ``run()``, ``reply()`` and ``ok``."""
+def second_requests(stage: Sequence[Request], limits: Limits) -> tuple[Request, ...]:
+    """The second request for each, for when it is slow: another sample, so that offline none repeats a first one.
 
-    def __init__(
-        self,
-        first: Request,
-        second: Request,
-        after: float,
-        bounds: Bounds,
-        listen: Callable[[Happened], None],
-        wanted: Callable[[], bool],
-    ) -> None:
-        self._second_request, self._after = second, after
-        self._bounds, self._listen, self._wanted = bounds, listen, wanted
-        self._first = Call(first, bounds, lambda happened: self._hear(self._first, happened), self._first_is_wanted)
-        self._second = Call(second, bounds, lambda happened: self._hear(self._second, happened), self._second_is_wanted)
-        self._hedged = self._second.ok and not self._first.ok  # so early, only of an answer that a keeper has
-        self._leader: Call | None = None  # the one whose text is passed on: it wrote first
-        self._heard = ""  # what has been passed on since the last void
+    Raises:
+        ValueError: it could not be paid for, as its price is not known.
+    """
+    if limits.hedge_after is None:
+        return ()
+    second = None
+    if limits.hedge_with is not None:
+        one = stage[0]
+        (second,) = requests([limits.hedge_with], one.prompt, one.system, one.max_tokens, one.temperature)
+        if limits.budget_usd is not None and most(second) is None:
+            raise ValueError(
+                f"budget_usd cannot be kept: no price is known for {limits.hedge_with}, or not for so long a prompt. "
+                "Hedge with another model."
+            )
+    return tuple(replace(second or first, sample=sample, role=SECOND) for sample, first in enumerate(stage, len(stage)))
+
+
+class Single(Protocol):
+    """A call of one request: ``calls.Call``."""
+
+    began: asyncio.Event
 
     @property
     def ok(self) -> bool:
         """Whether there is an answer to use."""
-        return self._first.ok or self._second.ok
+
+    def reply(self) -> Reply:
+        """The reply so far."""
+
+    async def run(self) -> Reply:
+        """Wait for its end."""
+
+
+class HedgedCall:
+    """A call, and once it is slow a second one; like a ``Call``, it has ``run()``, ``reply()``, ``ok`` and ``sent``.
+
+    Args:
+        make: what makes a call of a request: ``calls.Call``.
+        first, second: the requests.
+        scope: as of a ``Call``; its ``hedge_after`` says when the second is due.
+        listen, wanted: as of a ``Call``.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., Single],
+        first: Request,
+        second: Request,
+        scope: Scope,
+        listen: Callable[[Happened], None],
+        wanted: Callable[[], bool],
+    ) -> None:
+        self._make, self._request, self._after = make, second, scope.limits.hedge_after or 0.0
+        self._scope, self._listen, self._wanted = scope, listen, wanted
+        self._first: Single = make(first, scope, self._hear_first, self._first_is_wanted)
+        self._due: Single | None = None  # the second, which waits for a place
+        self._second: Single | None = None  # the second, once it is sent
+        self._leader: Single | None = None  # the one whose text is passed on: it wrote first
+        self._heard = ""  # what has been passed on since the last void
+        if not self._first.ok and scope.store and scope.store.find(second):
+            self._second = self._due = self._new_second()  # it answered last time, so it is not waited for
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer to use."""
+        return any(call.ok for call in self.sent)
+
+    @property
+    def sent(self) -> tuple[Single, ...]:
+        """The calls of the requests that were sent: one or two."""
+        return (self._first,) if self._second is None else (self._first, self._second)
 
     async def run(self) -> Reply:
         """Wait for the first good answer, or for both to fail."""
@@ -50,7 +105,7 @@ class HedgedCall:
         try:
             while waiting:
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                if any(task.result().ok for task in done) or (first.done() and not self._hedged):
+                if any(task.result().ok for task in done) or (first.done() and self._second is None):
                     break
         finally:
             try:
@@ -61,9 +116,10 @@ class HedgedCall:
 
     def reply(self) -> Reply:
         """The reply so far: that of the request that answered, or was at work to the end; attempts and cost of both."""
-        first, second = self._first.reply(), self._second.reply()
-        if not self._hedged:
+        first = self._first.reply()
+        if self._second is None:
             return first
+        second = self._second.reply()
         one = second if not first.ok and (second.ok or (second.abandoned and not first.abandoned)) else first
         later = second.started - first.started
         attempts = [*first.attempts, *(replace(each, started=each.started + later) for each in second.attempts)]
@@ -82,25 +138,34 @@ class HedgedCall:
 
     async def _run_second(self) -> Reply:
         """Ask a second time, once the first has been at work for so long."""
-        if not self._hedged:
+        if self._due is None:
             await self._first.began.wait()
             await asyncio.sleep(self._after)
-        return await self._second.run()
+            self._due = self._new_second()
+        return await self._due.run()
+
+    def _new_second(self) -> Single:
+        return self._make(self._request, self._scope, self._hear_second, self._second_is_wanted)
 
     def _first_is_wanted(self) -> bool:
-        return not self._second.ok and self._wanted()
+        return not (self._second and self._second.ok) and self._wanted()
 
     def _second_is_wanted(self) -> bool:
         """Asked at the moment of sending: the first time, the second request is paid for and announced here."""
         if self._first.ok or not self._wanted():
             return False
-        if not self._hedged:
-            self._hedged = self._bounds.allowance.grants(self._second_request)
-            if self._hedged:
-                self._listen(Hedge(self._second_request.model.name, self._after))
-        return self._hedged
+        if self._second is None and self._scope.purse.grants(self._request):
+            self._second = self._due
+            self._listen(Hedge(self._request.model.name, self._after))
+        return self._second is not None
 
-    def _hear(self, who: Call, happened: Delta | Retry) -> None:
+    def _hear_first(self, happened: Delta | Retry) -> None:
+        self._hear(self._first, happened)
+
+    def _hear_second(self, happened: Delta | Retry) -> None:
+        self._hear(self._second, happened)
+
+    def _hear(self, who: Single | None, happened: Delta | Retry) -> None:
         """Pass on what one of the two writes, so that the listener reads a single text."""
         if self._leader is None and isinstance(happened, Delta):
             self._leader = who

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from moa_helpers.catalogue import Model
-from moa_helpers.results import Estimate, total
+from moa_helpers.results import total
+from moa_helpers.shown import Shown
 from moa_helpers.vendors.requests import Request
 
 # Rules of thumb; each vendor counts with a tokenizer of its own, and text without spaces or with many digits has more.
@@ -15,7 +17,32 @@ BYTES_A_TOKEN = 3  # fewer than most texts have, for the estimate that is to be 
 TOKENS_AROUND = 10  # what a vendor may add to a call's messages, for the same
 
 
-class Allowance:
+@dataclass(frozen=True)
+class Estimate(Shown):
+    """What a run will cost in US dollars, if nothing is retried or hedged; None where a price is unknown.
+
+    ``usd`` takes every answer to be ``answer_tokens`` long, ``most_usd`` as long as ``max_tokens`` allows. ``stages``
+    has the calls and the most cost of each stage. ``unpriced`` names the models whose price is not known.
+    """
+
+    usd: float | None
+    answer_tokens: int
+    max_tokens: int
+    stages: tuple[tuple[int, float | None], ...]
+    unpriced: tuple[str, ...] = ()
+
+    @property
+    def calls(self) -> int:
+        """How many calls will be made."""
+        return sum(calls for calls, _ in self.stages)
+
+    @property
+    def most_usd(self) -> float | None:
+        """The cost if every answer is as long as it may be."""
+        return total(usd for _, usd in self.stages)
+
+
+class Purse:
     """What may be spent in all, in requests and in US dollars (None: any number).
 
     What is planned is set aside first; retries and second requests get what that leaves.
@@ -72,38 +99,32 @@ class Allowance:
         self._usd -= (most(request) or 0.0) if cost_usd is None else cost_usd
 
 
-def price(
-    stages: Sequence[Sequence[Model]],
-    text: str,
-    *,
-    max_tokens: int,
-    answer_tokens: int = 400,
-    frame: str = "",
-) -> Estimate:
+def price(stages: Sequence[Sequence[Request]], frame: str = "", answer_tokens: int = 400) -> Estimate:
     """Price stages of calls, of which each after the first also reads the answers of the one before.
 
     Args:
-        stages: the models of each stage.
-        text: what every call reads, prompt and system message.
-        max_tokens: the most tokens of an answer.
-        answer_tokens: how many tokens to expect of one.
+        stages: the requests of each stage; all ask the same.
         frame: what stands around the answers in the later stages.
+        answer_tokens: how many tokens to expect of an answer.
     """
+    one = stages[0][0]
+    text, max_tokens = (one.system or "") + one.prompt, one.max_tokens
     answer_tokens = min(answer_tokens, max_tokens)
     unpriced: dict[str, None] = {}  # an ordered set
 
     def costs(written: int, at_most: bool) -> list[tuple[int, float | None]]:
         found, read = [], tokens(text, at_most=at_most)
-        for models in stages:
-            stage = [model.cost(read, written) for model in models]
-            found.append((len(models), total(stage)))
-            unpriced.update((_without_price(m), None) for m, usd in zip(models, stage, strict=True) if usd is None)
-            read = tokens(text + frame, at_most=at_most) + len(models) * written
+        later = tokens(text + frame, at_most=at_most) if len(stages) > 1 else 0
+        for stage in stages:
+            usd = [request.model.cost(read, written) for request in stage]
+            found.append((len(stage), total(usd)))
+            for request, known in zip(stage, usd, strict=True):
+                unpriced.update({_without_price(request.model): None} if known is None else {})
+            read = later + len(stage) * written
         return found
 
     usd = total(stage_usd for _, stage_usd in costs(answer_tokens, at_most=False))
-    stages_at_most = tuple(costs(max_tokens, at_most=True))
-    return Estimate(usd, answer_tokens, max_tokens, stages_at_most, tuple(unpriced))
+    return Estimate(usd, answer_tokens, max_tokens, tuple(costs(max_tokens, at_most=True)), tuple(unpriced))
 
 
 def most(request: Request) -> float | None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 from moa_helpers.catalogue import VENDORS, Vendor
-from moa_helpers.results import Answer, Estimate, Replies, Reply
+from moa_helpers.limits.purse import Estimate
+from moa_helpers.results import Answer, Replies, Reply
 from moa_helpers.ui.html import LONGEST_MARKDOWN, STYLED, WRAP, escaped, render, rendered  # noqa: F401
 from moa_helpers.vendors.settings import Settings
 

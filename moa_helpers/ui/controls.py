@@ -17,12 +17,14 @@ from weakref import WeakSet
 import ipywidgets as widgets
 
 from moa_helpers import catalogue, offline
-from moa_helpers.calls import check, watched_by
-from moa_helpers.fanout import check_hedging, check_quorum, fan_out
-from moa_helpers.limits.purse import Allowance
-from moa_helpers.limits.values import Limits, check_number
-from moa_helpers.mixture import check_manner, estimate, mixture_of_agents
-from moa_helpers.results import Answer, Estimate, Replies
+from moa_helpers.fanout import fan_out
+from moa_helpers.limits.inputs import check_manner, check_number, requests
+from moa_helpers.limits.purse import Estimate
+from moa_helpers.limits.scope import Scope
+from moa_helpers.limits.values import Limits
+from moa_helpers.mixture import mixture_of_agents
+from moa_helpers.plan import plan_fan_out, plan_mixture
+from moa_helpers.results import Answer, Replies
 from moa_helpers.ui.html import STYLED, escaped
 from moa_helpers.ui.interrupts import interrupts
 from moa_helpers.ui.panel import Live, follow
@@ -104,16 +106,17 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         """
         if self._work is not None:
             raise RuntimeError("A run is under way: wait for its end, or stop it.")
-        live = Live()
+        scope = Scope()
+        live = Live(scope)
         try:
-            return await self._run_and_show(live)
+            return await self._run_and_show(live, scope)
         except Exception as error:
             self._say(f"{'Failed' if live.calls else 'Not run'}. {str(error) or type(error).__name__}", alert=True)
             raise
 
-    async def _run_and_show(self, live: Live) -> Run:
+    async def _run_and_show(self, live: Live, scope: Scope) -> Run:
         arguments, code, planned, coroutine = self._prepare()
-        work = self._work = asyncio.create_task(coroutine, context=watched_by(live))
+        work = self._work = asyncio.create_task(coroutine, context=scope.context())
         self._begin(code)
         try:
             with interrupts(self.stop) as keep:
@@ -325,15 +328,10 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         """The price of what is chosen; raises ValueError for limits that make no sense, or are below the plan."""
         if not arguments["reference_models"]:
             raise ValueError("No reference model is ticked: tick at least one.")
-        more = {name: arguments[name] for name in ("layers", "max_tokens") if name in arguments}
-        planned = estimate(arguments["prompt"], arguments["reference_models"], arguments.get("aggregator"), **more)
-        limits = _limits(arguments)
-        check_quorum(limits.quorum, arguments["reference_models"])
-        if "hedge_with" in arguments:
-            catalogue.find(arguments["hedge_with"])
-        check_manner(stop_at=arguments.get("stop_at"))
-        Allowance(limits.max_calls, limits.budget_usd).check(planned)
-        return planned
+        if "aggregator" in arguments:
+            return plan_mixture(**arguments).estimate
+        rest = {name: value for name, value in arguments.items() if name != "reference_models"}
+        return plan_fan_out(arguments["reference_models"], **rest).estimate
 
     def _prepare(self) -> tuple[dict[str, Any], str, Estimate, Coroutine[Any, Any, Answer | Replies]]:
         arguments = self._arguments()
@@ -386,26 +384,25 @@ def _check_given(
     if unknown:
         known = ", ".join(["layers", *SWITCHES, *LIMITS])
         raise TypeError(f"playground() takes no {', '.join(unknown)}; it takes {known}.")
-    names = [] if reference_models is None else [*check(reference_models, "?")]
+    names = [] if reference_models is None else [*requests(reference_models, "?")]
     for name in (aggregator, options.get("hedge_with")):
-        names += [] if name is None else check([name], "?")
-    if wrong := [model.name for model in names if not _NAME.fullmatch(model.name)]:
+        names += [] if name is None else requests([name], "?")
+    if wrong := [one.model.name for one in names if not _NAME.fullmatch(one.model.name)]:
         raise ValueError(f"{wrong[0]!r} cannot stand in the list: write 'vendor:model-id', without spaces and signs.")
     if prompt is not None or "max_tokens" in options:
-        check(["openai:any"], "?" if prompt is None else prompt, max_tokens=options.get("max_tokens", 1))
+        requests(["openai:any"], "?" if prompt is None else prompt, max_tokens=options.get("max_tokens", 1))
     _limits(options)
     layers = options.get("layers", 2)
     check_number("layers", layers, least=2, whole=True)
     if layers > MOST_LAYERS:
         raise ValueError(f"layers is {layers}; the playground goes up to {MOST_LAYERS}.")
-    check_manner(**{name: options[name] for name in ("robust", "stop_at", "pick") if name in options})
+    manner = {"robust": False, "stop_at": None, "pick": False, **options}
+    check_manner(**{name: manner[name] for name in ("robust", "stop_at", "pick")}, shuffle_seed=None)
 
 
 def _limits(arguments: dict[str, Any]) -> Limits:
     """The limits among some arguments; raises TypeError or ValueError for those that make no sense."""
-    given = {name: value for name, value in arguments.items() if name in Limits.__dataclass_fields__}
-    check_hedging(arguments.get("hedge_after"), arguments.get("hedge_with"))
-    return Limits(**{"timeout": 60.0, "deadline": None, "retries": 2, **given})
+    return Limits.of({name: value for name, value in arguments.items() if name in Limits.__dataclass_fields__})
 
 
 def _offered(settings: Settings) -> list[str]:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-from moa_helpers.calls import Call, results, stop, watched_by
-from moa_helpers.fanout import SECOND
+from moa_helpers.calls import Call
 from moa_helpers.limits.purse import tokens
+from moa_helpers.limits.scope import Scope
+from moa_helpers.limits.tasks import results, stop
 from moa_helpers.results import Replies, Reply
 from moa_helpers.ui.cards import count, dollars, seconds
 from moa_helpers.ui.html import STYLED, WRAP, escaped, rendered
@@ -41,19 +42,15 @@ LINE = "1px solid color-mix(in srgb, currentColor 45%, transparent)"
 
 
 class Live:
-    """The calls that are watched, as HTML and as one line of text; itself the watcher that ``watched_by`` wants."""
+    """The calls that are watched, as HTML and as one line of text; those of a scope."""
 
-    def __init__(self) -> None:
-        self._calls: list[Call] = []
-
-    def __call__(self, call: Call) -> None:
-        """Watch one more call."""
-        self._calls.append(call)
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
 
     @property
     def calls(self) -> list[Call]:
-        """All but those second requests that were not needed."""
-        return [call for call in self._calls if call.request.role != SECOND or call.began.is_set()]
+        """The calls of all requests that were sent, or wait to be."""
+        return [call for made in self._scope.calls for call in made.sent]
 
     @property
     def replies(self) -> Replies:
@@ -73,11 +70,8 @@ class Live:
     @property
     def answered(self) -> tuple[int, int]:
         """How many calls have an answer, and how many there are; a second request is no call of its own."""
-        number, good = 0, set()
-        for call in self._calls:
-            number += call.request.role != SECOND
-            good |= {number} if call.ok else set()
-        return len(good), number
+        made = self._scope.calls
+        return sum(call.ok for call in made), len(made)
 
     def line(self) -> str:
         """How many calls have ended, how many do what, the time since the first began, and the cost so far."""
@@ -130,11 +124,10 @@ class Live:
 
     def _named(self) -> list[tuple[str, Call]]:
         """The calls with their names: number, role and model. A second request has the number of the first."""
-        named, number, shown = [], 0, self.calls
-        for call in self._calls:
-            role = call.request.role
-            number += role != SECOND
-            if call in shown:
+        named = []
+        for number, made in enumerate(self._scope.calls, 1):
+            for call in made.sent:
+                role = call.request.role
                 named.append((f"{number}. {role + ' · ' if role else ''}{call.request.model.name}", call))
         return named
 
@@ -176,15 +169,13 @@ async def watch(*coroutines: Coroutine[Any, Any, T]) -> T | list[T]:
             if asyncio.iscoroutine(each):
                 each.close()
         raise
-    live = Live()
-    context = watched_by(live)
-    tasks = [asyncio.create_task(each, context=context) for each in coroutines]
+    scope = Scope()
+    live = Live(scope)
     try:
-        await follow(tasks, lambda last: view.update(live, last))
-        found = results(tasks)
-    except BaseException as error:
-        error.replies = live.replies  # type: ignore[attr-defined]
-        raise
+        with scope.open():
+            tasks = [asyncio.create_task(each) for each in coroutines]
+            await follow(tasks, lambda last: view.update(live, last))
+            found = results(tasks)
     finally:
         view.close()
     return found if len(found) > 1 else found[0]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from moa_helpers import offline
-from moa_helpers.results import Answer, Estimate, Replies
+from moa_helpers.limits.purse import Estimate
+from moa_helpers.results import Answer, Replies
 from moa_helpers.ui.cards import dollars, seconds
 from moa_helpers.ui.html import STYLED, escaped, rendered
 

@@ -45,6 +45,11 @@ STATUS_KINDS = {
 }
 
 
+def failed(kind: str, model_name: str) -> Failure:
+    """The failure of a kind that has no more to say than its name."""
+    return Failure(kind, f"{model_name}: {kind.replace('_', ' ')}. {ADVICE[kind]}")
+
+
 def explain(error: Exception, model_name: str) -> Failure:
     """Turn what an SDK raised into a ``Failure``: what happened, and what to do next.
 

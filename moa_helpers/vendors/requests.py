@@ -10,16 +10,16 @@ from moa_helpers.catalogue import Model
 
 @dataclass(frozen=True)
 class Request:
-    """One question for one model, bound to the client that will ask it, so that no later ``setup()`` redirects it."""
+    """One question for one model; bound to the client that will ask it, so that no later ``setup()`` redirects it."""
 
     model: Model
     prompt: str
-    sdk: Any = field(repr=False, compare=False)
-    offline: bool
     system: str | None = None
     max_tokens: int = 2048
     temperature: float | None = None
     sample: int = 0  # which sample of the same question; the offline vendors answer each number differently
+    offline: bool = False  # whether a stand-in answers
+    sdk: Any = field(default=None, repr=False, compare=False)  # the client, once it is bound to one
     role: str = ""  # its part in a mixture, for who watches: "layer 1", "aggregator"
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from moa_helpers import calls
+from moa_helpers.limits.scope import Scope
 from moa_helpers.ui import panel
 
 
@@ -16,8 +16,9 @@ def wait_until(holds, seconds=20):
 
 async def under_way_until(holds, coroutine):
     """A task of the coroutine, once ``holds(live)`` of its calls, a ``panel.Live``; to be cancelled then."""
-    live = panel.Live()
-    task = asyncio.create_task(coroutine, context=calls.watched_by(live))
+    scope = Scope()
+    live = panel.Live(scope)
+    task = asyncio.create_task(coroutine, context=scope.context())
     while not holds(live) and not task.done():
         await asyncio.sleep(0.01)
     return task

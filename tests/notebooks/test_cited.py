@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DATA = ROOT / "moa_helpers/data"
 EVALUATION = sorted((ROOT / "notebooks").glob("0[89]-*.ipynb"))
 OURS = {"1.96", "0.25", "0.5", "2.0"}  # of a formula, a score, and the name AlpacaEval 2.0

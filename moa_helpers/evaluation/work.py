@@ -1,0 +1,217 @@
+"""A comparison under way: its questions one after another, its calls kept in a file, its budget kept."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Coroutine, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from moa_helpers import offline
+from moa_helpers.calls import ask
+from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged
+from moa_helpers.evaluation.judging import judge
+from moa_helpers.evaluation.planned import Planned
+from moa_helpers.evaluation.questions import Question
+from moa_helpers.limits.purse import most
+from moa_helpers.limits.scope import Scope
+from moa_helpers.limits.tasks import results, stop
+from moa_helpers.limits.values import Limits
+from moa_helpers.mixture import mixture_of_agents
+from moa_helpers.results import Replies, Reply
+from moa_helpers.store.ledger import Ledger, stand_ins
+from moa_helpers.ui.cards import dollars
+from moa_helpers.ui.html import STYLED, escaped
+from moa_helpers.vendors.requests import Request
+from moa_helpers.vendors.settings import current
+
+NULL_TEXT = "Thank you for your question. There is nothing that I can say about it."
+T = TypeVar("T")
+
+
+class Work:
+    """A comparison under way. It also is what a progress view shows."""
+
+    def __init__(self, plan: Planned, ledger: Ledger, limits: Limits) -> None:
+        self.ledger = ledger
+        self._scope = Scope(limits, remembers=False)  # whose places all calls share
+        self.total, self.ended = len(plan.questions), 0
+        self.kept = self.made = 0  # calls
+        self.known_usd = self.unknown_usd = 0.0  # spent from this start on; the latter is the most that it may be
+        self.unknown = 0  # attempts whose cost is not known, maybe not even the most
+        self._plan, self._budget = plan, math.inf if limits.budget_usd is None else limits.budget_usd
+        self._set_aside: dict[int, float] = {}  # the most that each question under way may cost
+        self._question_ended = asyncio.Condition()
+        self._waiting = iter(range(self.total))
+        self._answers: dict[int, list[Answered]] = {}
+        self._judgements: dict[int, list[Judged]] = {}
+        self._problem = ""
+
+    def begin(self, at_once: int) -> list[asyncio.Task[None]]:
+        """Begin, with so many questions at the same time; each of the tasks takes the next one that waits."""
+        return [asyncio.create_task(self._run(), context=self._scope.context()) for _ in range(at_once)]
+
+    async def _run(self) -> None:
+        """Work on one question after another until none waits, or the money does not reach for the next."""
+        for number in self._waiting:
+            most_usd = self._plan.price(number).most_usd or 0.0
+            async with self._question_ended:
+                while self._affordable(most_usd) is None:
+                    await self._question_ended.wait()
+                if not self._affordable(most_usd):
+                    again = "a budget_usd above that" if most_usd > self._budget else "the same budget_usd"
+                    self._problem = (
+                        f"Stopped: the next question may cost ${most_usd:.4f}, if nothing of it is in the file, and "
+                        f"what is left of budget_usd does not reach for it. Start again with {again} to go on; what is "
+                        "in the file is kept and costs nothing."
+                    )
+                    return
+                self._set_aside[number] = most_usd
+            await self._work_on(number)
+            del self._set_aside[number]
+            self.ended += 1
+            async with self._question_ended:
+                self._question_ended.notify_all()
+
+    def comparison(self) -> Comparison:
+        """What has been found so far."""
+        return Comparison(
+            strategies=tuple(self._plan.strategies),
+            judges=self._plan.judges,
+            planned=self.total,
+            answers=tuple(each for _, group in sorted(self._answers.items()) for each in group),
+            judgements=tuple(each for _, group in sorted(self._judgements.items()) for each in group),
+            path=self.ledger.path,
+            problem=self._problem,
+        )
+
+    def line(self) -> str:
+        """How far it is."""
+        made = f"{self.made:,} calls made" + f", {self.kept:,} found in the file" * bool(self.kept)
+        cost = dollars(None if self.unknown else self.known_usd, self.known_usd)
+        return f"{self.ended:,} of {self.total:,} questions · {made} · {cost}"
+
+    def html(self, *, whole: bool = False) -> str:
+        """The same as HTML."""
+        bar = f'<progress max="{self.total}" value="{self.ended}" aria-label="questions ended"></progress>'
+        return f'<div class="{STYLED}">{bar} {escaped(self.line())}</div>'
+
+    def _affordable(self, most_usd: float) -> bool | None:
+        """Whether a question may begin; None: that depends on those under way."""
+        left = self._budget - self.known_usd - self.unknown_usd
+        return True if math.fsum(self._set_aside.values()) + most_usd <= left else None if self._set_aside else False
+
+    async def _work_on(self, number: int) -> None:
+        question = self._plan.questions[number]
+        answers = await self._all(question, {name: self._answer(question, name) for name in self._plan.strategies})
+        texts = {each.strategy: each.text for each in answers} | {NULL: NULL_TEXT}
+        judging = {
+            (name, model): self._judge(question, name, model, texts)
+            for name in self._plan.opponents(number)
+            for model in self._plan.judges
+        }
+        judgements = await self._all(question, judging)
+        self._answers[number], self._judgements[number] = answers, judgements
+
+    async def _all(self, question: Question, work: Mapping[Any, Coroutine[Any, Any, T]]) -> list[T]:
+        """Do it all at once; calls are kept by question and by what the work is called."""
+        lanes = {what: _Lane(self, question.id, what if isinstance(what, str) else what[0]) for what in work}
+        tasks = [
+            asyncio.create_task(each, context=Scope(store=lanes[what], remembers=False).context())
+            for what, each in work.items()
+        ]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            await stop(tasks)
+        return results(tasks)
+
+    async def _answer(self, question: Question, name: str) -> Answered:
+        strategy = self._plan.strategies[name]
+        patience = ("timeout", "retries")  # they do not change what is asked
+        how = strategy if isinstance(strategy, str) else {n: v for n, v in strategy.items() if n not in patience}
+        asked = (question.id, question.prompt, name, how, _world())
+        if known := self.ledger.find_answer(*asked):
+            self.kept += known["calls"]
+            return Answered(**known)
+        if isinstance(strategy, str):
+            reply = await ask(strategy, question.prompt, **self._plan.options)
+            text, stages = reply.text if reply.ok else "", [Replies([reply])]
+            outcome: str = reply.failure.kind if reply.failure else "ok"
+        else:
+            answer = await mixture_of_agents(question.prompt, **strategy)
+            text, outcome = answer.text, answer.outcome
+            stages = [*answer.layers, *([Replies([answer.aggregator])] if answer.aggregator else [])]
+        replies = Replies(reply for stage in stages for reply in stage)
+        answered = Answered(
+            question=question.id,
+            strategy=name,
+            outcome=outcome,
+            text=text,
+            calls=sum(len(reply.attempts) for reply in replies),
+            cost_usd=replies.cost_usd,
+            seconds=math.fsum(max(reply.elapsed for reply in stage) for stage in stages),
+            characters=len(text),
+            offline=any(reply.offline for reply in replies),
+            **_points(question, text, replies),
+        )
+        stopped = any(reply.abandoned or reply.hedged for reply in replies)
+        if stopped and text and all(reply.ok or reply.abandoned for reply in replies):
+            self.ledger.keep_answer(asdict(answered), *asked)
+        return answered
+
+    async def _judge(self, question: Question, name: str, model: str, texts: Mapping[str, str]) -> Judged:
+        one, other = texts[name], texts[next(iter(self._plan.strategies))]
+        if not one or not other:
+            score = 0.5 if not one and not other else float(bool(one))
+            return Judged(question.id, name, model, None, score, 0.0)
+        options = {name: value for name, value in self._plan.options.items() if name != "max_tokens"}
+        verdict = await judge(question.prompt, one, other, model, known=question.reference, **options)
+        places = verdict.places if verdict.replies else None
+        return Judged(question.id, name, model, places, verdict.score, verdict.replies.cost_usd)
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """Keeps the calls that one strategy makes for one question."""
+
+    work: Work
+    question: str
+    strategy: str
+
+    def find(self, request: Request) -> Reply | None:
+        """What the file has."""
+        reply = self.work.ledger.find(self.question, self.strategy, request)
+        self.work.kept += reply is not None
+        return reply
+
+    def keep(self, request: Request, reply: Reply) -> None:
+        """Write it into the file."""
+        self.work.made += 1
+        unknown = sum(attempt.cost_usd is None for attempt in reply.attempts)
+        self.work.known_usd += reply.least_usd
+        self.work.unknown += unknown
+        self.work.unknown_usd += unknown * (most(request) or 0.0)
+        self.work.ledger.keep(self.question, self.strategy, request, reply)
+
+    def check(self) -> None:
+        """Raise if what is answered from now on could not be written down."""
+        self.work.ledger.check()
+
+
+def _points(question: Question, text: str, replies: Replies) -> dict[str, int]:
+    """Offline, how many points of a prepared question a text has right and wrong."""
+    if not replies or not all(reply.offline for reply in replies):
+        return {}
+    try:
+        score = offline.score(question.prompt, text)
+    except ValueError:  # not a prepared question
+        return {}
+    return {"points_right": score.covered, "points_wrong": score.wrong, "points_possible": score.possible}
+
+
+def _world() -> str:
+    """Who answers: the vendors, or stand-ins with certain traits."""
+    return stand_ins(chooses=True) if current().mode == "offline" else "live"

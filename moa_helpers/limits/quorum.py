@@ -1,0 +1,28 @@
+"""When a fan-out goes on: once all calls have ended, or once the grace is over that follows a quorum."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from moa_helpers.limits.values import Limits
+from moa_helpers.results import Reply
+
+
+async def enough(tasks: Sequence[asyncio.Task[Reply]], limits: Limits) -> None:
+    """Wait until all calls have ended, or until ``grace`` seconds after the ``quorum`` of good answers is there."""
+    good = 0
+    try:
+        async with asyncio.timeout(None) as clock:
+            for finished in asyncio.as_completed(tasks):
+                good += (await finished).ok
+                if good == limits.quorum:
+                    clock.reschedule(asyncio.get_running_loop().time() + limits.grace)
+    except TimeoutError:
+        if not clock.expired():
+            raise
+
+
+def reached(good: int, limits: Limits) -> bool:
+    """Whether no further answer is wanted: a place may come free between the quorum's last answer and the end."""
+    return limits.quorum is not None and limits.grace == 0 and good >= limits.quorum

@@ -1,0 +1,120 @@
+"""The scope: one object for all that calls share. A fan-out narrows the scope of its mixture, and so on inwards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Protocol
+
+from moa_helpers.limits.purse import Purse
+from moa_helpers.limits.values import Limits
+from moa_helpers.results import Replies, Reply
+from moa_helpers.vendors.requests import Request
+
+
+class Shared(Protocol):
+    """What a scope knows of a call."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer to use."""
+
+    @property
+    def sent(self) -> Sequence[Any]:
+        """The calls of single requests that it is made of."""
+
+    def reply(self) -> Reply:
+        """What is known of it at this moment."""
+
+
+class Store(Protocol):
+    """Keeps what calls gave, so that none has to be made a second time."""
+
+    def find(self, request: Request) -> Reply | None:
+        """What this request was answered before; None if it has to be made."""
+
+    def keep(self, request: Request, reply: Reply) -> None:
+        """A call has ended; good or not, it may have cost something."""
+
+    def check(self) -> None:
+        """Raise if what is answered from now on could not be kept."""
+
+
+class Scope:
+    """What calls share: their limits, the end of their deadline, the purse, the places, and the store.
+
+    ``calls`` holds every call that was made in it or in a scope within it, in order. So a panel can watch them, and an
+    exception can carry what they gave.
+
+    Args:
+        limits: the deadline runs from now on; the places are those of ``max_concurrency``.
+        purse: what may be spent; default: any number of calls.
+        store: where answers are looked up and kept; default: that of the scope around it.
+        remembers: whether it keeps its calls, which a scope of many thousands should not.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        purse: Purse | None = None,
+        *,
+        store: Store | None = None,
+        remembers: bool = True,
+    ) -> None:
+        self._outer = _current.get()
+        self.limits = limits or Limits()
+        self.purse = purse or Purse()
+        self.store: Store | None = store or (self._outer.store if self._outer else None)
+        self.calls: list[Shared] = []
+        deadline = self.limits.deadline
+        self.until = None if deadline is None else time.perf_counter() + deadline
+        self._remembers = remembers
+        self._free = {vendor: asyncio.Semaphore(most) for vendor, most in self.limits.places().items()}
+
+    @property
+    def replies(self) -> Replies:
+        """What all calls have given so far."""
+        return Replies(call.reply() for call in self.calls)
+
+    def add(self, call: Shared) -> None:
+        """Count a call in, here and in every scope around."""
+        if self._remembers:
+            self.calls.append(call)
+        if self._outer:
+            self._outer.add(call)
+
+    @contextmanager
+    def open(self) -> Iterator[Scope]:
+        """Make every call of the block in this scope. What it raises carries the replies of all calls so far."""
+        token = _current.set(self)
+        try:
+            yield self
+        except BaseException as error:
+            error.replies = self.replies  # type: ignore[attr-defined]
+            raise
+        finally:
+            _current.reset(token)
+
+    def context(self) -> Context:
+        """A context for ``asyncio.create_task``: every call that is made there is made in this scope."""
+        context = copy_context()
+        context.run(_current.set, self)
+        return context
+
+    @asynccontextmanager
+    async def place(self, vendor: str) -> AsyncIterator[None]:
+        """Wait for a free place and hold it: at the vendor, then in all, then the same in the scope around."""
+        async with AsyncExitStack() as held:
+            scope: Scope | None = self
+            while scope:
+                for name in (vendor, "all"):
+                    if name in scope._free:
+                        await held.enter_async_context(scope._free[name])
+                scope = scope._outer
+            yield
+
+
+_current: ContextVar[Scope | None] = ContextVar("scope", default=None)

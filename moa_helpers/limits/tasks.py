@@ -1,0 +1,67 @@
+"""Tasks that end when they are told to, and whose results are not lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+PATIENCE = 0.25  # seconds that a cancelled task has to end
+TICK = 0.2  # seconds; a notebook's Stop is noticed only when the event loop wakes, so nothing sleeps longer
+
+T = TypeVar("T")
+
+
+async def stop(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until all have ended, even if this is itself cancelled meanwhile.
+
+    A task that goes on all the same is cancelled again after a while: the HTTP clients may lose a cancellation that
+    comes in the moment of connecting.
+    """
+    cancelled = None
+    pending, again = set(tasks), 0.0
+    while pending:
+        if time.perf_counter() >= again:
+            again = time.perf_counter() + PATIENCE
+            for task in pending:
+                task.cancel()
+        try:
+            _, pending = await asyncio.wait(pending, timeout=PATIENCE)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not report it as forgotten
+    if cancelled:
+        raise cancelled
+
+
+def results(tasks: Sequence[asyncio.Task[T]]) -> list[T]:
+    """The results of tasks that have ended. It raises what one failed with, not that others were stopped for it."""
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+    return [task.result() for task in tasks]
+
+
+async def pause(seconds: float) -> None:
+    """Sleep, and wake often enough for a notebook's Stop to be noticed."""
+    until = time.perf_counter() + seconds
+    while (left := until - time.perf_counter()) > 0:  # noqa: ASYNC110
+        await asyncio.sleep(min(left, TICK))
+
+
+async def cancelled_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await it in a task that is cancelled once at most, however often this one is.
+
+    An HTTP client that is cancelled again while it closes a connection may leave it open, with the vendor still
+    writing.
+    """
+    task = asyncio.create_task(coroutine)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=TICK)
+    finally:
+        await stop([task])
+    return task.result()

@@ -1,0 +1,144 @@
+"""A fan-out or a mixture as a value: checked, priced, and not begun."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from moa_helpers.catalogue import warn_if_shut_down
+from moa_helpers.limits.hedging import second_requests
+from moa_helpers.limits.inputs import check_manner, check_number, proposer_layers, requests
+from moa_helpers.limits.purse import Estimate, Purse, price
+from moa_helpers.limits.values import Limits
+from moa_helpers.prompts import frame
+from moa_helpers.vendors.requests import Request
+from moa_helpers.vendors.settings import current
+from moa_helpers.vendors.streams import client
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be asked, of whom, within which limits, and what it will cost. It makes no call.
+
+    ``stages`` has the requests of each layer of proposers, ``seconds`` a second one for each of them, should it be
+    slow, and ``final`` that of the aggregator or ranker, if there is one. The other fields are the arguments of
+    ``mixture_of_agents``.
+    """
+
+    stages: tuple[tuple[Request, ...], ...]
+    seconds: tuple[tuple[Request, ...], ...]
+    final: tuple[Request, ...]
+    limits: Limits
+    estimate: Estimate
+    robust: bool = False
+    stop_at: float | None = None
+    pick: bool = False
+    shuffle_seed: int | None = None
+
+    @property
+    def prompt(self) -> str:
+        """What all are asked."""
+        return self.stages[0][0].prompt
+
+    @property
+    def needed(self) -> int:
+        """How many good answers a layer needs for the next stage to begin."""
+        return self.limits.quorum or 1
+
+    def purse(self) -> Purse:
+        """A purse with all that may be spent."""
+        return Purse(self.limits.max_calls, self.limits.budget_usd)
+
+    def bound(self) -> Plan:
+        """The same, bound to the clients that will ask, so that no later ``setup()`` redirects it.
+
+        Raises:
+            MissingKey, ImportError: a vendor's key or its SDK is not there.
+        """
+        stages, seconds = tuple(map(_bound, self.stages)), tuple(map(_bound, self.seconds))
+        return replace(self, stages=stages, seconds=seconds, final=_bound(self.final))
+
+
+def plan_fan_out(
+    models: Sequence[str],
+    prompt: str,
+    *,
+    system: str | None = None,
+    max_tokens: int = 2048,
+    temperature: float | None = None,
+    **limits: Any,
+) -> Plan:
+    """Plan a fan-out; arguments and errors are those of ``fan_out``."""
+    bounds = Limits.of(limits)
+    return _plan([requests(models, prompt, system, max_tokens, temperature)], (), bounds)
+
+
+def plan_mixture(
+    prompt: str,
+    reference_models: Sequence[str] | None = None,
+    aggregator: str | None = None,
+    *,
+    layers: int | Sequence[Sequence[str]] = 2,
+    max_tokens: int = 2048,
+    temperature: float | None = None,
+    robust: bool = False,
+    stop_at: float | None = None,
+    pick: bool = False,
+    shuffle_seed: int | None = None,
+    **limits: Any,
+) -> Plan:
+    """Plan a mixture; arguments and errors are those of ``mixture_of_agents``."""
+    bounds = Limits.of(limits)
+    if aggregator is None:
+        raise TypeError("Name the aggregator by a string such as 'openai:model-id', not by NoneType.")
+    check_manner(robust=robust, stop_at=stop_at, pick=pick, shuffle_seed=shuffle_seed)
+    named = [*proposer_layers(reference_models, layers), [aggregator]]
+    *stages, final = (requests(models, prompt, None, max_tokens, temperature) for models in named)
+    plan = _plan(stages, final, bounds)
+    return replace(plan, robust=robust, stop_at=stop_at, pick=pick, shuffle_seed=shuffle_seed)
+
+
+def estimate(
+    prompt: str,
+    reference_models: Sequence[str] | None = None,
+    aggregator: str | None = None,
+    *,
+    layers: int | Sequence[Sequence[str]] = 2,
+    system: str | None = None,
+    max_tokens: int = 2048,
+    answer_tokens: int = 400,
+) -> Estimate:
+    """Say what a mixture will cost, from the catalogue's prices, without a call.
+
+    Args:
+        prompt, reference_models, aggregator, layers, max_tokens: as in ``mixture_of_agents``. Without an aggregator,
+            the proposers alone are counted, as for ``fan_out``.
+        system: as in ``fan_out``.
+        answer_tokens: how many tokens to expect of an answer.
+
+    Raises:
+        TypeError, ValueError: the input is wrong.
+    """
+    check_number("answer_tokens", answer_tokens, whole=True)
+    named = [*proposer_layers(reference_models, layers), *([] if aggregator is None else [[aggregator]])]
+    stages = [requests(models, prompt, system, max_tokens) for models in named]
+    return price(stages, frame(max(map(len, stages))), answer_tokens)
+
+
+def _plan(stages: Sequence[tuple[Request, ...]], final: tuple[Request, ...], limits: Limits) -> Plan:
+    """Check the limits against what is asked, and put it together."""
+    smallest = min(map(len, stages))
+    if limits.quorum is not None and limits.quorum > smallest:
+        raise ValueError(f"quorum is {limits.quorum}, but only {smallest} models are asked: lower it or list more.")
+    seconds = tuple(second_requests(stage, limits) for stage in stages)
+    expected = price([*stages, final] if final else stages, frame(max(map(len, stages))))
+    Purse(limits.max_calls, limits.budget_usd).check(expected)
+    return Plan(tuple(stages), seconds, final, limits, expected)
+
+
+def _bound(stage: Sequence[Request]) -> tuple[Request, ...]:
+    offline = current().mode == "offline"
+    for request in stage:
+        warn_if_shut_down(request.model)
+    return tuple(replace(request, sdk=client(request.model.vendor), offline=offline) for request in stage)
