@@ -20,7 +20,7 @@ test_environment.clean()
 import moa_helpers as moa  # noqa: E402
 from moa_helpers import calls, offline  # noqa: E402
 from moa_helpers.catalogue import VENDORS  # noqa: E402
-from moa_helpers.vendors import environment  # noqa: E402
+from moa_helpers.vendors import colab  # noqa: E402
 from tests.support.waiting import two_ended, under_way_until, wait_until  # noqa: E402, F401
 
 # For as long as there are tests that write `from conftest import ...` or `from test_panel import ...`:
@@ -28,7 +28,6 @@ sys.modules.setdefault("conftest", sys.modules[__name__])
 sys.path.append(str(Path(__file__).parent))
 
 MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
-_VERSIONS = environment.versions()
 
 
 def __getattr__(name):
@@ -51,8 +50,7 @@ def _fresh(tmp_path, monkeypatch):
     before = dict(os.environ)
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(environment, "versions", _VERSIONS.copy)  # looked up once: it is what takes setup() longest
-    monkeypatch.setattr(environment, "colab", environment.Colab())
+    monkeypatch.setattr(colab, "session", colab.Session())
     moa.setup("offline")
     yield
     os.environ.clear()

@@ -21,7 +21,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 import moa_helpers as moa
 from moa_helpers import calls
 from moa_helpers.limits.values import Bounds, Limits
-from moa_helpers.vendors import environment
+from moa_helpers.vendors import colab as google
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = Path(__file__).parent / "google_colab"
@@ -130,7 +130,7 @@ def test_the_models_are_listed_once(colab, monkeypatch):
 def test_a_list_that_comes_late_is_there_the_next_time(colab, monkeypatch):
     go = threading.Event()
     monkeypatch.setattr(colab.ai, "list_models", lambda: go.wait(10) and ["google/gemini-2.5-flash"])
-    found = environment.Colab()
+    found = google.Session()
     assert found.models(patience=0.05) == ()
     assert found.notes() == ["The free models of Colab are not listed yet: run moa.setup() again."]
     go.set()

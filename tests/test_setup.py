@@ -20,7 +20,7 @@ from IPython.lib.pretty import pretty
 import moa_helpers as moa
 from moa_helpers import offline
 from moa_helpers.offline.server import Server
-from moa_helpers.vendors import environment
+from moa_helpers.vendors import local
 
 KEY = "dummy-" + "k" * 20
 
@@ -181,7 +181,7 @@ def test_a_running_ollama_is_noticed(unset, monkeypatch):
         return web.json_response({"models": [{"name": "llama3.2:3b"}, {"name": "qwen"}]})
 
     server = ollama(tags)
-    monkeypatch.setattr(environment.running_ollama, "__defaults__", (20.0,))  # seconds; a busy machine needs more
+    monkeypatch.setattr(local.running_ollama, "__defaults__", (20.0,))  # seconds; a busy machine needs more
     monkeypatch.setenv("OLLAMA_HOST", server.url.removeprefix("http://"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     settings = moa.setup()

@@ -1,17 +1,18 @@
 """Which models exist: vendor, id, price, limits, and what parameters they accept.
 
-The figures stand in ``models.csv`` beside this file, each row with its source. To add a model, add a row.
+The figures are in ``models.csv`` beside this file; each row names its source. To add a model, add a row.
 """
 
 from __future__ import annotations
 
 import csv
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
-from importlib.resources import files
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,13 +78,13 @@ class Model:
 
     @property
     def takes_temperature(self) -> bool:
-        """Whether a temperature may be sent. A model that is not in the catalogue gets the benefit of the doubt."""
+        """Whether a temperature may be sent. To a model that is not in the catalogue it may: its vendor decides."""
         return self.accepts_temperature in ("yes", "unknown") and self.vendor.api != "anthropic"
 
     def cost(self, input_tokens: int | None, output_tokens: int | None) -> float | None:
         """Price of a call in US dollars, or None where a price or a token count is unknown."""
         if self.usd_in_per_m == self.usd_out_per_m == 0:
-            return 0.0  # whatever the number of tokens, which such a host may not tell
+            return 0.0  # also where such a host reports no tokens
         if self.usd_in_per_m is None or self.usd_out_per_m is None or input_tokens is None or output_tokens is None:
             return None
         if self.prices_hold_to_input_tokens is not None and input_tokens > self.prices_hold_to_input_tokens:
@@ -110,7 +111,7 @@ def find(name: str) -> Model:
 
 
 def warn_if_shut_down(model: Model) -> None:
-    """Warn the reader whose model is past its shutdown date, and name a successor."""
+    """Warn if a model is past its shutdown date, and name its successor."""
     if model.shutdown_date is not None and model.shutdown_date <= date.today():
         warnings.warn(
             f"{model.name} was shut down on {model.shutdown_date}; use {model.vendor.name}:{model.successor} instead.",
@@ -119,17 +120,22 @@ def warn_if_shut_down(model: Model) -> None:
 
 
 def models() -> pd.DataFrame:
-    """The catalogue as a table: one row a model, prices in US dollars per million tokens, sizes in tokens."""
-    import pandas as pd
+    """The catalogue as a table: one row a model, prices in US dollars per million tokens, sizes in tokens.
 
+    Raises:
+        ImportError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError("moa.models() needs pandas: pip install 'moa-helpers[lesson]'") from error
     rows = [
         {"model": model.name}
         | {field: getattr(model, field) for field in Model.__dataclass_fields__ if field not in ("vendor", "id")}
         for model in listed().values()
     ]
     table = pd.DataFrame(rows).set_index("model")
-    sizes = ["prices_hold_to_input_tokens", "context_tokens", "max_output_tokens"]
-    return table.astype(dict.fromkeys(sizes, "Int64"))
+    return table.astype(dict.fromkeys(_SIZES, "Int64"))
 
 
 def _unlisted(vendor: Vendor, model_id: str) -> Model:
@@ -142,30 +148,19 @@ def _unlisted(vendor: Vendor, model_id: str) -> Model:
 @cache
 def listed() -> dict[str, Model]:
     """The models of the catalogue by their names."""
-    lines = (files("moa_helpers.catalogue") / "models.csv").read_text(encoding="utf-8").splitlines()
+    lines = Path(__file__).with_name("models.csv").read_text(encoding="utf-8").splitlines()
     return {f"{row['vendor']}:{row['model_id']}": _read(row) for row in csv.DictReader(lines)}
 
 
 def _read(row: dict[str, str]) -> Model:
-    def number(column: str) -> int | None:
-        return int(row[column]) if row[column] else None
+    fields = {name: _READ.get(name, str)(value) for name, value in row.items() if value}  # an empty cell is unknown
+    return Model(VENDORS[fields.pop("vendor")], fields.pop("model_id"), **fields)
 
-    def usd(column: str) -> float | None:
-        return float(row[column]) if row[column] else None
 
-    return Model(
-        vendor=VENDORS[row["vendor"]],
-        id=row["model_id"],
-        tier=row["tier"],
-        usd_in_per_m=usd("usd_in_per_m"),
-        usd_out_per_m=usd("usd_out_per_m"),
-        prices_hold_to_input_tokens=number("prices_hold_to_input_tokens"),
-        context_tokens=number("context_tokens"),
-        max_output_tokens=number("max_output_tokens"),
-        token_parameter=row["token_parameter"],
-        accepts_temperature=row["accepts_temperature"],
-        shutdown_date=date.fromisoformat(row["shutdown_date"]) if row["shutdown_date"] else None,
-        successor=row["successor"] or None,
-        notes=row["notes"],
-        source=row["source"],
-    )
+_SIZES = ("prices_hold_to_input_tokens", "context_tokens", "max_output_tokens")
+_READ: dict[str, Callable[[str], Any]] = {  # how a column is read that holds no text
+    **dict.fromkeys(_SIZES, int),
+    "usd_in_per_m": float,
+    "usd_out_per_m": float,
+    "shutdown_date": date.fromisoformat,
+}

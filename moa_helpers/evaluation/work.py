@@ -20,11 +20,11 @@ from moa_helpers.limits.tasks import results, stop
 from moa_helpers.limits.values import Limits
 from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.results import Replies, Reply
-from moa_helpers.store.ledger import Ledger, stand_ins
+from moa_helpers.store.ledger import Ledger
 from moa_helpers.ui.cards import dollars
 from moa_helpers.ui.html import STYLED, escaped
 from moa_helpers.vendors.requests import Request
-from moa_helpers.vendors.settings import current
+from moa_helpers.vendors.settings import current, world
 
 NULL_TEXT = "Thank you for your question. There is nothing that I can say about it."
 T = TypeVar("T")
@@ -214,4 +214,4 @@ def _points(question: Question, text: str, replies: Replies) -> dict[str, int]:
 
 def _world() -> str:
     """Who answers: the vendors, or stand-ins with certain traits."""
-    return stand_ins(chooses=True) if current().mode == "offline" else "live"
+    return world(offline=current().mode == "offline", chooses=True)

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from moa_helpers.offline.bank import Question, Score, questions, score
 from moa_helpers.offline.faults import KINDS, Fault
 from moa_helpers.offline.latency import Latency
-from moa_helpers.offline.standins import Question, Score, questions, score
-from moa_helpers.offline.traits import Judging, Knowledge, judging, knowledge
+from moa_helpers.offline.traits import Judging, Knowledge, Traits, judging, knowledge
 
 if TYPE_CHECKING:
     from moa_helpers.offline.server import Server
@@ -33,6 +33,7 @@ __all__ = [
     "questions",
     "score",
     "start",
+    "world",
 ]
 
 _running: Server | None = None
@@ -78,3 +79,12 @@ def fault(
         chance: the share of the requests to hit, from 0 to 1, drawn with ``MOA_OFFLINE_SEED``; default all.
     """
     return start().vendors.faults.switched_on(Fault(where, str(kind), retry_after, times, chance))
+
+
+def world(*, chooses: bool) -> str:
+    """What an answer depends on besides its request, in words that never change: the ledger's keys hold them.
+
+    Args:
+        chooses: whether the answer is a choice among other answers, so that what sways a stand-in counts.
+    """
+    return f"({Traits.described(judging=chooses)}, {start().vendors.faults.of_text()!r})"

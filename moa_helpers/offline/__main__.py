@@ -7,9 +7,9 @@ import argparse
 from aiohttp import web
 
 from moa_helpers.catalogue import listed
+from moa_helpers.offline.bank import questions
 from moa_helpers.offline.faults import KINDS
 from moa_helpers.offline.server import OfflineVendors
-from moa_helpers.offline.standins import questions
 
 EXAMPLES = """\
 Try it from another terminal (any key will do):

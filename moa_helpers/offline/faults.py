@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from moa_helpers.catalogue import VENDORS
 
@@ -41,6 +42,7 @@ KINDS = {
     "any": "one of all these, drawn for each request",
 }
 TEXTS = ("liar", "injector", "length", "any")
+OPTIONS: dict[str, Callable[[str], Any]] = {"retry_after": float, "times": int, "chance": float}
 DRAWN = [kind for kind in KINDS if kind != "any"]
 
 
@@ -69,8 +71,8 @@ class Fault:
 class Faults:
     """The faults that are switched on.
 
-    What is left to chance depends on the seed, the model, the prompt and how often that model was asked that prompt,
-    so it does not change with the order in which different questions come in.
+    Whether a fault with a ``chance`` hits depends on the seed, the model, the prompt and how often that model was asked
+    that prompt, so the order in which different questions come in changes nothing.
     """
 
     def __init__(self, text: str = "", seed: int = 0) -> None:
@@ -99,7 +101,7 @@ class Faults:
 
     @contextmanager
     def switched_on(self, fault: Fault) -> Iterator[None]:
-        """Have a fault for the length of a ``with`` block."""
+        """Switch a fault on inside a ``with`` block."""
         self._active.insert(0, fault)
         try:
             yield
@@ -108,22 +110,17 @@ class Faults:
 
 
 def parse(text: str) -> list[Fault]:
-    """Read faults as in ``mistral=429,retry_after=2,times=1; openai:model-id=hang; *=any,chance=0.1``."""
+    """Read faults as in ``mistral=429,retry_after=2,times=1; openai:model-id=hang; *=any,chance=0.1``.
+
+    Raises:
+        ValueError: what is wrong with one of them.
+    """
     faults = []
     for entry in filter(None, re.split(r"\s*;\s*", text.strip())):
         where, _, rest = entry.partition("=")
         kind, *options = rest.split(",")
         given = dict(option.split("=", 1) for option in options)
-        after, times, chance = (given.pop(name, None) for name in ("retry_after", "times", "chance"))
-        if given:
-            raise ValueError(f"A fault takes retry_after, times and chance, not {', '.join(given)}.")
-        faults.append(
-            Fault(
-                where,
-                kind,
-                float(after) if after else None,
-                int(times) if times else None,
-                float(chance) if chance else 1.0,
-            )
-        )
+        if unknown := [name for name in given if name not in OPTIONS]:
+            raise ValueError(f"A fault takes retry_after, times and chance, not {', '.join(unknown)}.")
+        faults.append(Fault(where, kind, **{name: OPTIONS[name](value) for name, value in given.items() if value}))
     return faults

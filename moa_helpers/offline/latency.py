@@ -7,7 +7,7 @@ import math
 import random
 from collections import Counter
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 SIGMA = 0.30  # of the lognormal body
 SPIKE_CHANCE, SPIKE_FACTOR = 0.03, 6.0
@@ -40,7 +40,7 @@ def median(model_name: str) -> tuple[float, float]:
 
 
 class Latency:
-    """Draws times for requests. They depend on the seed, the model, the prompt and how often the two came together.
+    """Draws times for requests. They depend on the seed, the model, the prompt and how often it was asked that prompt.
 
     So they repeat, whatever other questions are under way at the same time.
     """
@@ -64,5 +64,6 @@ class Latency:
 
 @cache
 def _published() -> dict[str, dict[str, str]]:
-    lines = (files("moa_helpers") / "data" / "latency_published.csv").read_text(encoding="utf-8").splitlines()
+    path = Path(__file__).parents[1] / "data" / "latency_published.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
     return {f"{row['model']} @ {row['endpoint']}": row for row in csv.DictReader(lines)}

@@ -10,7 +10,7 @@ import struct
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiohttp import web
@@ -152,42 +152,36 @@ class OfflineVendors:
 
 
 class Server:
-    """The offline vendors in a thread of their own, on a port of this machine."""
+    """The offline vendors in a thread of their own, on a port of this machine; ``url`` says where.
+
+    Raises:
+        OSError: the port is taken.
+    """
 
     def __init__(self, vendors: OfflineVendors, port: int = 0) -> None:
         self.vendors = vendors
-        self._loop = asyncio.new_event_loop()
-        started = threading.Event()
-        problem: list[OSError] = []
         self._runner = web.AppRunner(vendors.application(), access_log=None, shutdown_timeout=0.1)
-
-        async def begin() -> None:
-            await self._runner.setup()
-            try:
-                await web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024).start()
-            except OSError as error:
-                problem.append(error)
-
-        def serve() -> None:
-            asyncio.set_event_loop(self._loop)
-            self._loop.run_until_complete(begin())
-            started.set()
-            if not problem:
-                self._loop.run_forever()
-            self._loop.run_until_complete(self._runner.cleanup())
-            self._loop.close()
-
-        self._thread = threading.Thread(target=serve, name="offline vendors", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="offline vendors", daemon=True)
         self._thread.start()
-        started.wait()
-        if problem:
-            raise problem[0]
+        try:
+            self._run(self._runner.setup())
+            self._run(web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024).start())
+        except OSError:
+            self.stop()
+            raise
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     def stop(self) -> None:
         """Close the port and end the thread."""
+        self._run(self._runner.cleanup())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in that thread, to its end."""
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
 def _model(model_id: str, vendor: str | None, anthropic: bool) -> Model:
@@ -223,13 +217,12 @@ def _texts(asked: dict[str, Any]) -> tuple[str, str]:
     def text(content: Any) -> str:
         return content if isinstance(content, str) else "".join(block.get("text", "") for block in content or ())
 
-    system = [message for message in asked["messages"] if message["role"] in ("system", "developer")]
-    users = [message for message in asked["messages"] if message["role"] == "user"]
+    messages = asked["messages"]
+    system = [text(message["content"]) for message in messages if message["role"] in ("system", "developer")]
+    users = [message for message in messages if message["role"] == "user"]
     if not users:
         raise ValueError("there is no user message")
-    return text(asked.get("system")) + "".join(text(message["content"]) for message in system), text(
-        users[-1]["content"]
-    )
+    return "".join([text(asked.get("system")), *system]), text(users[-1]["content"])
 
 
 def _refusal(request: web.Request, asked: dict[str, Any], model: Model) -> tuple[int, str]:

@@ -26,10 +26,10 @@ OTHER_TIER = (0.50, 0.20, 8)
 class Knowledge:
     """Which points the stand-ins know.
 
-    ``alike`` is the share of the points on which no model differs from the others but by its ``recall``: at 0 each
-    knows points of its own, at 1 a weaker one knows nothing that a stronger one does not. ``recall`` and ``credulity``
-    (model name -> share of the true points that it knows, of the false ones that it believes) replace what its tier
-    says. ``said`` is the share of what it knows that one sample mentions.
+    ``alike`` is a share of the points: for these, models differ in their ``recall`` alone. At 0 each model knows points
+    of its own; at 1 a stronger model knows all that a weaker one knows. ``recall`` and ``credulity`` (model name ->
+    share of the true points that it knows, of the false ones that it believes) replace what its tier says. ``said`` is
+    the share of what it knows that one sample mentions.
     """
 
     alike: float = 0.0
@@ -73,6 +73,16 @@ class Traits:
     knowledge = Knowledge()
     judging = Judging()
 
+    @classmethod
+    def described(cls, *, judging: bool) -> str:
+        """What the stand-ins know, and what sways their ``judging`` if that is asked for.
+
+        The words are part of the ledger's keys: another word, and nothing that is in a reader's file is found again.
+        """
+        knowledge = _words("Knowledge", cls.knowledge, "alike", "said", "recall", "credulity")
+        sways = _words("Judging", cls.judging, "points", "position", "length", "family")
+        return f"{knowledge}, {sways if judging else None}"
+
 
 @contextmanager
 def knowledge(**changes: Any) -> Iterator[Knowledge]:
@@ -92,3 +102,7 @@ def judging(**changes: Any) -> Iterator[Judging]:
         yield Traits.judging
     finally:
         Traits.judging = before
+
+
+def _words(name: str, traits: object, *fields: str) -> str:
+    return f"{name}({', '.join(f'{field}={getattr(traits, field)!r}' for field in fields)})"

@@ -61,11 +61,8 @@ class ChatCompletions:
         return {"id": plan.id, "object": kind, "created": int(time.time()), "model": plan.model, **rest}
 
     def _usage(self, plan: Plan) -> dict[str, int]:
-        return {
-            "prompt_tokens": plan.input_tokens,
-            "completion_tokens": plan.output_tokens,
-            "total_tokens": plan.input_tokens + plan.output_tokens,
-        }
+        read, written = plan.input_tokens, plan.output_tokens
+        return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
 class MistralChat(ChatCompletions):
@@ -129,14 +126,8 @@ class Messages:
         return self._event(**self.error(529, message))
 
     def _message(self, plan: Plan, **rest: Any) -> dict[str, Any]:
-        return {
-            "id": plan.id,
-            "type": "message",
-            "role": "assistant",
-            "model": plan.model,
-            "stop_sequence": None,
-            **rest,
-        }
+        head = {"id": plan.id, "type": "message", "role": "assistant", "model": plan.model, "stop_sequence": None}
+        return head | rest
 
     def _event(self, type: str, **rest: Any) -> bytes:
         return f"event: {type}\n".encode() + _sse({"type": type, **rest})

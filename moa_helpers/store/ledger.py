@@ -1,7 +1,7 @@
 """A file that keeps every call of a comparison, a JSON line each, so that a second start pays for none of them again.
 
-A line is written as soon as its call has ended. If the program is killed while it writes one, the next start takes the
-broken line away. What is lost is what was under way at that moment, and no more.
+A line is written as soon as its call has ended. If the program is killed while it writes one, the next start removes
+the broken line. Only the calls that were under way at that moment are lost.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from moa_helpers import offline
-from moa_helpers.offline.traits import Traits
 from moa_helpers.results import Reply
 from moa_helpers.store.records import read_reply
 from moa_helpers.vendors.requests import Request
+from moa_helpers.vendors.settings import world
 
 if sys.platform != "win32":
     import fcntl
@@ -28,7 +27,7 @@ BEGIN = b'{"key": "'  # of each line
 
 
 class Ledger:
-    """The calls that a file keeps. Only where each of them stands is held in memory.
+    """The calls that a file keeps. In memory is only where each one begins in the file.
 
     Raises:
         ValueError: the file holds something else, or another program is using it.
@@ -69,7 +68,7 @@ class Ledger:
         return None if place is None else dict(self._line(place)["answer"])
 
     def keep_answer(self, answer: dict[str, Any], *asked: object) -> None:
-        """Keep a whole answer that its calls alone do not give again: some were stopped, as others came first."""
+        """Keep a whole answer that its calls alone do not give again, as some were stopped when others came first."""
         self._write({"key": _hash(asked), "answer": answer})
 
     def check(self) -> None:
@@ -99,7 +98,7 @@ class Ledger:
         return json.loads(self._reader.readline())
 
     def _lock(self) -> None:
-        """Keep other programs out, where the system can; two that write into one file would pay twice."""
+        """Lock the file, where the system can: two programs that write into one would pay twice."""
         if sys.platform != "win32":
             try:
                 fcntl.flock(self._writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,7 +108,7 @@ class Ledger:
                 return
 
     def _look_through(self) -> tuple[int, bool]:
-        """Note where each good call stands; give where the last whole line ends, and whether it has its newline."""
+        """Note where each good call begins; give where the last whole line ends, and whether it has its newline."""
         end, complete = 0, True
         for number, line in enumerate(self._reader, 1):
             complete = line.endswith(b"\n")  # else an editor took it away, or the line is not whole
@@ -132,13 +131,11 @@ class Ledger:
             ) from None
 
 
-def stand_ins(*, chooses: bool) -> str:
-    """What a stand-in's answer depends on besides, and its choice where it ``chooses`` among answers."""
-    return repr((Traits.knowledge, Traits.judging if chooses else None, offline.start().vendors.faults.of_text()))
-
-
 def _key(question: str, strategy: str, request: Request) -> str:
-    """What was asked, for whom: nothing else decides whether a call has been made before."""
+    """What was asked, and for whom: nothing else decides whether a call has been made before.
+
+    Files of every version are found by these values in this order: to change one is to pay again for what is kept.
+    """
     asked = (
         question,
         strategy,
@@ -149,7 +146,7 @@ def _key(question: str, strategy: str, request: Request) -> str:
         request.temperature,
         request.sample,
         request.role,
-        stand_ins(chooses="<candidate-" in (request.system or "")) if request.offline else "live",
+        world(offline=request.offline, chooses="<candidate-" in (request.system or "")),
     )
     return _hash(asked)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any, TypeVar
 
 from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
+
+T = TypeVar("T")
 
 
 def to_json(result: Reply | Replies | Answer) -> str:
@@ -17,9 +20,9 @@ def to_json(result: Reply | Replies | Answer) -> str:
         TypeError: it is no result of a call, a fan-out or a mixture.
     """
     if isinstance(result, Replies):
-        return json.dumps({"Replies": [*map(dataclasses.asdict, result)]}, ensure_ascii=False)
+        return json.dumps({"Replies": [*map(asdict, result)]}, ensure_ascii=False)
     if isinstance(result, Reply | Answer):
-        return json.dumps({type(result).__name__: dataclasses.asdict(result)}, ensure_ascii=False)
+        return json.dumps({type(result).__name__: asdict(result)}, ensure_ascii=False)
     raise TypeError(f"Only a Reply, Replies or an Answer can be kept, not {type(result).__name__}.")
 
 
@@ -29,44 +32,40 @@ def from_json(text: str) -> Reply | Replies | Answer:
     Raises:
         ValueError: the text is something else.
     """
-    readers: dict[str, Callable[[Any], Reply | Replies | Answer]]
-    readers = {"Reply": read_reply, "Replies": _replies, "Answer": _answer}
     try:
-        ((kind, fields),) = json.loads(text).items()
-        return readers[kind](fields)
+        ((kind, value),) = json.loads(text).items()
+        result: Reply | Replies | Answer = _KINDS[kind](value)
+        return result
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"This is no result that to_json wrote ({type(error).__name__}: {error}).") from None
 
 
-def read_reply(fields: dict[str, Any]) -> Reply:
+def read_reply(fields: Mapping[str, Any]) -> Reply:
     """The reply whose fields these are, as they come out of JSON."""
-    attempts = (Attempt(**{**each, "failure": _failure(each["failure"])}) for each in fields["attempts"])
-    return Reply(
-        **{
-            **fields,
-            "attempts": tuple(attempts),
-            "failure": _failure(fields["failure"]),
-            "hedged": tuple(map(read_reply, fields["hedged"])),
-        }
-    )
+    return _read(Reply, fields)
 
 
-def _replies(listed: list[dict[str, Any]]) -> Replies:
-    return Replies(map(read_reply, listed))
+def _read(kind: Callable[..., T], fields: Mapping[str, Any]) -> T:
+    """A data class from its fields as they come out of JSON; some of them hold other data classes."""
+    read = {name: _NESTED[name](value) for name, value in fields.items() if name in _NESTED and value is not None}
+    return kind(**{**fields, **read})
 
 
-def _answer(fields: dict[str, Any]) -> Answer:
-    aggregator = fields["aggregator"]
-    return Answer(
-        **{
-            **fields,
-            "layers": tuple(map(_replies, fields["layers"])),
-            "aggregator": read_reply(aggregator) if aggregator else None,
-            "left_out": _replies(fields["left_out"]),
-            "picked": read_reply(fields["picked"]) if fields["picked"] else None,
-        }
-    )
+def _read_all(kind: Callable[..., T], listed: Iterable[Mapping[str, Any]]) -> tuple[T, ...]:
+    return tuple(_read(kind, fields) for fields in listed)
 
 
-def _failure(fields: dict[str, Any] | None) -> Failure | None:
-    return None if fields is None else Failure(**fields)
+def _replies(listed: Iterable[Mapping[str, Any]]) -> Replies:
+    return Replies(_read_all(Reply, listed))
+
+
+_NESTED: dict[str, Callable[[Any], Any]] = {  # the fields that hold data classes
+    "failure": partial(_read, Failure),
+    "attempts": partial(_read_all, Attempt),
+    "hedged": partial(_read_all, Reply),
+    "aggregator": read_reply,
+    "picked": read_reply,
+    "left_out": _replies,
+    "layers": lambda layers: tuple(map(_replies, layers)),
+}
+_KINDS: dict[str, Callable[[Any], Any]] = {"Reply": read_reply, "Replies": _replies, "Answer": partial(_read, Answer)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from moa_helpers.results import Failure
@@ -100,6 +99,8 @@ def _said(error: Exception) -> str:
 
 def _retry_after(error: Exception) -> float | None:
     """Seconds that the vendor asked to wait: ``retry-after-ms``, or ``retry-after`` as seconds or as a date."""
+    from email.utils import parsedate_to_datetime  # takes long to load, and is needed after a refusal only
+
     headers = getattr(getattr(error, "response", error), "headers", None) or {}
     for header, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
         value = headers.get(header)

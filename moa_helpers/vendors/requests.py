@@ -20,7 +20,23 @@ class Request:
     sample: int = 0  # which sample of the same question; the offline vendors answer each number differently
     offline: bool = False  # whether a stand-in answers
     sdk: Any = field(default=None, repr=False, compare=False)  # the client, once it is bound to one
-    role: str = ""  # its part in a mixture, for who watches: "layer 1", "aggregator"
+    role: str = ""  # its part in a mixture: "layer 1", "aggregator"; part of the ledger's keys, so never rename one
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The system message, if any, and the prompt, as OpenAI and Mistral take them."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": self.prompt}]
+
+    @property
+    def sampling(self) -> dict[str, float]:
+        """The temperature as an argument, or no argument: some models refuse any."""
+        return {} if self.temperature is None else {"temperature": self.temperature}
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """Offline only: equal requests get equal answers, so a second sample has to say that it is one."""
+        return {"x-moa-sample": str(self.sample)} if self.offline and self.sample else None
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import VENDORS, UnknownModel, Vendor
 from moa_helpers.shown import Shown
-from moa_helpers.vendors import environment
+from moa_helpers.vendors import colab, local
 
 Mode = Literal["auto", "live", "offline"]
+PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
 _KEY_SHAPED = re.compile(r"\b(?:sk|gsk|csk|pk|key|hf|tgp)[-_][\w*.-]{6,}|\bBearer\s+\S+")
 
 
@@ -54,14 +56,15 @@ class Connection(dict[str, Any]):
 
 
 _current: Settings | None = None
+_found_versions: dict[str, str] = {}
 
 
 def setup(mode: Mode | None = None) -> Settings:
     """Decide between live and offline, find the keys, and start the offline vendors if they are needed.
 
     Reads the environment, then a ``.env`` file here or above, then Colab's secrets. Call it again at any time, for
-    example after a key was added; calls under way stay with what they began with. The variables ``MOA_OFFLINE_…`` are
-    read once, when the offline vendors start.
+    example after a key was added; calls under way keep the settings that they began with. The variables
+    ``MOA_OFFLINE_…`` are read once, when the offline vendors start.
 
     Args:
         mode: ``"live"``, ``"offline"``, or ``"auto"``: live with any key, offline with none. Default: the variable
@@ -74,41 +77,25 @@ def setup(mode: Mode | None = None) -> Settings:
         ValueError: the mode is none of the three.
     """
     global _current
-    from dotenv import dotenv_values, find_dotenv
-
-    file = {name: value for name, value in dotenv_values(find_dotenv(usecwd=True)).items() if value}
-    values = {name: value.strip() for name, value in {**file, **_non_empty(os.environ)}.items() if value.strip()}
+    values = _variables()
     wanted = mode or values.get("MOA_MODE", "auto").lower()
     if wanted not in get_args(Mode):
         raise ValueError(f"MOA_MODE is {wanted!r}; it takes auto, live or offline.")
-    sources = {}
-    for vendor in VENDORS.values():
-        if vendor.key_variable is None:
-            continue
-        secret = None
-        if vendor.key_variable not in values and wanted != "offline":
-            secret = environment.colab.secret(vendor.key_variable)
-        if secret:
-            values[vendor.key_variable] = secret
-        if vendor.key_variable in values:
-            in_environment = os.environ.get(vendor.key_variable, "").strip()
-            sources[vendor.name] = "Colab secrets" if secret else "environment" if in_environment else ".env"
+    sources = _find_keys(values, ask_colab=wanted != "offline")
     if wanted == "auto":
         live = bool(sources)
         reason = "at least one API key is set" if live else "no API key is set"
     else:
         live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
-    ollama = VENDORS["ollama"]
-    colab_models = () if wanted == "offline" else environment.colab.models()
     _current = Settings(
         mode="live" if live else "offline",
         reason=reason,
         key_sources=sources,
-        versions={"python": platform.python_version()} | environment.versions(),
+        versions={"python": sys.version.split()[0]} | _versions(),
         offline_url=None if live else _start_offline(values),
-        ollama_models=environment.running_ollama(_live_url(ollama, values)),
-        colab_models=colab_models,
-        notes=tuple(_without(values, note) for note in environment.colab.notes()),
+        ollama_models=local.running_ollama(_live_url(VENDORS["ollama"], values)),
+        colab_models=() if wanted == "offline" else colab.session.models(),
+        notes=tuple(_without(values, note) for note in colab.session.notes()),
         _values=values,
     )
     return _current
@@ -133,13 +120,13 @@ def connection(vendor_name: str) -> Connection:
         raise UnknownModel(f"There is no vendor {vendor_name!r}; known are {', '.join(VENDORS)}.")
     vendor, settings = VENDORS[vendor_name], current()
     if settings.mode == "live" and vendor.api == "colab":
-        if environment.colab.ai() is None:
+        if colab.ai() is None:
             raise ImportError(
                 "The models of colab: are there only on Google Colab, from its google.colab.ai: open the notebook "
                 "there, or leave them out; or run offline with moa.setup('offline')."
             )
-        if environment.colab.keyless:
-            raise MissingKey(environment.SILENT)
+        if colab.session.keyless:
+            raise MissingKey(colab.SILENT)
         return Connection()  # that module finds its own way
     if settings.mode == "offline":
         url = f"{settings.offline_url}/{vendor.name}" + ("/v1" if vendor.api in ("openai", "colab") else "")
@@ -152,41 +139,66 @@ def connection(vendor_name: str) -> Connection:
             f"No key for {vendor.name}: set {vendor.key_variable} in the environment, in a .env file or in Colab's "
             f"secrets and run moa.setup() again; or leave {vendor.name} out; or run offline with moa.setup('offline')."
         )
-    if urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1"):
-        environment.keep_proxy_off_loopback()
+    if urlsplit(url).hostname in local.LOOPBACK:
+        local.keep_proxy_off_loopback()
     return Connection({"api_key": key, "server_url" if vendor.api == "mistral" else "base_url": url})
 
 
+def world(*, offline: bool, chooses: bool) -> str:
+    """Who answers: ``"live"``, or the stand-ins with all that their answers depend on besides the request.
+
+    Args:
+        offline: whether the stand-ins do.
+        chooses: whether the answer is a choice among other answers.
+    """
+    if not offline:
+        return "live"
+    from moa_helpers.offline import world as stand_ins
+
+    return stand_ins(chooses=chooses)
+
+
 def redact(text: str) -> str:
-    """The text without any key that we know, and without anything shaped like one."""
+    """The text without the keys that are set, and without anything that has the shape of a key."""
     return _without(current()._values, text)
 
 
 def _without(values: Mapping[str, str], text: str) -> str:
-    token = os.environ.get(environment.COLAB_TOKEN)  # set when google.colab.ai is first used
+    token = os.environ.get(colab.TOKEN)  # set when google.colab.ai is first used
     for key in [values.get(vendor.key_variable or "") for vendor in VENDORS.values()] + [token]:
         if key:
             text = text.replace(key, "[key]")
     return _KEY_SHAPED.sub("[key]", text)
 
 
+def _variables() -> dict[str, str]:
+    """The variables that are set: those of the environment, then those of a ``.env`` file here or above."""
+    from dotenv import dotenv_values, find_dotenv
+
+    file = dotenv_values(find_dotenv(usecwd=True))
+    found = {**file, **{name: value for name, value in os.environ.items() if value.strip()}}
+    return {name: value.strip() for name, value in found.items() if value and value.strip()}
+
+
+def _find_keys(values: dict[str, str], *, ask_colab: bool) -> dict[str, str]:
+    """Where each vendor's key comes from. A secret that Colab's panel gives is added to the values."""
+    sources = {}
+    for vendor in VENDORS.values():
+        name = vendor.key_variable
+        if name is None:
+            continue
+        if name in values:
+            sources[vendor.name] = "environment" if os.environ.get(name, "").strip() else ".env"
+        elif ask_colab and (secret := colab.session.secret(name)):
+            values[name], sources[vendor.name] = secret, "Colab secrets"
+    return sources
+
+
 def _live_url(vendor: Vendor, values: Mapping[str, str]) -> str:
     url = values.get(vendor.url_variable, vendor.base_url).rstrip("/")
     if vendor.name == "ollama" and vendor.url_variable in values:
-        url = _ollama_url(url)
+        url = local.ollama_address(url)
     return url.removesuffix("/v1") if vendor.api != "openai" else url
-
-
-def _ollama_url(host: str) -> str:
-    """The address in OLLAMA_HOST, which may lack scheme and port, or be the 0.0.0.0 that the server itself binds."""
-    parts = urlsplit(host if "://" in host else f"http://{host}")
-    name = parts.hostname if parts.hostname not in (None, "0.0.0.0", "::") else "127.0.0.1"
-    try:
-        port = parts.port or (11434 if "://" not in host else 443 if parts.scheme == "https" else 80)
-    except ValueError:
-        raise ValueError(f"OLLAMA_HOST is {host!r}; write it as 127.0.0.1:11434.") from None
-    place = f"[{name}]" if ":" in str(name) else name
-    return f"{parts.scheme}://{place}:{port}{parts.path.removesuffix('/v1')}/v1"
 
 
 def _start_offline(values: Mapping[str, str]) -> str:
@@ -195,5 +207,20 @@ def _start_offline(values: Mapping[str, str]) -> str:
     return offline.start(values).url
 
 
-def _non_empty(variables: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in variables.items() if value.strip()}
+def _versions() -> dict[str, str]:
+    """The installed versions of the packages that matter when something does not work."""
+    return {package: _version(package) or "not installed" for package in PACKAGES}
+
+
+def _version(package: str) -> str | None:
+    """A package's version; None if it is not installed, which is looked up again, as it may be installed meanwhile.
+
+    A version that was found is kept: reading it takes longer than all the rest of ``setup()``, and a package that is
+    replaced is used after a restart of the kernel only.
+    """
+    if package not in _found_versions:
+        from importlib import metadata
+
+        with suppress(metadata.PackageNotFoundError):
+            _found_versions[package] = metadata.version(package)
+    return _found_versions.get(package)

@@ -13,7 +13,11 @@ PATH = Path(__file__).parents[2] / "notebooks/09-does-it-help.ipynb"
 SEPARATE = "moa - self-moa, points_share"  # the line with the verdict on different models against one model
 ALIKE = {"alike": 1.0}
 MISLED = {"recall": {A: 0.95, B: 0.2, C: 0.2}, "credulity": {A: 0.0, B: 0.9, C: 0.9}}  # two of three are often wrong
-WORLD = "from moa_helpers import offline\noffline.start().vendors.speed = 1000\noffline.knowledge(**{}).__enter__()"
+WORLD = """\
+from moa_helpers import offline
+offline.start().vendors.speed = 1000
+world = offline.knowledge(**{})
+world.__enter__()"""
 
 
 def until_the_verdict(world):

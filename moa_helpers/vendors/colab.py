@@ -1,61 +1,83 @@
-"""What is around the lesson: Google Colab, a running Ollama, a proxy in the way, the versions of packages."""
+"""Google Colab: the secrets of its panel, and its free models, through its module ``google.colab.ai``."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import threading
-from contextlib import closing
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from importlib import metadata
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import closing, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
-PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
+from moa_helpers.catalogue import Vendor
+from moa_helpers.vendors.requests import Chunk, Request
+
 SILENT = (
     "Colab's secrets: the panel did not answer in time, so it is not asked again. To use keys, open the notebook in "
     "Colab's own page and restart the session."
 )
-COLAB_TOKEN = "MODEL_PROXY_API_KEY"  # google.colab.ai keeps its own key in this variable
+TOKEN = "MODEL_PROXY_API_KEY"  # google.colab.ai keeps its own key in this variable
 
 
-def keep_proxy_off_loopback() -> None:
-    """Exempt this machine from any proxy of the environment, for every HTTP client in this process."""
-    for name in ("no_proxy", "NO_PROXY"):
-        exempt = [part for part in os.environ.get(name, "").split(",") if part]
-        missing = [host for host in ("127.0.0.1", "localhost", "::1") if host not in exempt and "*" not in exempt]
-        if missing:
-            os.environ[name] = ",".join(exempt + missing)
+def ai() -> Any:
+    """The module ``google.colab.ai``; None outside Colab."""
+    try:
+        from google.colab import ai
+    except ImportError:
+        return None
+    return ai
 
 
-def running_ollama(url: str, patience: float = 0.3) -> tuple[str, ...]:
-    """Names of the models of a running Ollama; none if nothing answers within ``patience`` seconds."""
-    found: list[str] = []
-    place = urlsplit(url)
-    # Not urllib: it would build a TLS context, which takes longer than all the rest of setup().
-    kind = HTTPSConnection if place.scheme == "https" else HTTPConnection
+def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
+    """The module ``google.colab.ai``, which needs no key and no address from us."""
+    return ai()
 
-    def look() -> None:
+
+async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
+    """Send a prompt and yield the answer as it arrives. The module's function blocks, so a thread reads from it.
+
+    The function takes a prompt and nothing else: ``max_tokens`` has no effect, no tokens are reported, and an answer
+    that was cut off ends with ``stop`` like any other. A stopped call ends at once here, and in its thread when the
+    next piece comes.
+    """
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[str | Exception | None] = asyncio.Queue()  # None at the end
+    stopped = threading.Event()
+    prompt = request.prompt
+    if request.system:
+        prompt = f"# Instructions\n\n{request.system}\n\n# The message to answer\n\n{prompt}"
+
+    def hand_over(what: str | Exception | None) -> None:
+        with suppress(RuntimeError):  # the loop has closed meanwhile
+            loop.call_soon_threadsafe(arrived.put_nowait, what)
+
+    def read() -> None:
         try:
-            with closing(kind(place.hostname or "", place.port, timeout=patience)) as direct:
-                direct.request("GET", f"{place.path.removesuffix('/v1')}/api/tags")
-                answer = direct.getresponse()
-                if answer.status == 200:
-                    found.extend(f"ollama:{model['name']}" for model in json.load(answer)["models"])
-        except (OSError, HTTPException, ValueError, KeyError, TypeError):
-            return  # nothing there, or something that is no Ollama
+            with closing(request.sdk.generate_text(prompt, model_name=request.model.id, stream=True)) as pieces:
+                for piece in pieces:
+                    if stopped.is_set():
+                        return
+                    hand_over(piece or "")
+            hand_over(None)
+        except Exception as error:  # handed over, and raised there
+            hand_over(error)
 
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    thread.join(patience)
-    return () if thread.is_alive() else tuple(found)
+    threading.Thread(target=read, name="google.colab.ai", daemon=True).start()
+    try:
+        while (what := await arrived.get()) is not None:
+            if isinstance(what, Exception):
+                raise what
+            yield Chunk(text=what)
+        yield Chunk(finish_reason="stop")
+    finally:
+        stopped.set()
 
 
-class Colab:
+class Session:
     """What Google Colab gives a session: the secrets of its panel, and models that are free to use.
 
-    Each is asked for once, as asking may open a dialog or wait for an answer; only a secret that is missing is looked
-    up again, as it may have been added.
+    A secret that was found or refused, and the list of models, are asked for once: asking may open a dialog or take
+    seconds. A secret that is missing is looked up again, as the reader may have added it.
     """
 
     def __init__(self) -> None:
@@ -88,21 +110,17 @@ class Colab:
             self._secrets[name] = found
         return found or None
 
-    def ai(self) -> Any:
-        """The module ``google.colab.ai``; None where it cannot be had."""
-        try:
-            from google.colab import ai
-        except ImportError:
-            return None
-        return ai
-
     @property
     def keyless(self) -> bool:
         """Whether ``google.colab.ai`` would have to ask a silent panel for its key."""
-        return self._silent and COLAB_TOKEN not in os.environ
+        return self._silent and TOKEN not in os.environ
 
     def models(self, patience: float = 5.0) -> tuple[str, ...]:
-        """Names of the models of ``google.colab.ai``; none outside Colab, or before it has said which there are."""
+        """Names of the models of ``google.colab.ai``; none outside Colab, or until their list has arrived.
+
+        Args:
+            patience: seconds to wait for the list.
+        """
         try:
             import google.colab  # noqa: F401
         except ImportError:
@@ -140,15 +158,4 @@ class Colab:
             self._problem = f"{type(error).__name__}: {error}"
 
 
-colab = Colab()
-
-
-def versions() -> dict[str, str]:
-    """The installed versions of the packages that matter when something does not work."""
-    installed = {}
-    for package in PACKAGES:
-        try:
-            installed[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            installed[package] = "not installed"
-    return installed
+session = Session()

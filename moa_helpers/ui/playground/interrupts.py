@@ -18,7 +18,7 @@ def _handle_interrupt(number: int, frame: object) -> None:
 
 @contextmanager
 def interrupts(stop: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    """Have the kernel's interrupt call ``stop``, which the kernel else ignores while no cell runs.
+    """Have the kernel's interrupt call ``stop``; while no cell runs, the kernel would ignore it.
 
     It gives what to call now and then, as the kernel puts its own handling back after each message that it reads: that
     may be this one, of a run which has ended meanwhile, so that all runs share one handler.

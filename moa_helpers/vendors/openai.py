@@ -1,0 +1,70 @@
+"""OpenAI's SDK, for OpenAI itself and for every host that speaks its chat completions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from moa_helpers.catalogue import Vendor
+from moa_helpers.vendors.requests import Chunk, Request
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+
+def new_client(vendor: Vendor, how: Mapping[str, Any]) -> AsyncOpenAI:
+    """A client that connects as ``how`` says, without retries and time-outs of its own."""
+    from openai import AsyncOpenAI
+
+    headers = {} if vendor.name == "openai" else _without_private_headers(how["api_key"])
+    return AsyncOpenAI(**how, max_retries=0, timeout=None, default_headers=headers)
+
+
+async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
+    """Send a request and yield the answer as it arrives. What a model writes to refuse is text, too."""
+    answer = await request.sdk.chat.completions.create(
+        model=request.model.id,
+        messages=request.messages,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_headers=request.headers,
+        **{request.model.token_parameter: request.max_tokens},
+        **request.sampling,
+    )
+    refused = False
+    async with answer:
+        async for event in answer:
+            chunk = chat_chunk(event)
+            if event.choices and (refusal := getattr(event.choices[0].delta, "refusal", None)):
+                refused, chunk = True, replace(chunk, text=chunk.text + refusal)
+            yield replace(chunk, finish_reason="refusal") if refused and chunk.finish_reason else chunk
+
+
+def chat_chunk(event: Any) -> Chunk:
+    """What an event of OpenAI's or Mistral's stream brought; they have the same shape.
+
+    Mistral's content may be a list of parts. Those that hold the model's reasoning are no part of the answer.
+    """
+    choice = event.choices[0] if event.choices else None
+    content = (choice.delta.content or "") if choice else ""
+    if not isinstance(content, str):
+        content = "".join(part.text for part in content if getattr(part, "type", None) == "text")
+    return Chunk(
+        text=content,
+        finish_reason=(choice.finish_reason or None) if choice else None,
+        answered_by=event.model or None,
+        input_tokens=event.usage.prompt_tokens if event.usage else None,
+        output_tokens=event.usage.completion_tokens if event.usage else None,
+    )
+
+
+def _without_private_headers(key: str) -> dict[str, Any]:
+    """Leave out what the SDK takes from the environment and sends to any host, though it is meant for OpenAI alone."""
+    from openai import Omit
+
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    names = [line.partition(":")[0].strip() for line in lines if ":" in line]
+    left_out: dict[str, Any] = dict.fromkeys(["OpenAI-Organization", "OpenAI-Project", *names], Omit())
+    return left_out | {"Authorization": f"Bearer {key}"}
