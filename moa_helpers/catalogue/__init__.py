@@ -3,8 +3,6 @@
 The figures are in ``models.csv`` beside this file; each row names its source. To add a model, add a row.
 """
 
-from __future__ import annotations
-
 import csv
 import warnings
 from collections.abc import Callable
@@ -35,21 +33,13 @@ class Vendor:
     url_variable: str = ""
 
 
-VENDORS = {
-    vendor.name: vendor
-    for vendor in (
-        Vendor("openai", "openai", "https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL"),
-        Vendor("anthropic", "anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
-        Vendor("mistral", "mistral", "https://api.mistral.ai", "MISTRAL_API_KEY", "MISTRAL_BASE_URL"),
-        Vendor("together", "openai", "https://api.together.ai/v1", "TOGETHER_API_KEY", "TOGETHER_BASE_URL"),
-        Vendor("groq", "openai", "https://api.groq.com/openai/v1", "GROQ_API_KEY", "GROQ_BASE_URL"),
-        Vendor("openrouter", "openai", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"),
-        Vendor("cerebras", "openai", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", "CEREBRAS_BASE_URL"),
-        Vendor("ollama", "openai", "http://127.0.0.1:11434/v1", url_variable="OLLAMA_HOST"),
-        Vendor("vllm", "openai", "http://127.0.0.1:8000/v1", url_variable="VLLM_BASE_URL"),
-        Vendor("colab", "colab"),  # Google Colab's free models, through its module google.colab.ai
-    )
-}
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV file as texts by column."""
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+_HERE = Path(__file__).parent
+VENDORS = {row["name"]: Vendor(**{k: v for k, v in row.items() if v}) for row in rows(_HERE / "vendors.csv")}
 
 
 @dataclass(frozen=True)
@@ -119,7 +109,7 @@ def warn_if_shut_down(model: Model) -> None:
         )
 
 
-def models() -> pd.DataFrame:
+def models() -> "pd.DataFrame":
     """The catalogue as a table: one row a model, prices in US dollars per million tokens, sizes in tokens.
 
     Raises:
@@ -148,8 +138,7 @@ def _unlisted(vendor: Vendor, model_id: str) -> Model:
 @cache
 def listed() -> dict[str, Model]:
     """The models of the catalogue by their names."""
-    lines = Path(__file__).with_name("models.csv").read_text(encoding="utf-8").splitlines()
-    return {f"{row['vendor']}:{row['model_id']}": _read(row) for row in csv.DictReader(lines)}
+    return {f"{row['vendor']}:{row['model_id']}": _read(row) for row in rows(_HERE / "models.csv")}
 
 
 def _read(row: dict[str, str]) -> Model:
@@ -158,9 +147,9 @@ def _read(row: dict[str, str]) -> Model:
 
 
 _SIZES = ("prices_hold_to_input_tokens", "context_tokens", "max_output_tokens")
+_PRICES = ("usd_in_per_m", "usd_out_per_m")
 _READ: dict[str, Callable[[str], Any]] = {  # how a column is read that holds no text
     **dict.fromkeys(_SIZES, int),
-    "usd_in_per_m": float,
-    "usd_out_per_m": float,
+    **dict.fromkeys(_PRICES, float),
     "shutdown_date": date.fromisoformat,
 }

@@ -5,8 +5,6 @@ of faults left to chance), ``MOA_OFFLINE_SPEED`` (20 is twenty times as fast as 
 (see ``faults.parse``).
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -36,10 +34,10 @@ __all__ = [
     "world",
 ]
 
-_running: Server | None = None
+_running: "Server | None" = None
 
 
-def start(variables: Mapping[str, str] = os.environ) -> Server:
+def start(variables: Mapping[str, str] = os.environ) -> "Server":
     """The embedded vendors of this process; started on first use, on a free port of this machine.
 
     Args:

@@ -1,7 +1,5 @@
 """The bank of prepared questions: every point that a stand-in can make, true or false, and how a text is scored."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

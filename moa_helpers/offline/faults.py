@@ -1,49 +1,21 @@
 """Faults on demand: which request fails, and how."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from moa_helpers.catalogue import VENDORS
+from moa_helpers.catalogue import VENDORS, rows
 
-STATUSES = {
-    "400": "invalid request",
-    "401": "invalid API key",
-    "403": "no permission for this model",
-    "404": "no such model",
-    "413": "request too large",
-    "422": "unprocessable request",
-    "429": "too many requests",
-    "500": "internal server error",
-    "503": "service unavailable",
-    "529": "overloaded",
-}
-KINDS = {
-    **STATUSES,
-    "reset": "the connection is reset before an answer",
-    "hang": "the request is accepted and never answered",
-    "slow_body": "the answer trickles, a character at a time",
-    "truncated_body": "the connection breaks in the middle of the body",
-    "truncated_stream": "the stream ends cleanly, but in the middle of the answer",
-    "stalled_stream": "the stream goes silent in the middle of the answer",
-    "error_event": "an error arrives inside a stream that began well",
-    "malformed_json": "the answer is no valid JSON",
-    "empty": "the answer holds no text",
-    "length": "the answer is cut off at a token limit",
-    "content_filter": "the vendor withholds the answer",
-    "liar": "the answer states false points with confidence",
-    "injector": "the answer tries to instruct the aggregator",
-    "any": "one of all these, drawn for each request",
-}
+_ROWS = rows(Path(__file__).with_name("faults.csv"))
+KINDS = {row["kind"]: row["meaning"] for row in _ROWS}
+ERROR_TYPES = {row["kind"]: row["error_type"] for row in _ROWS if row["error_type"]}  # of the kinds that are a status
 TEXTS = ("liar", "injector", "length", "any")
 OPTIONS: dict[str, Callable[[str], Any]] = {"retry_after": float, "times": int, "chance": float}
-DRAWN = [kind for kind in KINDS if kind != "any"]
 
 
 @dataclass
@@ -92,7 +64,11 @@ class Faults:
             if dice.random() < fault.chance:
                 if fault.times is not None:
                     fault.times -= 1
-                return replace(fault, kind=dice.choice(DRAWN)) if fault.kind == "any" else fault
+                return (
+                    replace(fault, kind=dice.choice([kind for kind in KINDS if kind != "any"]))
+                    if fault.kind == "any"
+                    else fault
+                )
         return None
 
     def of_text(self) -> list[tuple[str, str, float]]:

@@ -1,42 +1,25 @@
 """How long the stand-ins take: medians from published measurements, a lognormal body, and rare spikes."""
 
-from __future__ import annotations
-
-import csv
 import math
 import random
 from collections import Counter
 from functools import cache
 from pathlib import Path
 
+from moa_helpers.catalogue import rows
+
 SIGMA = 0.30  # of the lognormal body
 SPIKE_CHANCE, SPIKE_FACTOR = 0.03, 6.0
 
-# The start of a model's name -> (row for its TTFT, row for its tokens per second) in data/latency_published.csv,
-# written "model @ endpoint". Where a model was not measured, its nearest relative is named; the first match counts.
-MEASURED_AS = {
-    "openai:gpt-6-luna": ("gpt-6-luna (non-reasoning) @ OpenAI", "gpt-6-luna (non-reasoning) @ OpenAI"),
-    "openai:gpt-4o-mini": ("gpt-4o-mini @ OpenAI", "gpt-4o-mini @ OpenRouter"),
-    "openai:gpt-4o": ("gpt-4o @ OpenAI", "gpt-4o-mini @ OpenRouter"),
-    "openai:": ("gpt-6-sol (non-reasoning) @ OpenAI", "gpt-6-sol (non-reasoning) @ OpenAI"),
-    "anthropic:claude-haiku": ("claude-haiku-4-5 @ Anthropic", "claude-3-5-haiku @ OpenRouter"),
-    "anthropic:claude-sonnet": ("claude-sonnet-4-6 @ Anthropic", "claude-3-5-haiku @ OpenRouter"),
-    "anthropic:": ("claude-opus-4-6 @ Anthropic", "claude-3-5-haiku @ OpenRouter"),
-    "mistral:mistral-small": ("mistral-small @ OpenRouter", "mistral-small @ OpenRouter"),
-    "mistral:ministral": ("mistral-small @ OpenRouter", "mistral-small @ OpenRouter"),
-    "mistral:": ("mistral-medium-3-1 @ Mistral", "mistral-medium-3-1 @ Mistral"),
-    "together:": ("llama-2-70b @ Together", "llama-2-70b @ Together"),
-    "groq:": ("llama-2-70b @ Groq", "llama-2-70b @ Groq"),
-    "cerebras:": ("llama-2-70b @ Groq", "llama-2-70b @ Groq"),
-    "openrouter:": ("llama-3.3-70b @ OpenRouter", "llama-3.3-70b @ OpenRouter"),
-    "": ("llama-2-70b @ Fireworks", "llama-2-70b @ Fireworks"),
-}
-
 
 def median(model_name: str) -> tuple[float, float]:
-    """Median TTFT in seconds and median tokens per second of the stand-in for a model."""
-    ttft_row, rate_row = next(rows for start, rows in MEASURED_AS.items() if model_name.startswith(start))
-    return float(_published()[ttft_row]["ttft_p50_s"]), float(_published()[rate_row]["tok_per_s_p50"])
+    """Median TTFT in seconds and median tokens per second of the stand-in for a model.
+
+    The first row of ``measured_as.csv`` that fits counts: it names a measurement of the model, or of a near relative.
+    """
+    relatives, published = _read()
+    row = next(row for row in relatives if model_name.startswith(row["name_begins_with"]))
+    return float(published[row["ttft_of"]]["ttft_p50_s"]), float(published[row["rate_of"]]["tok_per_s_p50"])
 
 
 class Latency:
@@ -63,7 +46,8 @@ class Latency:
 
 
 @cache
-def _published() -> dict[str, dict[str, str]]:
-    path = Path(__file__).parents[1] / "data" / "latency_published.csv"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return {f"{row['model']} @ {row['endpoint']}": row for row in csv.DictReader(lines)}
+def _read() -> tuple[list[dict[str, str]], dict[str, dict[str, str]]]:
+    measured = rows(Path(__file__).parents[1] / "data" / "latency_published.csv")
+    return rows(Path(__file__).with_name("measured_as.csv")), {
+        f"{row['model']} @ {row['endpoint']}": row for row in measured
+    }

@@ -1,7 +1,5 @@
 """The embedded vendors: a real HTTP server on loopback that speaks the vendors' wire formats."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math
@@ -10,19 +8,18 @@ import struct
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from aiohttp import web
 
 from moa_helpers.catalogue import VENDORS, Model, find, listed
 from moa_helpers.offline import standins
-from moa_helpers.offline.faults import STATUSES, Fault, Faults
+from moa_helpers.offline.faults import ERROR_TYPES, KINDS, Fault, Faults
 from moa_helpers.offline.latency import Latency
-from moa_helpers.offline.wire import ChatCompletions, Dialect, Messages, MistralChat, Plan
+from moa_helpers.offline.wire import Dialect, Plan
 
 TICK = 0.04  # seconds between two pieces of a stream
-Send = Callable[[bytes], Any]
 
 
 class OfflineVendors:
@@ -68,14 +65,14 @@ class OfflineVendors:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         anthropic = request.path.endswith("/messages")
-        dialect: Dialect = Messages() if anthropic else ChatCompletions(with_usage=False)
+        dialect = Dialect("anthropic" if anthropic else "openai", with_usage=False)
         try:
             asked = json.loads(await request.read())
             model = _model(asked["model"], request.match_info.get("vendor"), anthropic)
             if model.vendor.name == "mistral":
-                dialect = MistralChat()
+                dialect = Dialect("mistral")
             elif not anthropic:
-                dialect = ChatCompletions(with_usage=bool((asked.get("stream_options") or {}).get("include_usage")))
+                dialect = Dialect("openai", bool((asked.get("stream_options") or {}).get("include_usage")))
             system, prompt = _texts(asked)
             fault = self.faults.next(model.vendor.name, model.name, prompt, request.headers.get("x-moa-fault"))
             plan = _plan(request, asked, model, fault, system, prompt)
@@ -85,8 +82,8 @@ class OfflineVendors:
         kind = fault.kind if fault else ""
         ttft, rate = self._latency.draw(model.name, prompt)  # also for what is refused: a retry is another request
         status, message = _refusal(request, asked, model)
-        if fault and kind in STATUSES:
-            status, message = int(kind), f"{STATUSES[kind]} (a fault on demand)"
+        if kind in ERROR_TYPES:
+            status, message = int(kind), f"{KINDS[kind]} (a fault on demand)"
         if status:
             headers = {"retry-after": f"{fault.retry_after:g}"} if fault and fault.retry_after is not None else {}
             return web.json_response(dialect.error(status, message), status=status, headers=headers)
@@ -117,7 +114,7 @@ class OfflineVendors:
             if kind == "stalled_stream":
                 await _until_gone(request)
             return _reset(request)
-        await (_trickle(body, response.write) if kind == "slow_body" else response.write(body))
+        await (_trickle(body, response) if kind == "slow_body" else response.write(body))
         await response.write_eof()
         return response
 
@@ -136,7 +133,7 @@ class OfflineVendors:
         for number, piece in enumerate(pieces):
             await asyncio.sleep(began + duration * number / len(pieces) - loop.time())
             event = dialect.piece(plan, piece)
-            await (_trickle(event, response.write) if kind == "slow_body" else response.write(event))
+            await (_trickle(event, response) if kind == "slow_body" else response.write(event))
         if kind == "truncated_body":
             return _reset(request)
         if kind == "stalled_stream":
@@ -265,7 +262,7 @@ async def _until_gone(request: web.Request) -> None:
     raise ConnectionResetError
 
 
-async def _trickle(data: bytes, send: Send) -> None:
-    for place in range(len(data)):
-        await send(data[place : place + 1])
+async def _trickle(data: bytes, response: web.StreamResponse) -> None:
+    for byte in data:
+        await response.write(bytes([byte]))
         await asyncio.sleep(0.2)

@@ -4,8 +4,6 @@ Nothing here is a vendor's output. Which points a stand-in knows is invented (se
 the same question to the same model always gets the same answer, and another sample of it another one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re

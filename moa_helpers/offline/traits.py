@@ -3,8 +3,6 @@
 Nothing here says anything about a vendor's model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace

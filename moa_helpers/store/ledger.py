@@ -4,8 +4,6 @@ A line is written as soon as its call has ended. If the program is killed while 
 the broken line. Only the calls that were under way at that moment are lost.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """Results as JSON text and back, so that what was paid for can be kept in a file."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict

@@ -1,18 +1,13 @@
 """Anthropic's SDK and its messages."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.requests import Chunk, Request
 
-if TYPE_CHECKING:
-    from anthropic import AsyncAnthropic
 
-
-def new_client(vendor: Vendor, how: Mapping[str, Any]) -> AsyncAnthropic:
+def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     """A client that connects as ``how`` says, without retries and time-outs of its own."""
     from anthropic import AsyncAnthropic
 

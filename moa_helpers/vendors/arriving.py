@@ -1,7 +1,5 @@
 """An answer that is arriving: the chunks of one attempt, put together."""
 
-from __future__ import annotations
-
 import time
 
 from moa_helpers.catalogue import Model

@@ -1,7 +1,5 @@
 """Google Colab: the secrets of its panel, and its free models, through its module ``google.colab.ai``."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import threading

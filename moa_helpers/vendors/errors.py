@@ -1,47 +1,18 @@
 """Why a call failed: one vocabulary for all vendors, with words for the reader and without keys."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from moa_helpers.catalogue import rows
 from moa_helpers.results import Failure
 from moa_helpers.vendors.settings import redact
 
-# kind of failure -> what the reader can do about it
-ADVICE = {
-    "rate_limit": "Wait a little, ask less at once (max_concurrency), or raise your limit with the vendor.",
-    "quota": "The account's credit or quota is used up: check the vendor's billing page.",
-    "overloaded": "The vendor is overloaded: try again later, or use another model.",
-    "server_error": "The vendor's server failed: try again later.",
-    "connection": "The connection failed: check the network, a proxy, and the vendor's address.",
-    "timeout": "No complete answer in time: raise timeout=, or use a faster model.",
-    "deadline": "The deadline came first: raise deadline=, or use a faster model.",
-    "incomplete": "The answer broke off before its end: try again.",
-    "malformed": "The answer could not be read: check that the address is really this vendor's.",
-    "empty": "The answer held no text: raise max_tokens=, as a reasoning model spends them before it writes.",
-    "content_filter": "The vendor withheld the answer: put the question differently.",
-    "bad_request": "The vendor refused the request as it stands: check the model's parameters in moa.models().",
-    "authentication": "The key is wrong or was revoked: set the right one and run moa.setup() again.",
-    "permission": "The key may not use this model: check its rights with the vendor.",
-    "not_found": "The vendor has no such model: choose another from moa.models().",
-    "too_large": "The request is too long for the vendor: shorten the prompt, or use fewer reference models.",
-    "cancelled": "The call was stopped before its end.",
-    "unexpected": "This is a case that moa_helpers does not know: please report it.",
-}
-RETRIED = ("rate_limit", "overloaded", "server_error", "connection", "timeout", "incomplete")
-STATUS_KINDS = {
-    401: "authentication",
-    402: "quota",
-    403: "permission",
-    404: "not_found",
-    408: "timeout",
-    413: "too_large",
-    429: "rate_limit",
-    503: "overloaded",
-    529: "overloaded",
-}
+_ROWS = rows(Path(__file__).with_name("failures.csv"))
+ADVICE = {row["kind"]: row["advice"] for row in _ROWS}  # what the reader can do about it
+RETRIED = tuple(row["kind"] for row in _ROWS if row["retried"] == "yes")
+STATUS_KINDS = {int(status): row["kind"] for row in _ROWS for status in row["statuses"].split()}
 
 
 def failed(kind: str, model_name: str) -> Failure:

@@ -1,7 +1,5 @@
 """What runs on the reader's machine: Ollama, and how no proxy gets between us and it."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading

@@ -1,19 +1,14 @@
 """Mistral's SDK; its chat has the shape of OpenAI's."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.openai import chat_chunk
 from moa_helpers.vendors.requests import Chunk, Request
 
-if TYPE_CHECKING:
-    from mistralai.client import Mistral
 
-
-def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Mistral:
+def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     """A client that connects as ``how`` says; this SDK has no retries and no time-out unless told to."""
     from mistralai.client import Mistral
 

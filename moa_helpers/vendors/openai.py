@@ -1,20 +1,15 @@
 """OpenAI's SDK, for OpenAI itself and for every host that speaks its chat completions."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.requests import Chunk, Request
 
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
 
-
-def new_client(vendor: Vendor, how: Mapping[str, Any]) -> AsyncOpenAI:
+def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     """A client that connects as ``how`` says, without retries and time-outs of its own."""
     from openai import AsyncOpenAI
 

@@ -1,11 +1,10 @@
 """What goes to a vendor and what comes back, in one vocabulary for all of them: a ``Request`` in, ``Chunk``s out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from moa_helpers.catalogue import Model
+from moa_helpers.catalogue import Model, rows
 
 
 @dataclass(frozen=True)
@@ -51,18 +50,4 @@ class Chunk:
 
 
 # Each vendor's word for why an answer ended -> one vocabulary; anything else becomes "other".
-FINISH_REASONS = {
-    "stop": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "eos": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "model_context_window_exceeded": "length",
-    "content_filter": "content_filter",
-    "refusal": "content_filter",
-    "error": "error",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-}
+FINISH_REASONS = {row["word"]: row["meaning"] for row in rows(Path(__file__).with_name("finish_reasons.csv"))}

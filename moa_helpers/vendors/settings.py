@@ -1,7 +1,5 @@
 """Live or offline, and with which keys: what ``setup()`` finds out, and how a client reaches its vendor."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -5,8 +5,6 @@ time-outs are off: ``calls`` tries again, in one place, and limits the whole att
 Only ``google.colab.ai`` keeps its retries, which cannot be switched off: one attempt may be three requests there.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
