@@ -97,7 +97,13 @@ def find(name: str) -> Model:
             f"{name!r} names no model. Write 'vendor:model-id', without spaces around it, with one of the vendors "
             f"{', '.join(VENDORS)}; moa.models() lists the models whose price is known."
         )
-    return listed().get(name) or _unlisted(VENDORS[vendor_name], model_id)
+    if name in listed():
+        return listed()[name]
+    vendor = VENDORS[vendor_name]
+    if vendor.api == "colab":
+        notes, temperature = "max_tokens is not passed on to it", "google.colab.ai cannot pass one on"
+        return Model(vendor, model_id, "free", 0.0, 0.0, accepts_temperature=temperature, notes=notes)
+    return Model(vendor, model_id, token_parameter="max_completion_tokens" if vendor_name == "openai" else "max_tokens")
 
 
 def warn_if_shut_down(model: Model) -> None:
@@ -119,20 +125,8 @@ def models() -> "pd.DataFrame":
         import pandas as pd
     except ImportError as error:
         raise ImportError("moa.models() needs pandas: pip install 'moa-helpers[lesson]'") from error
-    rows = [
-        {"model": model.name}
-        | {field: getattr(model, field) for field in Model.__dataclass_fields__ if field not in ("vendor", "id")}
-        for model in listed().values()
-    ]
-    table = pd.DataFrame(rows).set_index("model")
-    return table.astype(dict.fromkeys(_SIZES, "Int64"))
-
-
-def _unlisted(vendor: Vendor, model_id: str) -> Model:
-    if vendor.api == "colab":
-        notes, temperature = "max_tokens is not passed on to it", "google.colab.ai cannot pass one on"
-        return Model(vendor, model_id, "free", 0.0, 0.0, accepts_temperature=temperature, notes=notes)
-    return Model(vendor, model_id, token_parameter="max_completion_tokens" if vendor.name == "openai" else "max_tokens")
+    table = pd.DataFrame([vars(model) for model in listed().values()], index=pd.Index([*listed()], name="model"))
+    return table.drop(columns=["vendor", "id"]).astype(dict.fromkeys(_SIZES, "Int64"))
 
 
 @cache
@@ -147,9 +141,9 @@ def _read(row: dict[str, str]) -> Model:
 
 
 _SIZES = ("prices_hold_to_input_tokens", "context_tokens", "max_output_tokens")
-_PRICES = ("usd_in_per_m", "usd_out_per_m")
 _READ: dict[str, Callable[[str], Any]] = {  # how a column is read that holds no text
     **dict.fromkeys(_SIZES, int),
-    **dict.fromkeys(_PRICES, float),
+    "usd_in_per_m": float,
+    "usd_out_per_m": float,
     "shutdown_date": date.fromisoformat,
 }

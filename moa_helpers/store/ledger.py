@@ -7,7 +7,7 @@ the broken line. Only the calls that were under way at that moment are lost.
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -38,7 +38,7 @@ class Ledger:
         self._problem: OSError | None = None  # why nothing more can be written
         self._writer, self._reader = path.open("ab"), path.open("rb")
         try:
-            self._lock()
+            self._lock()  # two programs that write into one file would pay twice
             end, complete = self._look_through()
             self._writer.truncate(end)
             self._writer.seek(0, 2)
@@ -50,9 +50,7 @@ class Ledger:
     def find(self, question: str, strategy: str, request: Request) -> Reply | None:
         """The answer to a request that was made before for this question and strategy, or None."""
         place = self._places.get(_key(question, strategy, request))
-        if place is None:
-            return None
-        return read_reply(self._line(place)["reply"])
+        return None if place is None else read_reply(self._line(place)["reply"])
 
     def keep(self, question: str, strategy: str, request: Request, reply: Reply) -> None:
         """Write down how a call ended. A failed one is written, too, but not found later: it is made again."""
@@ -96,37 +94,34 @@ class Ledger:
         return json.loads(self._reader.readline())
 
     def _lock(self) -> None:
-        """Lock the file, where the system can: two programs that write into one would pay twice."""
         if sys.platform != "win32":
             try:
                 fcntl.flock(self._writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ValueError(f"Another comparison is writing {self.path}: wait for its end.") from None
-            except OSError:  # a file system without locks
-                return
+            except OSError:
+                return  # a file system without locks
 
     def _look_through(self) -> tuple[int, bool]:
         """Note where each good call begins; give where the last whole line ends, and whether it has its newline."""
         end, complete = 0, True
         for number, line in enumerate(self._reader, 1):
             complete = line.endswith(b"\n")  # else an editor took it away, or the line is not whole
-            if not complete and (line.startswith(BEGIN) or BEGIN.startswith(line)) and not _is_json(line):
-                return end, True  # it was being written when the program was killed
-            key, good = self._read(line, number)
+            try:
+                entry = json.loads(line)
+                key, good = str(entry["key"]), "answer" in entry or entry["reply"]["failure"] is None
+            except (ValueError, KeyError, TypeError) as error:
+                cut = isinstance(error, ValueError) and not complete
+                if cut and (line.startswith(BEGIN) or BEGIN.startswith(line)):
+                    return end, True  # it was being written when the program was killed
+                raise ValueError(
+                    f"Line {number} of {self.path} is no call that was kept. Name another file, or correct that line; "
+                    "nothing was changed and no call was made."
+                ) from None
             if good:
                 self._places[key] = end
             end += len(line)
         return end, complete
-
-    def _read(self, line: bytes, number: int) -> tuple[str, bool]:
-        try:
-            entry: Mapping[str, Any] = json.loads(line)
-            return str(entry["key"]), "answer" in entry or entry["reply"]["failure"] is None
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(
-                f"Line {number} of {self.path} is no call that was kept. Name another file, or correct that line; "
-                "nothing was changed and no call was made."
-            ) from None
 
 
 def _key(question: str, strategy: str, request: Request) -> str:
@@ -134,28 +129,10 @@ def _key(question: str, strategy: str, request: Request) -> str:
 
     Files of every version are found by these values in this order: to change one is to pay again for what is kept.
     """
-    asked = (
-        question,
-        strategy,
-        request.model.name,
-        request.system,
-        request.prompt,
-        request.max_tokens,
-        request.temperature,
-        request.sample,
-        request.role,
-        world(offline=request.offline, chooses="<candidate-" in (request.system or "")),
-    )
-    return _hash(asked)
+    answers = world(offline=request.offline, chooses="<candidate-" in (request.system or ""))
+    asked = (question, strategy, request.model.name, request.system, request.prompt, request.max_tokens)
+    return _hash((*asked, request.temperature, request.sample, request.role, answers))
 
 
 def _hash(asked: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).hexdigest()[:32]
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True

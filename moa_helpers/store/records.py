@@ -32,8 +32,7 @@ def from_json(text: str) -> Reply | Replies | Answer:
     """
     try:
         ((kind, value),) = json.loads(text).items()
-        result: Reply | Replies | Answer = _KINDS[kind](value)
-        return result
+        return _KINDS[kind](value)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"This is no result that to_json wrote ({type(error).__name__}: {error}).") from None
 
@@ -44,7 +43,6 @@ def read_reply(fields: Mapping[str, Any]) -> Reply:
 
 
 def _read(kind: Callable[..., T], fields: Mapping[str, Any]) -> T:
-    """A data class from its fields as they come out of JSON; some of them hold other data classes."""
     read = {name: _NESTED[name](value) for name, value in fields.items() if name in _NESTED and value is not None}
     return kind(**{**fields, **read})
 
@@ -66,4 +64,8 @@ _NESTED: dict[str, Callable[[Any], Any]] = {  # the fields that hold data classe
     "left_out": _replies,
     "layers": lambda layers: tuple(map(_replies, layers)),
 }
-_KINDS: dict[str, Callable[[Any], Any]] = {"Reply": read_reply, "Replies": _replies, "Answer": partial(_read, Answer)}
+_KINDS: dict[str, Callable[[Any], Reply | Replies | Answer]] = {
+    "Reply": read_reply,
+    "Replies": _replies,
+    "Answer": partial(_read, Answer),
+}
