@@ -132,18 +132,15 @@ def models() -> "pd.DataFrame":
 @cache
 def listed() -> dict[str, Model]:
     """The models of the catalogue by their names."""
-    return {f"{row['vendor']}:{row['model_id']}": _read(row) for row in rows(_HERE / "models.csv")}
-
-
-def _read(row: dict[str, str]) -> Model:
-    fields = {name: _READ.get(name, str)(value) for name, value in row.items() if value}  # an empty cell is unknown
-    return Model(VENDORS[fields.pop("vendor")], fields.pop("model_id"), **fields)
+    found = {}
+    for row in rows(_HERE / "models.csv"):
+        fields = {name: _READ.get(name, str)(value) for name, value in row.items() if value}  # an empty cell is unknown
+        model = Model(VENDORS[fields.pop("vendor")], fields.pop("model_id"), **fields)
+        found[model.name] = model
+    return found
 
 
 _SIZES = ("prices_hold_to_input_tokens", "context_tokens", "max_output_tokens")
-_READ: dict[str, Callable[[str], Any]] = {  # how a column is read that holds no text
-    **dict.fromkeys(_SIZES, int),
-    "usd_in_per_m": float,
-    "usd_out_per_m": float,
-    "shutdown_date": date.fromisoformat,
-}
+# How a column is read that holds no text.
+_READ: dict[str, Callable[[str], Any]] = {"shutdown_date": date.fromisoformat, **dict.fromkeys(_SIZES, int)}
+_READ |= dict.fromkeys(("usd_in_per_m", "usd_out_per_m"), float)

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
 
 T = TypeVar("T")
+Result = Reply | Replies | Answer
 
 
-def to_json(result: Reply | Replies | Answer) -> str:
+def to_json(result: Result) -> str:
     """One line of JSON that holds everything about a result; ``from_json`` makes the same result of it.
 
     Raises:
@@ -24,7 +25,7 @@ def to_json(result: Reply | Replies | Answer) -> str:
     raise TypeError(f"Only a Reply, Replies or an Answer can be kept, not {type(result).__name__}.")
 
 
-def from_json(text: str) -> Reply | Replies | Answer:
+def from_json(text: str) -> Result:
     """The result that ``to_json`` wrote.
 
     Raises:
@@ -64,7 +65,7 @@ _NESTED: dict[str, Callable[[Any], Any]] = {  # the fields that hold data classe
     "left_out": _replies,
     "layers": lambda layers: tuple(map(_replies, layers)),
 }
-_KINDS: dict[str, Callable[[Any], Reply | Replies | Answer]] = {
+_KINDS: dict[str, Callable[[Any], Result]] = {
     "Reply": read_reply,
     "Replies": _replies,
     "Answer": partial(_read, Answer),

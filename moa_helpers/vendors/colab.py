@@ -3,17 +3,15 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
-from moa_helpers.catalogue import Vendor
+from moa_helpers.catalogue import rows
 from moa_helpers.vendors.requests import Chunk, Request
 
-SILENT = (
-    "Colab's secrets: the panel did not answer in time, so it is not asked again. To use keys, open the notebook in "
-    "Colab's own page and restart the session."
-)
+HINTS = {row["case"]: row["hint"] for row in rows(Path(__file__).with_name("hints.csv"))}  # what the reader can do
 TOKEN = "MODEL_PROXY_API_KEY"  # google.colab.ai keeps its own key in this variable
 
 
@@ -26,17 +24,11 @@ def ai() -> Any:
     return ai
 
 
-def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
-    """The module ``google.colab.ai``, which needs no key and no address from us."""
-    return ai()
-
-
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     """Send a prompt and yield the answer as it arrives. The module's function blocks, so a thread reads from it.
 
-    The function takes a prompt and nothing else: ``max_tokens`` has no effect, no tokens are reported, and an answer
-    that was cut off ends with ``stop`` like any other. A stopped call ends at once here, and in its thread when the
-    next piece comes.
+    The function takes nothing but a prompt, reports no tokens, and does not say whether the answer was cut off. A
+    stopped call ends at once here, and in its thread when the next piece comes.
     """
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[str | Exception | None] = asyncio.Queue()  # None at the end
@@ -95,18 +87,15 @@ class Session:
         except ImportError:
             return None
         try:
-            found = str(userdata.get(name) or "").strip()
+            if found := str(userdata.get(name) or "").strip():
+                self._secrets[name] = found
         except userdata.SecretNotFoundError:
             return None
         except userdata.NotebookAccessError:
             self._denied.append(name)
-            return None
         except errors.Error:  # TimeoutException, after ten seconds; the next name would wait as long
             self._silent = True
-            return None
-        if found:
-            self._secrets[name] = found
-        return found or None
+        return self._secrets.get(name)
 
     @property
     def keyless(self) -> bool:
@@ -135,16 +124,13 @@ class Session:
         """What went wrong, and what to do about it."""
         notes = []
         if self._denied:
-            notes.append(
-                f"Colab's secrets: no access to {', '.join(self._denied)}, so not asked for again. To use "
-                "it, grant the access in the secrets panel and restart the session."
-            )
+            notes.append(HINTS["denied"].format(", ".join(self._denied)))
         if self._silent:
-            notes.append(SILENT)
+            notes.append(HINTS["silent"])
         if self._problem:
-            notes.append(f"The free models of Colab could not be listed: {self._problem}")
+            notes.append(HINTS["no list"].format(self._problem))
         elif self._listing is not None and self._listing.is_alive():
-            notes.append("The free models of Colab are not listed yet: run moa.setup() again.")
+            notes.append(HINTS["no list yet"])
         return notes
 
     def _list_models(self) -> None:

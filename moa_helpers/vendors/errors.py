@@ -1,6 +1,7 @@
 """Why a call failed: one vocabulary for all vendors, with words for the reader and without keys."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,33 +22,28 @@ def failed(kind: str, model_name: str) -> Failure:
 
 
 def explain(error: Exception, model_name: str) -> Failure:
-    """Turn what an SDK raised into a ``Failure``: what happened, and what to do next.
-
-    The SDKs bring ``httpx`` or ``httpx2``, depending on their version, so their errors are told apart by the names of
-    their classes and by their HTTP status, not by identity.
-    """
+    """Turn what an SDK raised into a ``Failure``: what happened, and what to do next."""
+    # The SDKs bring httpx or httpx2, so their errors are told apart by the names of their classes, not by identity.
     names = {kind.__name__ for kind in type(error).__mro__}
     status = getattr(error, "status_code", None)
+    status = status if isinstance(status, int) and status >= 400 else None
     body = getattr(error, "body", "")
     words = f"{error} {body}".lower()
-    if isinstance(status, int) and status >= 400:
-        fallback = "server_error" if status >= 500 else "bad_request"
-        unpaid = "insufficient_quota" in words or "credit balance" in words
-        kind = "quota" if unpaid and status in (400, 429) else STATUS_KINDS.get(status, fallback)
+    if status:
+        unpaid = status in (400, 429) and ("insufficient_quota" in words or "credit balance" in words)
+        kind = "quota" if unpaid else STATUS_KINDS.get(status, "server_error" if status >= 500 else "bad_request")
     elif names & {"APITimeoutError", "TimeoutException", "TimeoutError"}:
-        status, kind = None, "timeout"
+        kind = "timeout"
     elif names & {"APIConnectionError", "TransportError", "ConnectionError"}:
-        status, kind = None, "connection"
-    elif "overloaded" in words:
-        status, kind = None, "overloaded"
-    elif "rate_limit" in words:
-        status, kind = None, "rate_limit"
+        kind = "connection"
+    elif "overloaded" in words or "rate_limit" in words:
+        kind = "overloaded" if "overloaded" in words else "rate_limit"
     elif names & {"APIError", "MistralError"} and (isinstance(body, dict) or '"error"' in words.replace("'", '"')):
-        status, kind = None, "server_error"  # an error event inside a stream that had begun well
+        kind = "server_error"  # an error event inside a stream that had begun well
     elif names & {"JSONDecodeError", "ValidationError", "MistralError", "APIError", "UnicodeDecodeError"}:
-        status, kind = None, "malformed"
+        kind = "malformed"
     else:
-        status, kind = None, "unexpected"
+        kind = "unexpected"
     where = f" (HTTP {status})" if status else ""
     message = f"{model_name}: {kind.replace('_', ' ')}{where}: {_said(error)} {ADVICE[kind]}"
     return Failure(kind, message, status, _retry_after(error))
@@ -57,10 +53,8 @@ def _said(error: Exception) -> str:
     """The vendor's own sentence, without keys, shortened; the SDKs wrap it in differing ways."""
     body: Any = getattr(error, "body", None)
     if isinstance(body, str):
-        try:
+        with suppress(ValueError):
             body = json.loads(body)
-        except ValueError:
-            body = None
     while isinstance(body, dict) and isinstance(body.get("error"), dict):
         body = body["error"]
     words = body.get("message") if isinstance(body, dict) else None
@@ -72,17 +66,11 @@ def _retry_after(error: Exception) -> float | None:
     """Seconds that the vendor asked to wait: ``retry-after-ms``, or ``retry-after`` as seconds or as a date."""
     from email.utils import parsedate_to_datetime  # takes long to load, and is needed after a refusal only
 
-    headers = getattr(getattr(error, "response", error), "headers", None) or {}
+    headers: Any = getattr(getattr(error, "response", error), "headers", None) or {}
     for header, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
         value = headers.get(header)
-        if value is None:
-            continue
-        try:
+        with suppress(ValueError, TypeError):
             return max(0.0, float(value) / per_second)
-        except ValueError:
-            pass
-        try:
+        with suppress(ValueError, TypeError):
             return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-        except (ValueError, TypeError):
-            continue
     return None

@@ -43,12 +43,12 @@ def chat_chunk(event: Any) -> Chunk:
     Mistral's content may be a list of parts. Those that hold the model's reasoning are no part of the answer.
     """
     choice = event.choices[0] if event.choices else None
-    content = (choice.delta.content or "") if choice else ""
-    if not isinstance(content, str):
+    content = choice.delta.content if choice else ""
+    if content and not isinstance(content, str):
         content = "".join(part.text for part in content if getattr(part, "type", None) == "text")
     return Chunk(
-        text=content,
-        finish_reason=(choice.finish_reason or None) if choice else None,
+        text=content or "",
+        finish_reason=(choice and choice.finish_reason) or None,
         answered_by=event.model or None,
         input_tokens=event.usage.prompt_tokens if event.usage else None,
         output_tokens=event.usage.completion_tokens if event.usage else None,

@@ -60,13 +60,11 @@ _found_versions: dict[str, str] = {}
 def setup(mode: Mode | None = None) -> Settings:
     """Decide between live and offline, find the keys, and start the offline vendors if they are needed.
 
-    Reads the environment, then a ``.env`` file here or above, then Colab's secrets. Call it again at any time, for
-    example after a key was added; calls under way keep the settings that they began with. The variables
-    ``MOA_OFFLINE_…`` are read once, when the offline vendors start.
+    Reads the environment, then a ``.env`` file here or above, then Colab's secrets. Call it again at any time; calls
+    under way keep the settings that they began with. ``MOA_OFFLINE_…`` is read once, when the offline vendors start.
 
     Args:
-        mode: ``"live"``, ``"offline"``, or ``"auto"``: live with any key, offline with none. Default: the variable
-            ``MOA_MODE``, else auto.
+        mode: ``"live"``, ``"offline"``, or ``"auto"``: live with any key, else offline. Default: ``MOA_MODE``, or auto.
 
     Returns:
         The report: versions, mode, and which vendors have a key.
@@ -75,22 +73,22 @@ def setup(mode: Mode | None = None) -> Settings:
         ValueError: the mode is none of the three.
     """
     global _current
+    from moa_helpers import offline
+
     values = _variables()
     wanted = mode or values.get("MOA_MODE", "auto").lower()
     if wanted not in get_args(Mode):
         raise ValueError(f"MOA_MODE is {wanted!r}; it takes auto, live or offline.")
     sources = _find_keys(values, ask_colab=wanted != "offline")
+    live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
     if wanted == "auto":
-        live = bool(sources)
-        reason = "at least one API key is set" if live else "no API key is set"
-    else:
-        live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
+        live, reason = bool(sources), "at least one API key is set" if sources else "no API key is set"
     _current = Settings(
         mode="live" if live else "offline",
         reason=reason,
         key_sources=sources,
         versions={"python": sys.version.split()[0]} | _versions(),
-        offline_url=None if live else _start_offline(values),
+        offline_url=None if live else offline.start(values).url,
         ollama_models=local.running_ollama(_live_url(VENDORS["ollama"], values)),
         colab_models=() if wanted == "offline" else colab.session.models(),
         notes=tuple(_without(values, note) for note in colab.session.notes()),
@@ -105,9 +103,7 @@ def current() -> Settings:
 
 
 def connection(vendor_name: str) -> Connection:
-    """Where and how to reach a vendor: the arguments for its SDK's client, ``api_key`` and the address.
-
-    Live, that is the vendor's own address and your key; offline, the stand-in on this machine.
+    """The arguments for a vendor's SDK: its own address and your key, or offline those of the stand-in.
 
     Raises:
         UnknownModel: there is no such vendor.
@@ -119,12 +115,9 @@ def connection(vendor_name: str) -> Connection:
     vendor, settings = VENDORS[vendor_name], current()
     if settings.mode == "live" and vendor.api == "colab":
         if colab.ai() is None:
-            raise ImportError(
-                "The models of colab: are there only on Google Colab, from its google.colab.ai: open the notebook "
-                "there, or leave them out; or run offline with moa.setup('offline')."
-            )
+            raise ImportError(colab.HINTS["elsewhere"])
         if colab.session.keyless:
-            raise MissingKey(colab.SILENT)
+            raise MissingKey(colab.HINTS["silent"])
         return Connection()  # that module finds its own way
     if settings.mode == "offline":
         url = f"{settings.offline_url}/{vendor.name}" + ("/v1" if vendor.api in ("openai", "colab") else "")
@@ -133,10 +126,7 @@ def connection(vendor_name: str) -> Connection:
         url = _live_url(vendor, settings._values)
         key = settings.value(vendor.key_variable) if vendor.key_variable else "none-needed"
     if key is None:
-        raise MissingKey(
-            f"No key for {vendor.name}: set {vendor.key_variable} in the environment, in a .env file or in Colab's "
-            f"secrets and run moa.setup() again; or leave {vendor.name} out; or run offline with moa.setup('offline')."
-        )
+        raise MissingKey(colab.HINTS["no key"].format(vendor.name, vendor.key_variable))
     if urlsplit(url).hostname in local.LOOPBACK:
         local.keep_proxy_off_loopback()
     return Connection({"api_key": key, "server_url" if vendor.api == "mistral" else "base_url": url})
@@ -149,11 +139,9 @@ def world(*, offline: bool, chooses: bool) -> str:
         offline: whether the stand-ins do.
         chooses: whether the answer is a choice among other answers.
     """
-    if not offline:
-        return "live"
     from moa_helpers.offline import world as stand_ins
 
-    return stand_ins(chooses=chooses)
+    return stand_ins(chooses=chooses) if offline else "live"
 
 
 def redact(text: str) -> str:
@@ -163,14 +151,13 @@ def redact(text: str) -> str:
 
 def _without(values: Mapping[str, str], text: str) -> str:
     token = os.environ.get(colab.TOKEN)  # set when google.colab.ai is first used
-    for key in [values.get(vendor.key_variable or "") for vendor in VENDORS.values()] + [token]:
-        if key:
-            text = text.replace(key, "[key]")
+    keys = [values.get(vendor.key_variable or "") for vendor in VENDORS.values()]
+    for key in filter(None, [*keys, token]):
+        text = text.replace(key, "[key]")
     return _KEY_SHAPED.sub("[key]", text)
 
 
 def _variables() -> dict[str, str]:
-    """The variables that are set: those of the environment, then those of a ``.env`` file here or above."""
     from dotenv import dotenv_values, find_dotenv
 
     file = dotenv_values(find_dotenv(usecwd=True))
@@ -183,11 +170,9 @@ def _find_keys(values: dict[str, str], *, ask_colab: bool) -> dict[str, str]:
     sources = {}
     for vendor in VENDORS.values():
         name = vendor.key_variable
-        if name is None:
-            continue
         if name in values:
             sources[vendor.name] = "environment" if os.environ.get(name, "").strip() else ".env"
-        elif ask_colab and (secret := colab.session.secret(name)):
+        elif name and ask_colab and (secret := colab.session.secret(name)):
             values[name], sources[vendor.name] = secret, "Colab secrets"
     return sources
 
@@ -199,26 +184,15 @@ def _live_url(vendor: Vendor, values: Mapping[str, str]) -> str:
     return url.removesuffix("/v1") if vendor.api != "openai" else url
 
 
-def _start_offline(values: Mapping[str, str]) -> str:
-    from moa_helpers import offline
-
-    return offline.start(values).url
-
-
 def _versions() -> dict[str, str]:
-    """The installed versions of the packages that matter when something does not work."""
-    return {package: _version(package) or "not installed" for package in PACKAGES}
+    """The installed versions of the packages that matter when something does not work.
 
-
-def _version(package: str) -> str | None:
-    """A package's version; None if it is not installed, which is looked up again, as it may be installed meanwhile.
-
-    A version that was found is kept: reading it takes longer than all the rest of ``setup()``, and a package that is
-    replaced is used after a restart of the kernel only.
+    A version that was found is kept, as reading it takes longer than all the rest of ``setup()``. A package that is
+    not there is looked up again, as it may be installed meanwhile.
     """
-    if package not in _found_versions:
-        from importlib import metadata
+    from importlib import metadata
 
+    for package in set(PACKAGES) - set(_found_versions):
         with suppress(metadata.PackageNotFoundError):
             _found_versions[package] = metadata.version(package)
-    return _found_versions.get(package)
+    return {package: _found_versions.get(package, "not installed") for package in PACKAGES}

@@ -1,8 +1,7 @@
 """One streaming call, whoever the vendor is: a ``Request`` goes in, ``Chunk``s come out.
 
-Each SDK has a file of its own beside this one, and is imported when its vendor is first used. The SDKs' own retries and
-time-outs are off: ``calls`` tries again, in one place, and limits the whole attempt, where an SDK limits each read.
-Only ``google.colab.ai`` keeps its retries, which cannot be switched off: one attempt may be three requests there.
+Each SDK is imported when its vendor is first used. Its own retries and time-outs are off: ``calls`` tries again, and
+limits the whole attempt. Only those of ``google.colab.ai`` cannot be switched off: there an attempt may be three.
 """
 
 import asyncio
@@ -38,7 +37,7 @@ def client(vendor: Vendor) -> Any:
     """
     how = connection(vendor.name)
     if not how:
-        return colab.new_client(vendor, how)  # a module, with nothing to close
+        return colab.ai()  # a module: it needs no key and no address, and has nothing to close
     for ended in [loop for loop in _clients if loop.is_closed()]:
         del _clients[ended]  # its clients hold on to it, so nothing else would free them
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
