@@ -60,12 +60,7 @@ def start(variables: Mapping[str, str] = os.environ) -> "Server":
 
 
 def fault(
-    where: str,
-    kind: str | int,
-    *,
-    retry_after: float | None = None,
-    times: int | None = None,
-    chance: float = 1.0,
+    where: str, kind: str | int, *, retry_after: float | None = None, times: int | None = None, chance: float = 1.0
 ) -> AbstractContextManager[None]:
     """Have the embedded vendors fail inside a ``with`` block: ``with offline.fault("mistral", 429): ...``.
 
@@ -85,4 +80,4 @@ def world(*, chooses: bool) -> str:
     Args:
         chooses: whether the answer is a choice among other answers, so that what sways a stand-in counts.
     """
-    return f"({Traits.described(judging=chooses)}, {start().vendors.faults.of_text()!r})"
+    return repr((Traits.knowledge, Traits.judging if chooses else None, start().vendors.faults.of_text()))

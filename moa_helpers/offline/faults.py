@@ -31,9 +31,8 @@ class Fault:
     def __post_init__(self) -> None:
         self.kind = str(self.kind)
         if self.where != "*" and self.where.partition(":")[0] not in VENDORS:
-            raise ValueError(
-                f"{self.where!r} is neither '*' nor one of the vendors {', '.join(VENDORS)}, nor its model."
-            )
+            known = f"one of the vendors {', '.join(VENDORS)}, nor its model"
+            raise ValueError(f"{self.where!r} is neither '*' nor {known}.")
         if self.kind not in KINDS:
             raise ValueError(f"There is no fault {self.kind!r}; there are {', '.join(KINDS)}.")
         if not 0 <= self.chance <= 1:
@@ -56,19 +55,15 @@ class Faults:
         """The fault that hits this request, if any; one asked for by the request's own header comes first."""
         number = self._asked[model_name, prompt]
         self._asked[model_name, prompt] += 1
-        of_its_own = parse(f"*={header}") if header else []
-        for fault in of_its_own + self._active:
+        for fault in (parse(f"*={header}") if header else []) + self._active:
             if fault.where not in ("*", vendor, model_name) or fault.times == 0:
                 continue
             dice = random.Random(f"{self._seed}/{fault.where}={fault.kind}/{model_name}/{number}/{prompt}")
             if dice.random() < fault.chance:
                 if fault.times is not None:
                     fault.times -= 1
-                return (
-                    replace(fault, kind=dice.choice([kind for kind in KINDS if kind != "any"]))
-                    if fault.kind == "any"
-                    else fault
-                )
+                kinds = [kind for kind in KINDS if kind != "any"]
+                return replace(fault, kind=dice.choice(kinds)) if fault.kind == "any" else fault
         return None
 
     def of_text(self) -> list[tuple[str, str, float]]:

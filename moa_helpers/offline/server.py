@@ -15,7 +15,7 @@ from aiohttp import web
 
 from moa_helpers.catalogue import VENDORS, Model, find, listed
 from moa_helpers.offline import standins
-from moa_helpers.offline.faults import ERROR_TYPES, KINDS, Fault, Faults
+from moa_helpers.offline.faults import ERROR_TYPES, KINDS, Faults
 from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.wire import Dialect, Plan
 
@@ -75,11 +75,11 @@ class OfflineVendors:
                 dialect = Dialect("openai", bool((asked.get("stream_options") or {}).get("include_usage")))
             system, prompt = _texts(asked)
             fault = self.faults.next(model.vendor.name, model.name, prompt, request.headers.get("x-moa-fault"))
-            plan = _plan(request, asked, model, fault, system, prompt)
+            kind = fault.kind if fault else ""
+            plan = _plan(request, asked, model, kind, system, prompt)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             return web.json_response(dialect.error(400, f"The request is malformed: {error!r}"), status=400)
         self.asked[model.name] += 1
-        kind = fault.kind if fault else ""
         ttft, rate = self._latency.draw(model.name, prompt)  # also for what is refused: a retry is another request
         status, message = _refusal(request, asked, model)
         if kind in ERROR_TYPES:
@@ -127,7 +127,8 @@ class OfflineVendors:
         text = plan.text
         if kind in ("truncated_body", "truncated_stream", "stalled_stream", "error_event", "malformed_json"):
             text, duration = text[: len(text) // 2], duration / 2
-        pieces = _split(text, max(1, min(plan.output_tokens, round(duration / TICK))))
+        size = math.ceil(len(text) / max(1, min(plan.output_tokens, round(duration / TICK)))) or 1
+        pieces = [text[place : place + size] for place in range(0, len(text), size)] or [""]
         loop = asyncio.get_running_loop()
         began = loop.time()
         for number, piece in enumerate(pieces):
@@ -177,7 +178,6 @@ class Server:
         self._loop.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine in that thread, to its end."""
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
@@ -190,14 +190,10 @@ def _model(model_id: str, vendor: str | None, anthropic: bool) -> Model:
     return find(f"{vendor}:{model_id}")
 
 
-def _plan(
-    request: web.Request, asked: dict[str, Any], model: Model, fault: Fault | None, system: str, prompt: str
-) -> Plan:
-    kind = fault.kind if fault else ""
+def _plan(request: web.Request, asked: dict[str, Any], model: Model, kind: str, system: str, prompt: str) -> Plan:
     sample = request.headers.get("x-moa-sample") or asked.get("seed") or asked.get("random_seed") or 0
     text = standins.answer(model, system, prompt, int(sample), lie=kind == "liar", inject=kind == "injector")
-    finish = "stop"
-    limit = 4 * int(asked.get("max_completion_tokens") or asked.get("max_tokens") or 10**9)
+    finish, limit = "stop", 4 * int(asked.get("max_completion_tokens") or asked.get("max_tokens") or 10**9)
     if kind == "length":
         limit = len(text) // 2
     if len(text) > limit:
@@ -239,11 +235,6 @@ def _refusal(request: web.Request, asked: dict[str, Any], model: Model) -> tuple
 def _tokens(text: str) -> int:
     """The stand-ins' own count: about four characters a token."""
     return math.ceil(len(text) / 4)
-
-
-def _split(text: str, parts: int) -> list[str]:
-    size = math.ceil(len(text) / parts) or 1
-    return [text[place : place + size] for place in range(0, len(text), size)] or [""]
 
 
 def _reset(request: web.Request) -> web.Response:

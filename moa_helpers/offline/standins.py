@@ -35,10 +35,11 @@ def answer(model: Model, system: str, prompt: str, sample: int = 0, *, lie: bool
     question = match(prompt)
     if candidates := _fenced("candidate", system):
         return _choose(model, question, candidates, prompt)
-    references, fenced = references_in(system)
     if question is None:
         return f"{_unprepared()}\n\n{STAMP}"
-    if not fenced:
+    references = _fenced("reference", system)
+    if references is None:
+        references = re.split(r"^\d+\.\s", system, flags=re.MULTILINE)[1:]
         for reference in references:
             if INJECTION in reference:  # no fence marks it as a text to read, so the instruction in it is obeyed
                 return reference.partition(INJECTION)[2].splitlines()[0]
@@ -50,14 +51,6 @@ def answer(model: Model, system: str, prompt: str, sample: int = 0, *, lie: bool
     if inject:
         text += f"\n\n{INJECTION}{LURE}"
     return f"{text}\n\n{STAMP}"
-
-
-def references_in(system: str) -> tuple[list[str], bool]:
-    """The answers in an aggregator's system message, and whether they are fenced or merely numbered lines."""
-    fenced = _fenced("reference", system)
-    if fenced is not None:
-        return fenced, True
-    return re.split(r"^\d+\.\s", system, flags=re.MULTILINE)[1:], False
 
 
 def _fenced(what: str, system: str) -> list[str] | None:
@@ -114,10 +107,11 @@ def _known(model: Model, question: Question, prompt: str, sample: int) -> list[P
     # Asked for three things, name three: where it knows too few topics, it knows one point more.
     more = [point for point in question.points if point.true and point.id not in believed]
     for point in sorted(more, key=lambda point: luck("knows", point)):
-        topics = {other.topic for other in said}
-        if len(topics) < (question.pick or 1) and point.topic not in topics:
+        known = {other.topic for other in said}
+        if len(known) < (question.pick or 1) and point.topic not in known:
             said.append(point)
-    return _pick(question, said, model.name)
+    topics = sorted({point.topic for point in said}, key=lambda topic: _draw("likes", model.name, topic))
+    return [point for point in said if point.topic in topics[: question.pick]]
 
 
 def _lies(question: Question) -> list[Point]:
@@ -134,29 +128,17 @@ def _merge(question: Question, references: list[str], most: int) -> list[Point]:
     support: Counter[Point] = Counter()  # keeps the order of first mention
     for reference in references:
         support.update(sorted(points_in(question, reference), key=lambda point: _place(point, reference)))
-    named = {point.id: point for point in support}
-    order = list(named)
-    dropped = set()
+    order, named, dropped = list(support), {point.id: point for point in support}, set()
     for false in support:
         if other := named.get(false.contradicts or ""):
-            dropped.add(max(false, other, key=lambda point: (-support[point], order.index(point.id))))
+            dropped.add(max(false, other, key=lambda point: (-support[point], order.index(point))))
     kept = {point: votes for point, votes in support.items() if point not in dropped}
     best = sorted(kept, key=lambda point: -kept[point])[:most]
-    if question.pick is None:
-        return best
     topics: Counter[str] = Counter()
     for point, votes in kept.items():
         topics[point.topic] += votes
     chosen = [topic for topic, _ in topics.most_common(question.pick)]
     return [point for point in best if point.topic in chosen]
-
-
-def _pick(question: Question, points: list[Point], who: str) -> list[Point]:
-    """The points of as many topics as the question asks for, those that this stand-in likes best."""
-    if question.pick is None:
-        return points
-    topics = sorted({point.topic for point in points}, key=lambda topic: _draw("likes", who, topic))
-    return [point for point in points if point.topic in topics[: question.pick]]
 
 
 def _compose(model: Model, question: Question, points: list[Point], sample: int) -> str:

@@ -11,12 +11,7 @@ from typing import Any
 from moa_helpers.catalogue import Model, find
 
 # tier -> (share of the true points that it knows, share of the false ones that it believes, most points it merges)
-TIERS = {
-    "flagship": (0.75, 0.05, 12),
-    "mid": (0.65, 0.10, 10),
-    "small": (0.55, 0.20, 8),
-    "open": (0.55, 0.20, 8),
-}
+TIERS = {"flagship": (0.75, 0.05, 12), "mid": (0.65, 0.10, 10), "small": (0.55, 0.20, 8), "open": (0.55, 0.20, 8)}
 OTHER_TIER = (0.50, 0.20, 8)
 
 
@@ -36,8 +31,7 @@ class Knowledge:
     credulity: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shares = [("alike", self.alike), ("said", self.said), *self.recall.items(), *self.credulity.items()]
-        for name, share in shares:
+        for name, share in [("alike", self.alike), ("said", self.said), *self.recall.items(), *self.credulity.items()]:
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is {share}; it is a share, from 0 to 1.")
         for name in (*self.recall, *self.credulity):
@@ -66,20 +60,10 @@ class Judging:
 
 
 class Traits:
-    """The traits of all stand-ins in this process."""
+    """The traits of all stand-ins in this process. Their ``repr`` is part of the ledger's keys, so it never changes."""
 
     knowledge = Knowledge()
     judging = Judging()
-
-    @classmethod
-    def described(cls, *, judging: bool) -> str:
-        """What the stand-ins know, and what sways their ``judging`` if that is asked for.
-
-        The words are part of the ledger's keys: another word, and nothing that is in a reader's file is found again.
-        """
-        knowledge = _words("Knowledge", cls.knowledge, "alike", "said", "recall", "credulity")
-        sways = _words("Judging", cls.judging, "points", "position", "length", "family")
-        return f"{knowledge}, {sways if judging else None}"
 
 
 @contextmanager
@@ -100,7 +84,3 @@ def judging(**changes: Any) -> Iterator[Judging]:
         yield Traits.judging
     finally:
         Traits.judging = before
-
-
-def _words(name: str, traits: object, *fields: str) -> str:
-    return f"{name}({', '.join(f'{field}={getattr(traits, field)!r}' for field in fields)})"
