@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
 VARIANT = re.compile(r"\s*\(variant (\d+)\)\s*$")
 
@@ -47,8 +46,7 @@ def questions(variants: int = 1) -> tuple[Question, ...]:
     """The prepared questions.
 
     Args:
-        variants: how often each question is there. A variant has its number at the end of its prompt. What the
-            stand-ins know about it is drawn anew, which gives many questions of the same kinds.
+        variants: how often each question is there, its number at the end of its prompt, what is known drawn anew.
     """
     if variants < 1:
         raise ValueError(f"variants is {variants}; each question is there at least once.")
@@ -62,17 +60,15 @@ def questions(variants: int = 1) -> tuple[Question, ...]:
 
 @cache
 def _bank() -> tuple[Question, ...]:
-    bank = json.loads(Path(__file__).with_name("bank.json").read_text(encoding="utf-8"))
-    return tuple(_question(**entry) for entry in bank["questions"])
-
-
-def _question(topics: list[dict[str, Any]], **fields: Any) -> Question:
-    points = [
-        Point(topic=topic["title"], **{**point, "wordings": tuple(point["wordings"])})
-        for topic in topics
-        for point in topic["points"]
-    ]
-    return Question(points=tuple(points), **fields)
+    found = []
+    for entry in json.loads(Path(__file__).with_name("bank.json").read_text(encoding="utf-8"))["questions"]:
+        points = [
+            Point(topic=topic["title"], **{**point, "wordings": tuple(point["wordings"])})
+            for topic in entry.pop("topics")
+            for point in topic["points"]
+        ]
+        found.append(Question(**entry, points=tuple(points)))
+    return tuple(found)
 
 
 def match(prompt: str) -> Question | None:

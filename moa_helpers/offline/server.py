@@ -23,11 +23,10 @@ TICK = 0.04  # seconds between two pieces of a stream
 
 
 class OfflineVendors:
-    """All vendors at once, as one web application.
+    """All vendors at once, as one web application. Without a vendor in the path, the catalogue says whose model it is.
 
-    ``/VENDOR/v1/chat/completions`` and ``/VENDOR/v1/messages`` say which vendor is meant; without a vendor in the path
-    it is the one whose catalogue lists the model. ``faults`` and ``speed`` may be changed while it runs; ``asked``
-    counts the requests by model and ``under_way`` those not yet finished.
+    ``faults`` and ``speed`` may be changed while it runs; ``asked`` counts the requests by model and ``under_way`` those
+    not yet finished.
     """
 
     def __init__(self, *, seed: int = 0, speed: float = 1.0, faults: str = "") -> None:
@@ -233,8 +232,7 @@ def _refusal(request: web.Request, asked: dict[str, Any], model: Model) -> tuple
 
 
 def _tokens(text: str) -> int:
-    """The stand-ins' own count: about four characters a token."""
-    return math.ceil(len(text) / 4)
+    return math.ceil(len(text) / 4)  # the stand-ins' own count
 
 
 def _reset(request: web.Request) -> web.Response:
@@ -247,7 +245,6 @@ def _reset(request: web.Request) -> web.Response:
 
 
 async def _until_gone(request: web.Request) -> None:
-    """Say nothing more until the client gives up."""
     while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     raise ConnectionResetError

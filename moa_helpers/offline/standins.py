@@ -63,11 +63,7 @@ def _fenced(what: str, system: str) -> list[str] | None:
 
 
 def _choose(model: Model, question: Question | None, candidates: list[str], prompt: str) -> str:
-    """The number of the candidate that this stand-in takes for the best; ``traits.Judging`` says what sways it.
-
-    Of two, it is a logistic choice. Of more, it is the extension of that: the highest value wins, after noise of
-    Gumbel's distribution was added to each.
-    """
+    """The number of the candidate that this stand-in takes for the best; ``traits.Judging`` says what sways it."""
     likes = Traits.judging
 
     def value(place: int, text: str) -> float:
@@ -79,7 +75,7 @@ def _choose(model: Model, question: Question | None, candidates: list[str], prom
             + likes.position * (place == 0)
             + likes.length * math.log(max(len(text), 1))
             + likes.family * (_layout(text) == VOICES.get(model.vendor.name))
-            - math.log(-math.log(dice + 2**-49))
+            - math.log(-math.log(dice + 2**-49))  # Gumbel's noise: of two values, it makes the choice logistic
         )
 
     values = [value(place, text) for place, text in enumerate(candidates)]
@@ -142,7 +138,6 @@ def _merge(question: Question, references: list[str], most: int) -> list[Point]:
 
 
 def _compose(model: Model, question: Question, points: list[Point], sample: int) -> str:
-    """Put points into words: each vendor's stand-in has its own layout, and each sample another wording."""
     voice = VOICES.get(model.vendor.name, int(_draw("voice", model.name) * 3))
     by_topic: dict[str, list[str]] = {}
     for point in sorted(points, key=question.points.index):

@@ -1,7 +1,4 @@
-"""What the stand-ins know, and what sways their judgement: invented for the lesson, and yours to change.
-
-Nothing here says anything about a vendor's model.
-"""
+"""What the stand-ins know, and what sways their judgement: invented, and no word about a vendor's model."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

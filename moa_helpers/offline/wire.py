@@ -35,7 +35,7 @@ class Dialect:
 
     def body(self, plan: Plan) -> Any:
         """The answer to a request without streaming."""
-        return self._fill("body", plan, text=plan.text)
+        return self._fill("body", plan)
 
     def opening(self, plan: Plan) -> bytes:
         """The stream's first events."""
@@ -53,26 +53,19 @@ class Dialect:
 
     def error(self, status: int, message: str) -> Any:
         """The body of an HTTP error."""
-        values = {"message": message, "status": str(status), "error_type": ERROR_TYPES[str(status)]}
-        return _filled(_formats()[self.name]["error"], values)
+        return self._fill("error", message=message, status=str(status), error_type=ERROR_TYPES[str(status)])
 
     def error_event(self, message: str) -> bytes:
         """An error inside a stream."""
-        return _events(_filled(_formats()[self.name]["error_event"], {"message": message}))
+        return _events(self._fill("error_event", message=message))
 
-    def _fill(self, part: str, plan: Plan, text: str = "") -> Any:
+    def _fill(self, part: str, plan: Plan | None = None, **values: Any) -> Any:
         formats = _formats()[self.name]
-        values = {
-            "id": plan.id,
-            "model": plan.model,
-            "created": int(time.time()),
-            "text": text,
-            "blocks": [{"type": "text", "text": text}] if text else [],
-            "finish": formats.get("finish", {}).get(plan.finish, plan.finish),
-            "input": plan.input_tokens,
-            "output": plan.output_tokens,
-            "total": plan.input_tokens + plan.output_tokens,
-        }
+        if plan:
+            total = plan.input_tokens + plan.output_tokens
+            values = {**vars(plan), "created": int(time.time()), "total_tokens": total, **values}
+            values["blocks"] = [{"type": "text", "text": plan.text}] if plan.text else []
+            values["finish"] = formats.get("finish", {}).get(plan.finish, plan.finish)
         return _filled(formats[part], values)
 
 

@@ -1,7 +1,6 @@
 """A file that keeps every call of a comparison, a JSON line each, so that a second start pays for none of them again.
 
-A line is written as soon as its call has ended. If the program is killed while it writes one, the next start removes
-the broken line. Only the calls that were under way at that moment are lost.
+A line is written as soon as its call has ended. If the program is killed meanwhile, the next start removes that line.
 """
 
 import hashlib
@@ -49,19 +48,18 @@ class Ledger:
 
     def find(self, question: str, strategy: str, request: Request) -> Reply | None:
         """The answer to a request that was made before for this question and strategy, or None."""
-        place = self._places.get(_key(question, strategy, request))
-        return None if place is None else read_reply(self._line(place)["reply"])
+        entry = self._entry(_key(question, strategy, request))
+        return read_reply(entry["reply"]) if entry else None
 
     def keep(self, question: str, strategy: str, request: Request, reply: Reply) -> None:
         """Write down how a call ended. A failed one is written, too, but not found later: it is made again."""
-        key = _key(question, strategy, request)
         call = {"question": question, "strategy": strategy, "role": request.role, "reply": asdict(reply)}
-        self._write({"key": key, **call}, found=reply.ok)
+        self._write({"key": _key(question, strategy, request), **call}, found=reply.ok)
 
     def find_answer(self, *asked: object) -> dict[str, Any] | None:
         """What ``keep_answer`` kept for the same strategy, arguments and question, or None."""
-        place = self._places.get(_hash(asked))
-        return None if place is None else dict(self._line(place)["answer"])
+        entry = self._entry(_hash(asked))
+        return dict(entry["answer"]) if entry else None
 
     def keep_answer(self, answer: dict[str, Any], *asked: object) -> None:
         """Keep a whole answer that its calls alone do not give again, as some were stopped when others came first."""
@@ -89,8 +87,10 @@ class Ledger:
         if found:
             self._places[entry["key"]] = place
 
-    def _line(self, place: int) -> Any:
-        self._reader.seek(place)
+    def _entry(self, key: str) -> Any:
+        if key not in self._places:
+            return None
+        self._reader.seek(self._places[key])
         return json.loads(self._reader.readline())
 
     def _lock(self) -> None:
@@ -125,10 +125,7 @@ class Ledger:
 
 
 def _key(question: str, strategy: str, request: Request) -> str:
-    """What was asked, and for whom: nothing else decides whether a call has been made before.
-
-    Files of every version are found by these values in this order: to change one is to pay again for what is kept.
-    """
+    # Files of every version are found by these values in this order: to change one is to pay again for what is kept.
     answers = world(offline=request.offline, chooses="<candidate-" in (request.system or ""))
     asked = (question, strategy, request.model.name, request.system, request.prompt, request.max_tokens)
     return _hash((*asked, request.temperature, request.sample, request.role, answers))

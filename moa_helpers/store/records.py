@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
 
 T = TypeVar("T")
-Result = Reply | Replies | Answer
 
 
-def to_json(result: Result) -> str:
+def to_json(result: Reply | Replies | Answer) -> str:
     """One line of JSON that holds everything about a result; ``from_json`` makes the same result of it.
 
     Raises:
@@ -25,7 +24,7 @@ def to_json(result: Result) -> str:
     raise TypeError(f"Only a Reply, Replies or an Answer can be kept, not {type(result).__name__}.")
 
 
-def from_json(text: str) -> Result:
+def from_json(text: str) -> Reply | Replies | Answer:
     """The result that ``to_json`` wrote.
 
     Raises:
@@ -33,7 +32,9 @@ def from_json(text: str) -> Result:
     """
     try:
         ((kind, value),) = json.loads(text).items()
-        return _KINDS[kind](value)
+        if kind == "Replies":
+            return _replies(value)
+        return read_reply(value) if kind == "Reply" else _read({"Answer": Answer}[kind], value)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"This is no result that to_json wrote ({type(error).__name__}: {error}).") from None
 
@@ -48,25 +49,16 @@ def _read(kind: Callable[..., T], fields: Mapping[str, Any]) -> T:
     return kind(**{**fields, **read})
 
 
-def _read_all(kind: Callable[..., T], listed: Iterable[Mapping[str, Any]]) -> tuple[T, ...]:
-    return tuple(_read(kind, fields) for fields in listed)
-
-
 def _replies(listed: Iterable[Mapping[str, Any]]) -> Replies:
-    return Replies(_read_all(Reply, listed))
+    return Replies(map(read_reply, listed))
 
 
 _NESTED: dict[str, Callable[[Any], Any]] = {  # the fields that hold data classes
     "failure": partial(_read, Failure),
-    "attempts": partial(_read_all, Attempt),
-    "hedged": partial(_read_all, Reply),
+    "attempts": lambda listed: tuple(_read(Attempt, fields) for fields in listed),
+    "hedged": lambda listed: tuple(map(read_reply, listed)),
     "aggregator": read_reply,
     "picked": read_reply,
     "left_out": _replies,
     "layers": lambda layers: tuple(map(_replies, layers)),
-}
-_KINDS: dict[str, Callable[[Any], Result]] = {
-    "Reply": read_reply,
-    "Replies": _replies,
-    "Answer": partial(_read, Answer),
 }

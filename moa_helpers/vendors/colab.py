@@ -66,8 +66,7 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
 class Session:
     """What Google Colab gives a session: the secrets of its panel, and models that are free to use.
 
-    A secret that was found or refused, and the list of models, are asked for once: asking may open a dialog or take
-    seconds. A secret that is missing is looked up again, as the reader may have added it.
+    Each is asked for once, as that may open a dialog or take seconds; but a missing secret is looked up again.
     """
 
     def __init__(self) -> None:

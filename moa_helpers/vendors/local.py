@@ -19,9 +19,7 @@ def keep_proxy_off_loopback() -> None:
 
 
 def ollama_address(host: str) -> str:
-    """The address of Ollama's chat completions, from OLLAMA_HOST.
-
-    That may lack scheme and port, or be the 0.0.0.0 on which the server itself listens.
+    """The address of Ollama's chat completions, from OLLAMA_HOST, which may lack scheme and port, or be 0.0.0.0.
 
     Raises:
         ValueError: the port is no number.

@@ -166,7 +166,7 @@ def _variables() -> dict[str, str]:
 
 
 def _find_keys(values: dict[str, str], *, ask_colab: bool) -> dict[str, str]:
-    """Where each vendor's key comes from. A secret that Colab's panel gives is added to the values."""
+    """Where each vendor's key comes from; a secret of Colab's panel is added to the values."""
     sources = {}
     for vendor in VENDORS.values():
         name = vendor.key_variable
@@ -185,13 +185,9 @@ def _live_url(vendor: Vendor, values: Mapping[str, str]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """The installed versions of the packages that matter when something does not work.
-
-    A version that was found is kept, as reading it takes longer than all the rest of ``setup()``. A package that is
-    not there is looked up again, as it may be installed meanwhile.
-    """
     from importlib import metadata
 
+    # A version that was found is kept: reading it takes longer than all the rest of setup().
     for package in set(PACKAGES) - set(_found_versions):
         with suppress(metadata.PackageNotFoundError):
             _found_versions[package] = metadata.version(package)
