@@ -1,7 +1,5 @@
 """One answer out of many: layers of proposers, then an aggregator that writes, or a ranker that picks."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence

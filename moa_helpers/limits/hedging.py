@@ -3,8 +3,6 @@
 The idea is from J. Dean and L. A. Barroso, "The Tail at Scale", Communications of the ACM 56(2), 2013.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What calls will cost, before they are made; and what may still be spent while they run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
