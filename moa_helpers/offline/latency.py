@@ -23,7 +23,7 @@ def median(model_name: str) -> tuple[float, float]:
 
 
 class Latency:
-    """Draws times for requests. They depend on the seed, the model, the prompt and how often it was asked that prompt."""
+    """Draws times for requests. They depend on the seed, the model, the prompt and how often it was asked that."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

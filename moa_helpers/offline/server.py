@@ -25,8 +25,7 @@ TICK = 0.04  # seconds between two pieces of a stream
 class OfflineVendors:
     """All vendors at once, as one web application. Without a vendor in the path, the catalogue says whose model it is.
 
-    ``faults`` and ``speed`` may be changed while it runs; ``asked`` counts the requests by model and ``under_way`` those
-    not yet finished.
+    ``faults`` and ``speed`` may be changed while it runs. ``asked`` counts requests by model, ``under_way`` the open ones.
     """
 
     def __init__(self, *, seed: int = 0, speed: float = 1.0, faults: str = "") -> None:
