@@ -14,6 +14,7 @@ from moa_helpers.catalogue import VENDORS, rows
 _ROWS = rows(Path(__file__).with_name("faults.csv"))
 KINDS = {row["kind"]: row["meaning"] for row in _ROWS}
 ERROR_TYPES = {row["kind"]: row["error_type"] for row in _ROWS if row["error_type"]}  # of the kinds that are a status
+DRAWN = [kind for kind in KINDS if kind != "any"]
 TEXTS = ("liar", "injector", "length", "any")
 OPTIONS: dict[str, Callable[[str], Any]] = {"retry_after": float, "times": int, "chance": float}
 
@@ -62,8 +63,7 @@ class Faults:
             if dice.random() < fault.chance:
                 if fault.times is not None:
                     fault.times -= 1
-                kinds = [kind for kind in KINDS if kind != "any"]
-                return replace(fault, kind=dice.choice(kinds)) if fault.kind == "any" else fault
+                return replace(fault, kind=dice.choice(DRAWN)) if fault.kind == "any" else fault
         return None
 
     def of_text(self) -> list[tuple[str, str, float]]:

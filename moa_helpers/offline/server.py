@@ -25,7 +25,7 @@ TICK = 0.04  # seconds between two pieces of a stream
 class OfflineVendors:
     """All vendors at once, as one web application. Without a vendor in the path, the catalogue says whose model it is.
 
-    ``faults`` and ``speed`` may be changed while it runs. ``asked`` counts requests by model, ``under_way`` the open ones.
+    ``faults`` and ``speed`` may be changed while it runs. ``asked`` counts requests by model, ``under_way`` open ones.
     """
 
     def __init__(self, *, seed: int = 0, speed: float = 1.0, faults: str = "") -> None:
