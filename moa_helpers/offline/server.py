@@ -199,7 +199,8 @@ def _plan(request: web.Request, asked: dict[str, Any], model: Model, kind: str, 
     if kind in ("empty", "content_filter"):
         text, finish = "", "stop" if kind == "empty" else kind
     identity = f"offline-{uuid.uuid4().hex[:12]}"
-    return Plan(identity, model.id, text, finish, _tokens(system + prompt), _tokens(text))
+    tokens = (math.ceil(len(part) / 4) for part in (system + prompt, text))  # the stand-ins' own count
+    return Plan(identity, model.id, text, finish, *tokens)
 
 
 def _texts(asked: dict[str, Any]) -> tuple[str, str]:
@@ -228,10 +229,6 @@ def _refusal(request: web.Request, asked: dict[str, Any], model: Model) -> tuple
     if model.vendor.api == "anthropic" and "max_tokens" not in asked:
         return 400, "max_tokens: Field required."
     return 0, ""
-
-
-def _tokens(text: str) -> int:
-    return math.ceil(len(text) / 4)  # the stand-ins' own count
 
 
 def _reset(request: web.Request) -> web.Response:

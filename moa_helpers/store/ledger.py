@@ -38,10 +38,7 @@ class Ledger:
         self._writer, self._reader = path.open("ab"), path.open("rb")
         try:
             self._lock()  # two programs that write into one file would pay twice
-            end, complete = self._look_through()
-            self._writer.truncate(end)
-            self._writer.seek(0, 2)
-            self._writer.write(b"" if complete else b"\n")
+            self._look_through()
         except BaseException:
             self.close()
             raise
@@ -102,8 +99,8 @@ class Ledger:
             except OSError:
                 return  # a file system without locks
 
-    def _look_through(self) -> tuple[int, bool]:
-        """Note where each good call begins; give where the last whole line ends, and whether it has its newline."""
+    def _look_through(self) -> None:
+        """Note where each good call begins, and have the file end with a whole line."""
         end, complete = 0, True
         for number, line in enumerate(self._reader, 1):
             complete = line.endswith(b"\n")  # else an editor took it away, or the line is not whole
@@ -113,7 +110,8 @@ class Ledger:
             except (ValueError, KeyError, TypeError) as error:
                 cut = isinstance(error, ValueError) and not complete
                 if cut and (line.startswith(BEGIN) or BEGIN.startswith(line)):
-                    return end, True  # it was being written when the program was killed
+                    complete = True  # as that line goes: it was being written when the program was killed
+                    break
                 raise ValueError(
                     f"Line {number} of {self.path} is no call that was kept. Name another file, or correct that line; "
                     "nothing was changed and no call was made."
@@ -121,7 +119,9 @@ class Ledger:
             if good:
                 self._places[key] = end
             end += len(line)
-        return end, complete
+        self._writer.truncate(end)
+        self._writer.seek(0, 2)
+        self._writer.write(b"" if complete else b"\n")
 
 
 def _key(question: str, strategy: str, request: Request) -> str:

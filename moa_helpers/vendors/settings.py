@@ -73,8 +73,6 @@ def setup(mode: Mode | None = None) -> Settings:
         ValueError: the mode is none of the three.
     """
     global _current
-    from moa_helpers import offline
-
     values = _variables()
     wanted = mode or values.get("MOA_MODE", "auto").lower()
     if wanted not in get_args(Mode):
@@ -83,15 +81,20 @@ def setup(mode: Mode | None = None) -> Settings:
     live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
     if wanted == "auto":
         live, reason = bool(sources), "at least one API key is set" if sources else "no API key is set"
+    offline_url = None
+    if not live:
+        from moa_helpers import offline
+
+        offline_url = offline.start(values).url
     _current = Settings(
         mode="live" if live else "offline",
         reason=reason,
         key_sources=sources,
         versions={"python": sys.version.split()[0]} | _versions(),
-        offline_url=None if live else offline.start(values).url,
+        offline_url=offline_url,
         ollama_models=local.running_ollama(_live_url(VENDORS["ollama"], values)),
         colab_models=() if wanted == "offline" else colab.session.models(),
-        notes=tuple(_without(values, note) for note in colab.session.notes()),
+        notes=tuple(redact(note, values) for note in colab.session.notes()),
         _values=values,
     )
     return _current
@@ -139,20 +142,18 @@ def world(*, offline: bool, chooses: bool) -> str:
         offline: whether the stand-ins do.
         chooses: whether the answer is a choice among other answers.
     """
+    if not offline:
+        return "live"
     from moa_helpers.offline import world as stand_ins
 
-    return stand_ins(chooses=chooses) if offline else "live"
+    return stand_ins(chooses=chooses)
 
 
-def redact(text: str) -> str:
-    """The text without the keys that are set, and without anything that has the shape of a key."""
-    return _without(current()._values, text)
-
-
-def _without(values: Mapping[str, str], text: str) -> str:
+def redact(text: str, values: Mapping[str, str] | None = None) -> str:
+    """The text without the keys among the values (default: those found last), and without what looks like a key."""
+    known = current()._values if values is None else values
     token = os.environ.get(colab.TOKEN)  # set when google.colab.ai is first used
-    keys = [values.get(vendor.key_variable or "") for vendor in VENDORS.values()]
-    for key in filter(None, [*keys, token]):
+    for key in filter(None, [*(known.get(vendor.key_variable or "") for vendor in VENDORS.values()), token]):
         text = text.replace(key, "[key]")
     return _KEY_SHAPED.sub("[key]", text)
 
