@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from moa_helpers.vendors.streams import close
+from moa_helpers.vendors import streams
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         try:
             outcome.append(await coroutine)
         finally:
-            await close()
+            await streams.close()
 
     def in_thread() -> None:
         try:
