@@ -4,14 +4,14 @@ PYTHONS = 3.13 3.12 3.11 python3
 REQUIREMENTS = -r requirements.txt
 CONSTRAINTS = -c constraints.txt
 FIRST = notebooks/01-one-question-three-vendors.ipynb
-UNIT = -n 2 --dist loadfile
-# Kernels wait more than they compute, so there are more of them than processors.
-NBVAL = -n 4 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=60 -W ignore
+# Kernels wait more than they compute, so there are more of them than processors; the longest notebooks come first.
+NBVAL = -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
+    --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=60
 # Some containers set it. Then each kernel would compile thousands of imported files anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help lab test test-latest test-all test-colab browser notebooks links wheel colab bench constraints clean \
-    lint checks unit nbval slow colab-install
+    lint checks unit nbval slow colab-check
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
@@ -35,7 +35,7 @@ test-all: $(VENV)/tests ## the unit tests on the other Pythons among 3.13, 3.12 
 	    else $(MAKE) VENV=.venv-$$version PYTHONS=$$version unit || exit 1; fi; done
 
 test-colab: colab ## the notebooks on Google Colab's versions, with what `make colab` builds installed and run as there
-	$(MAKE) VENV=.venv-colab REQUIREMENTS="-r tests/colab-constraints.txt" CONSTRAINTS= colab-install nbval
+	$(MAKE) VENV=.venv-colab REQUIREMENTS="-r tests/colab-constraints.txt" CONSTRAINTS= colab-check
 
 browser: $(VENV)/tests ## a reader's way through JupyterLab, in a real browser; without one it says what to install
 	$(VENV)/bin/pytest -rs -m browser tests/browser
@@ -81,19 +81,20 @@ lint: $(VENV)/tests
 checks: unit nbval
 
 unit: $(VENV)/tests
-	$(VENV)/bin/pytest $(UNIT)
+	$(VENV)/bin/pytest -n 2 --dist loadfile
 
-nbval: $(VENV)/ready
-	MOA_MODE=offline MOA_OFFLINE_SPEED=4 $(VENV)/bin/pytest $(NBVAL) notebooks
+nbval: $(VENV)/tests
+	MOA_MODE=offline MOA_OFFLINE_SPEED=4 $(VENV)/bin/pytest $(NBVAL) $$(ls -r notebooks/*.ipynb)
 
 slow: $(VENV)/tests
-	$(VENV)/bin/pytest $(UNIT) -m slow
+	$(VENV)/bin/pytest -n 4 -m slow
 
-colab-install: $(VENV)/ready
-	$(VENV)/bin/python tools/colab.py check dist/colab/*.ipynb
+colab-check: $(VENV)/ready
+	$(VENV)/bin/python tools/colab.py check dist/colab $(NBVAL)
 
 %/ready: requirements.txt constraints.txt pyproject.toml tools/install
-	@python=$$(tools/find-python $(PYTHONS)) && echo "Setting up $(@D) with $$python." && "$$python" -m venv $(@D)
+	@$(@D)/bin/python -c '' 2>/dev/null || { rm -rf $(@D) && python=$$(tools/find-python $(PYTHONS)) && \
+	    echo "Setting up $(@D) with $$python." && "$$python" -m venv $(@D); }
 	tools/install $(@D) $(REQUIREMENTS) $(CONSTRAINTS)
 	@touch $@
 

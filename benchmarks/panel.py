@@ -19,8 +19,10 @@ from aiohttp import web
 from comm import DummyComm
 
 import moa_helpers as moa
-from moa_helpers.ui import panel
-from moa_helpers.ui.controls import Playground
+from moa_helpers.ui import panel, progress
+from moa_helpers.ui.playground.choice import NO_AGGREGATOR, Choice
+from moa_helpers.ui.playground.controls import Controls
+from moa_helpers.ui.playground.widget import Playground
 
 MODEL, RATE, SECONDS, SIZES, ROUNDS = "openai:gpt-6-luna", 1000, 10.0, (1, 6, 24), 3
 WAYS = ["nothing", "watch", "playground"]
@@ -92,9 +94,11 @@ class Cost:
 async def once(calls: int, way: str) -> Cost:
     """So many calls, which together get ``RATE`` pieces a second."""
     models, prompt = [MODEL] * calls, str(RATE / calls)
+    chosen = Choice(prompt, (MODEL,), calls, NO_AGGREGATOR, options={"timeout": str(10 * SECONDS)})
+    Controls.choice = property(lambda controls: chosen)  # so many samples cannot be chosen with the mouse
     play = Playground(prompt, None, None, {"timeout": 10 * SECONDS})
-    play._arguments = lambda: {"prompt": prompt, "reference_models": models, "timeout": 10 * SECONDS}
-    play._finish = lambda run, live: play._live.show(live, whole=True)  # the pictures come once, after the calls
+    outputs = play._outputs
+    outputs.finish = lambda runs, live: outputs.calls.show(live, whole=True)  # the pictures come after the calls
     gc.collect()
     Wire.sizes.clear()
     cpu, wall = time.process_time(), time.perf_counter()
@@ -111,7 +115,7 @@ async def once(calls: int, way: str) -> Cost:
 async def measure() -> list[dict[str, Any]]:
     """The same calls shown in each way, in turns."""
     rows = []
-    panel.progress_view = panel._Output  # as in a notebook
+    panel.progress_view = progress._Output  # as in a notebook
     IPython.display.display, comm.create_comm = Wire.show, Wire
     for calls in SIZES:
         found: dict[str, list[Cost]] = {way: [] for way in WAYS}

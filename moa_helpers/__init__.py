@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
     from moa_helpers.evaluation.judging import Verdict, judge
     from moa_helpers.evaluation.questions import Question, read_questions
-    from moa_helpers.ui.panel import playground, watch
+    from moa_helpers.ui.panel import watch
+    from moa_helpers.ui.playground import playground
 
 # What a lesson needs and a service does not: loaded on first use, as it brings pandas, matplotlib or ipywidgets.
 _LATER = {
@@ -44,7 +45,7 @@ _LATER = {
     "compare": "evaluation.compare",
     "estimate_comparison": "evaluation.compare",
     "judge": "evaluation.judging",
-    "playground": "ui.panel",
+    "playground": "ui.playground",
     "read_questions": "evaluation.questions",
     "watch": "ui.panel",
 }

@@ -98,12 +98,10 @@ async def stream_mixture(
         while (event := await events.get()) is not None:
             yield event
         await task  # raises what the mixture raised
-    except BaseException as error:
-        try:
+    except BaseException:
+        with scope.open():  # so that what is raised carries the replies, also where this is cancelled again
             await stop([task])
-        finally:
-            error.replies = scope.replies  # type: ignore[attr-defined]
-        raise
+            raise
 
 
 def _ignore(event: Event) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import threading
+import time
 import warnings
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -25,8 +27,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     outcome: list[T] = []
     problem: list[BaseException] = []
-    stopped = threading.Event()
-    finished = threading.Event()  # before Python 3.13, an interrupted Thread.join() takes the thread for ended
+    stopped, begun, finished = threading.Event(), threading.Event(), threading.Event()
     loop_and_task: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
 
     async def main() -> None:
@@ -40,6 +41,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             await streams.close()
 
     def in_thread() -> None:
+        begun.set()
         try:
             asyncio.run(main())
         except BaseException as error:  # handed to the caller's thread, which raises it
@@ -48,20 +50,18 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             finished.set()
 
     thread = threading.Thread(target=contextvars.copy_context().run, args=(in_thread,), name="moa.run")
-    thread.start()
     try:
+        thread.start()
         while not finished.wait(0.2):  # a short wait each time: Windows notices an interrupt only in between
             pass
     except KeyboardInterrupt as interrupt:
         interrupt.replies = ()  # type: ignore[attr-defined]
         stopped.set()
-        for loop, task in loop_and_task:
-            if task is not None:
-                with suppress(RuntimeError):  # the loop has closed meanwhile
-                    loop.call_soon_threadsafe(task.cancel)
-        while not finished.is_set():
-            with suppress(KeyboardInterrupt):
-                finished.wait(0.2)
+        _cancel(loop_and_task)
+        if not _waited(begun, 1.0):  # interrupted before the thread began; should it come yet, it does nothing
+            coroutine.close()
+            raise
+        _waited(finished)
         thread.join()
         for name in ("replies", "comparison"):
             if problem and hasattr(problem[0], name):
@@ -75,3 +75,19 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     if problem:
         warnings.warn(f"All answers are there, but a connection did not close: {problem[0]!r}", stacklevel=2)
     return outcome[0]
+
+
+def _cancel(loop_and_task: Sequence[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]]) -> None:
+    for loop, task in loop_and_task:
+        if task is not None:
+            with suppress(RuntimeError):  # the loop has closed meanwhile
+                loop.call_soon_threadsafe(task.cancel)
+
+
+def _waited(event: threading.Event, seconds: float = math.inf) -> bool:
+    """Wait for an event whatever interrupts come meanwhile; whether it came within so many seconds."""
+    until = time.monotonic() + seconds
+    while not event.is_set() and time.monotonic() < until:
+        with suppress(KeyboardInterrupt):
+            event.wait(0.2)
+    return event.is_set()

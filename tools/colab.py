@@ -2,7 +2,8 @@
 
     python tools/colab.py address                   write the project's address into README.md and the notebooks
     python tools/colab.py notebooks dist/*.whl      dist/colab/*.ipynb: notebooks that hold the package
-    python tools/colab.py check dist/colab/*.ipynb  run those in this environment, which has Colab's versions
+    python tools/colab.py check dist/colab --nbval  run those in this environment, which has Colab's versions; what
+                                                    follows the folder are options for pytest
 
 The address is ``[project.urls] Repository`` in pyproject.toml, and stands nowhere else. Until the project is published
 there is none: then there are no badges, and the setup cells ask for the wheel.
@@ -19,8 +20,6 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -135,32 +134,38 @@ def write_notebooks(wheel: Path) -> None:
         print(f"{folder.relative_to(ROOT) / path.name}: {(folder / path.name).stat().st_size / 1000:.0f} kB")
 
 
-def check(paths: list[Path]) -> None:
-    """Install by the setup cell and see what that changed, then run every notebook, each alone in an empty folder."""
+def check(paths: list[Path], options: list[str]) -> None:
+    """Install by the setup cell and see what that changed, then let nbval run every notebook in a folder of its own."""
     notebooks = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     if len({"".join(_setup(notebook)["source"]) for notebook in notebooks}) != 1:
         sys.exit("The setup cells differ, so one of them does not speak for all.")
     for variable in [name for name in os.environ if name.startswith("MOA_") or name.endswith("_API_KEY")]:
         del os.environ[variable]
     os.environ |= {"MOA_OFFLINE_SPEED": "4", "PYTHONPATH": str(ROOT / "tests" / "google_colab")}
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else each kernel warns of a debugger that nobody uses
     pip("uninstall", "-y", "-q", *sorted(ADDED))
     before = installed()
-    execute(notebooks[0] | {"cells": [_setup(notebooks[0])]})
+    shown = execute(notebooks[0] | {"cells": [_setup(notebooks[0])]})
     after = installed()
     changed = sorted(name for name in before if after.get(name) != before[name])
     added = after.keys() - before.keys()
     if changed or added != ADDED:
         sys.exit(f"changed: {changed}; added: {sorted(added)}, where {sorted(ADDED)} were expected")
+    if "Mode: OFFLINE, because no API key is set." not in shown or "colab:google/" not in shown:
+        sys.exit(f"the setup cell reports something else: {shown}")
     print("added:", ", ".join(f"{name} {after[name]}" for name in sorted(added)))
     print(f"unchanged: the {len(before)} packages that were there")
     print(pip("check").strip(), flush=True)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for path, shown in zip(paths, pool.map(execute, notebooks), strict=True):
-            if "Mode: OFFLINE, because no API key is set." not in shown or "colab:google/" not in shown:
-                sys.exit(f"{path}: the setup cell reports something else: {shown}")
-            print(f"{path}: ran alone, and offers the models of google.colab.ai", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for path in paths:
+            alone = Path(folder, path.stem)
+            alone.mkdir()
+            shutil.copy(path, alone)
+        names = sorted((path.stem for path in paths), reverse=True)
+        ended = subprocess.run([sys.executable, "-m", "pytest", *options, *names], cwd=folder, check=False)
     if installed() != after:
         sys.exit("A notebook changed the installed packages.")
+    sys.exit(ended.returncode)
 
 
 def execute(notebook: dict[str, Any]) -> str:
@@ -206,8 +211,8 @@ def main() -> None:
             write_address()
         case ["notebooks", wheel]:
             write_notebooks(Path(wheel))
-        case ["check", *paths] if paths:
-            check([Path(path) for path in paths])
+        case ["check", folder, *options]:
+            check(sorted(Path(folder).glob("*.ipynb")), options)
         case _:
             sys.exit(__doc__)
 

@@ -16,7 +16,7 @@ from moa_helpers.limits.tasks import results
 from moa_helpers.limits.values import Limits
 from moa_helpers.results import total
 from moa_helpers.store.ledger import Ledger
-from moa_helpers.ui.panel import follow, progress_view
+from moa_helpers.ui.progress import follow, progress_view
 
 MOST_QUESTIONS = 64  # at the same time, where only vendors have limits
 

@@ -1,135 +1,170 @@
-"""Watch calls while they run: a live panel in a notebook, a progress bar elsewhere.
+"""Watch calls while they run: what each request does, has written and has cost so far.
 
-The panel reads the calls a few times a second and never makes one. What a model wrote is escaped.
+A panel looks at the calls several times a second and makes none itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from html import escape
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from moa_helpers.calls import Call
 from moa_helpers.limits.purse import tokens
 from moa_helpers.limits.scope import Scope
-from moa_helpers.limits.tasks import results, stop
+from moa_helpers.limits.tasks import results
 from moa_helpers.results import Replies, Reply
 from moa_helpers.ui.cards import count, dollars, seconds
-from moa_helpers.ui.html import STYLED, WRAP, escaped, rendered
+from moa_helpers.ui.html import STYLED, WRAP, render, rendered
 from moa_helpers.ui.phases import PHASES, phases
+from moa_helpers.ui.progress import follow, progress_view
 
 if TYPE_CHECKING:
-    from moa_helpers.ui.controls import Playground
+    from markupsafe import Markup
 
 T = TypeVar("T")
-REFRESH = 0.1  # seconds between two looks at the calls
 TAIL = 1500  # characters of a text that is still being written
-MOST = 24  # calls that are shown one by one
-SHADES = {  # a pattern of PHASES as CSS, over its colour
-    "": "none",
-    "..": "radial-gradient(#0008 20%, transparent 25%) 0 0/5px 5px",
-    "xx": "repeating-linear-gradient(45deg,#0008 0 1px,transparent 1px 5px),"
-    "repeating-linear-gradient(-45deg,#0008 0 1px,transparent 1px 5px)",
-    "--": "repeating-linear-gradient(0deg,#0008 0 1px,transparent 1px 4px)",
-    "//": "repeating-linear-gradient(-45deg,#0008 0 1px,transparent 1px 5px)",
-}
-COLUMNS, GAP = "repeat(auto-fit,minmax(min(18em,100%),1fr))", "0.5em"  # of the calls
-LINE = "1px solid color-mix(in srgb, currentColor 45%, transparent)"
+MOST = 24  # requests that are shown one by one
+COLUMNS, GAP = "repeat(auto-fit,minmax(min(18em,100%),1fr))", "0.5em"  # of the grid of requests
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request at one moment: its name in the panel, the call that makes it, and what that has given so far."""
+
+    name: str
+    call: Call
+    reply: Reply
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.call.state == "done"
+
+    @property
+    def wide(self) -> bool:
+        """Whether it takes a line of its own."""
+        return self.call.request.role == "aggregator"
+
+    @property
+    def words(self) -> str:
+        """What it does or has done, and its seconds."""
+        if self.done:
+            return self.reply.summary
+        doing = {"queued": "waiting for a free place", "waiting": "waiting for the first token"}
+        words = doing.get(self.call.state, self.call.state)
+        if self.call.state == "pausing" and (failure := self.reply.attempts[-1].failure):
+            words = f"pausing before a retry ({failure.kind})"
+        return f"{words} · {seconds(self.reply.elapsed)}"
+
+    @property
+    def cost(self) -> tuple[float | None, bool]:
+        """US dollars so far, or None if unknown, and whether the vendor counted its tokens or we did."""
+        reply, request = self.reply, self.call.request
+        if self.done:
+            return reply.cost_usd, reply.cost_usd is not None
+        between = self.call.state in ("queued", "pausing")
+        before = sum(attempt.cost_usd or 0.0 for attempt in (reply.attempts if between else reply.attempts[:-1]))
+        now = request.model.cost(tokens((request.system or "") + request.prompt), tokens(reply.text))
+        return (before if between else None if now is None else before + now), False
+
+    @property
+    def facts(self) -> str:
+        """What it does, how many tokens it has written, and what it has cost."""
+        usd, exact = self.cost
+        many = count(self.reply.output_tokens) if self.done else f"about {tokens(self.reply.text):,}"
+        cost = dollars(usd, self.reply.least_usd) if exact or usd is None else f"about {dollars(usd)}"
+        return f"{self.words} · {many} tokens · {'cost unknown' if cost == 'unknown' else cost}"
+
+
+class Parts(NamedTuple):
+    """The panel in pieces: its head; requests, and which take a line of their own; folded ones; how many are hidden."""
+
+    head: Markup
+    shown: list[Markup]
+    wide: list[bool]
+    folded: list[Markup]
+    hidden: int
 
 
 class Live:
-    """The calls that are watched, as HTML and as one line of text; those of a scope."""
+    """The requests of all calls in a scope, as HTML and as one line of text, always as they stand now."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
     @property
     def calls(self) -> list[Call]:
-        """The calls of all requests that were sent, or wait to be."""
-        return [call for made in self._scope.calls for call in made.sent]
+        """One for each request; a second request counts once it was sent."""
+        return [one for call in self._scope.calls for one in call.sent]
 
     @property
     def replies(self) -> Replies:
-        """What has arrived so far, of every call."""
+        """What each request has given so far."""
         return Replies(call.reply() for call in self.calls)
 
     @property
     def total(self) -> int:
-        """How many calls there are."""
+        """How many requests there are."""
         return len(self.calls)
 
     @property
     def ended(self) -> int:
-        """How many calls have ended."""
+        """How many requests have ended."""
         return sum(call.state == "done" for call in self.calls)
 
     @property
     def answered(self) -> tuple[int, int]:
-        """How many calls have an answer, and how many there are; a second request is no call of its own."""
-        made = self._scope.calls
-        return sum(call.ok for call in made), len(made)
+        """How many calls have an answer, and how many there are; a call and its second request count as one."""
+        calls = self._scope.calls
+        return sum(call.ok for call in calls), len(calls)
 
     def line(self) -> str:
-        """How many calls have ended, how many do what, the time since the first began, and the cost so far."""
-        calls, replies = self.calls, self.replies
-        parts = [f"{self.ended} of {len(calls)} calls ended"]
-        states = Counter(call.state for call in calls if call.state != "done")
-        parts += [f"{number} {state}" for state, number in states.items()]
-        if replies:
-            parts.append(seconds(max(reply.ended for reply in replies) - min(reply.started for reply in replies)))
-        costs = [_cost(call, reply) for call, reply in zip(calls, replies, strict=True)]
-        known = math.fsum(usd or reply.least_usd for (usd, _), reply in zip(costs, replies, strict=True))
-        unknown = any(usd is None for usd, _ in costs)
-        guessed = any(usd is not None and not exact for usd, exact in costs)
-        if unknown:
-            parts.append(dollars(None, known) if known else "cost unknown")
-        else:
-            parts.append("about " * guessed + dollars(known))
-        if any(reply.offline for reply in replies):
-            parts.append("offline stand-ins")
-        return " · ".join(parts)
+        """How many requests have ended, what the others do, the seconds since the first began, and the cost so far."""
+        return _line(self._look())
 
     def html(self, *, whole: bool = False) -> str:
         """All ``parts`` in one."""
-        head, sections, more = self.parts(whole=whole)
-        return framed(f"{head}{_grid(section for section, _ in sections)}{more}")
+        parts = self.parts(whole=whole)
+        return str(framed(parts.head, parts.shown, parts.folded, parts.hidden))
 
-    def parts(self, *, whole: bool = False, bars: bool = True) -> tuple[str, list[tuple[str, bool]], str]:
-        """The bars on a common clock; what each call has written, and whether it takes a line of its own; and the rest.
-
-        Of many calls it shows those that are not done, and with ``whole`` all of them, the later ones folded.
+    def parts(self, *, whole: bool = False, bars: bool = True) -> Parts:
+        """The panel in pieces. Of many requests it shows those that have not ended.
 
         Args:
-            whole: show all calls, and all of a long text, not just its end.
-            bars: show the bars.
+            whole: show all requests, the later ones folded, and of a long text all, not just its end.
+            bars: draw the requests as bars on a common clock.
         """
-        named = self._named()
-        total = len(named)
-        if total > MOST and not whole:
-            named = [(name, call) for name, call in named if call.state != "done"]
-        looked = [(name, call, call.reply()) for name, call in named]
-        shown, folded = looked[:MOST], looked[MOST:] if whole else []
-        head = f'<progress max="{total or 1}" value="{self.ended}" aria-label="calls ended"></progress> '
-        head += f"{escape(self.line())}{_bars(shown) if bars else ''}"
-        hidden = total - len(shown)
-        more = f"<p>{hidden} more calls are not shown one by one.</p>" if hidden else ""
-        if folded:
-            inside = _grid(_section(*each, whole) for each in folded)
-            more = f"<details><summary>{hidden} more calls</summary>{inside}</details>"
-        return head, [(_section(*each, whole), _is_wide(each[1])) for each in shown], more
+        seen = self._look()
+        one_by_one = seen if whole or len(seen) <= MOST else [one for one in seen if not one.done]
+        shown, folded = one_by_one[:MOST], one_by_one[MOST:] if whole else []
+        drawn = [(one, list(phases(one.reply))) for one in shown] if bars else []
+        kinds = {kind for _, pieces in drawn for kind, _, _ in pieces}
+        zero = min((one.reply.started for one, _ in drawn), default=0.0)
+        head = render(
+            "panel_head.html",
+            total=len(seen) or 1,
+            ended=sum(one.done for one in seen),
+            line=_line(seen),
+            bars=drawn,
+            marks={kind: mark for kind, mark in PHASES.items() if kind in kinds},
+            zero=zero,
+            per_second=100 / (max((one.reply.ended for one, _ in drawn), default=0.0) - zero or 1.0),
+        )
+        sections = [[_section(one, whole) for one in group] for group in (shown, folded)]
+        return Parts(head, sections[0], [one.wide for one in shown], sections[1], len(seen) - len(shown))
 
-    def _named(self) -> list[tuple[str, Call]]:
-        """The calls with their names: number, role and model. A second request has the number of the first."""
-        named = []
-        for number, made in enumerate(self._scope.calls, 1):
-            for call in made.sent:
-                role = call.request.role
-                named.append((f"{number}. {role + ' · ' if role else ''}{call.request.model.name}", call))
-        return named
+    def _look(self) -> list[Seen]:
+        """All requests as they stand. The name of each is the number of its call, its role, and its model."""
+        seen = []
+        for number, call in enumerate(self._scope.calls, 1):
+            for one in call.sent:
+                role = f"{one.request.role} · " if one.request.role else ""
+                seen.append(Seen(f"{number}. {role}{one.request.model.name}", one, one.reply()))
+        return seen
 
 
 @overload
@@ -147,8 +182,8 @@ async def watch(*coroutines: Coroutine[Any, Any, T]) -> T | list[T]:
     text as it arrives, at most ten times a second. Elsewhere it shows a progress bar on stderr. Interrupting the cell
     cancels all calls; what has arrived stays on the screen.
 
-    The panel is replaced as a whole each time, so nothing in it can be scrolled or selected before the end. In the
-    playground each call stands for itself, and what has ended stays as it is.
+    Each time, the whole panel is replaced, so nothing in it can be scrolled or selected before the end. The playground
+    replaces only what has changed.
 
     Args:
         coroutines: such as ``moa.mixture_of_agents(...)``, not yet awaited.
@@ -181,207 +216,35 @@ async def watch(*coroutines: Coroutine[Any, Any, T]) -> T | list[T]:
     return found if len(found) > 1 else found[0]
 
 
-def playground(
-    prompt: str | None = None,
-    reference_models: Sequence[str] | None = None,
-    aggregator: str | None = None,
-    **options: Any,
-) -> Playground:
-    """Controls for a mixture in a notebook: choose models, prompt and limits, run, watch, stop, compare the runs.
-
-    A new playground stops what still runs in an older one. It makes no call until Run is pressed.
-
-    Args:
-        prompt, reference_models, aggregator: what is chosen at first. Default: a prepared question and a small model of
-            each vendor that can be asked now.
-        options: what is set at first: limits, ``layers``, ``robust``, ``stop_at`` and ``pick``, by the names of
-            ``mixture_of_agents``.
-
-    Returns:
-        The playground. As the last line of a cell it shows itself; ``await play.run()`` runs it from code, and
-        ``play.runs`` keeps the runs.
-
-    Raises:
-        TypeError, ValueError: the input is wrong.
-        RuntimeError: this is no notebook.
-    """
-    from moa_helpers.ui.controls import Playground  # ipywidgets is not loaded before it is needed
-
-    return Playground(prompt, reference_models, aggregator, options)
+def framed(head: str, shown: Sequence[str] = (), folded: Sequence[str] = (), hidden: int = 0) -> Markup:
+    """Pieces of the panel for a place of their own."""
+    values = {"styled": STYLED, "columns": COLUMNS, "gap": GAP}
+    return render("panel.html", head=head, shown=shown, folded=folded, hidden=hidden, **values)
 
 
-async def follow(tasks: Sequence[asyncio.Task[Any]], show: Callable[[bool], None]) -> None:
-    """Call ``show(False)`` several times a second until all tasks have ended or one has failed, then ``show(True)``.
-
-    Whatever ends it, no task runs on.
-    """
-    try:
-        while True:
-            show(False)
-            done, pending = await asyncio.wait(tasks, timeout=REFRESH, return_when=asyncio.FIRST_EXCEPTION)
-            if not pending or any(task.cancelled() or task.exception() for task in done):
-                break
-    finally:
-        try:
-            await stop(tasks)
-        finally:
-            show(True)
+def _line(seen: Sequence[Seen]) -> str:
+    states = Counter(one.call.state for one in seen)
+    parts = [f"{states.pop('done', 0)} of {len(seen)} calls ended"]
+    parts += [f"{number} {state}" for state, number in states.items()]
+    if seen:
+        began, ended = min(one.reply.started for one in seen), max(one.reply.ended for one in seen)
+        parts.append(seconds(ended - began))
+    costs = [(*one.cost, one.reply.least_usd) for one in seen]
+    known = math.fsum(usd or least for usd, _, least in costs)
+    if any(usd is None for usd, _, _ in costs):
+        parts.append(dollars(None, known) if known else "cost unknown")
+    else:
+        parts.append("about " * (not all(exact for _, exact, _ in costs)) + dollars(known))
+    return " · ".join([*parts, *["offline stand-ins"] * any(one.reply.offline for one in seen)])
 
 
-class _Progress(Protocol):
-    """What a view shows: how much of how much has ended, in a line of text and as HTML."""
-
-    @property
-    def ended(self) -> int: ...
-
-    @property
-    def total(self) -> int: ...
-
-    def line(self) -> str: ...
-
-    def html(self, *, whole: bool = False) -> str: ...
-
-
-class _View(Protocol):
-    """Where progress is shown."""
-
-    def update(self, progress: _Progress, last: bool) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _Output:
-    """The panel as an output of the cell, replaced in place."""
-
-    def __init__(self) -> None:
-        self._shown: dict[str, str] = {}
-        self._handle: Any = None
-
-    def update(self, progress: _Progress, last: bool) -> None:
-        from IPython.display import display
-
-        bundle = {"text/html": progress.html(whole=last), "text/plain": progress.line()}
-        if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
-        elif bundle != self._shown:
-            self._handle.update(bundle, raw=True)
-        self._shown = bundle
-
-    def close(self) -> None:
-        """Leave the output as it is."""
-
-
-class _Bar:
-    """A progress bar on stderr."""
-
-    def __init__(self) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=0, bar_format="{bar:20} {desc}")
-
-    def update(self, progress: _Progress, last: bool) -> None:
-        self._bar.total, self._bar.n = progress.total, progress.ended
-        self._bar.set_description_str(progress.line())
-
-    def close(self) -> None:
-        self._bar.close()
-
-
-def progress_view() -> _View:
-    """An output of the notebook's cell, or a progress bar on stderr."""
-    if "IPython" in sys.modules:
-        from IPython.core.getipython import get_ipython
-
-        if hasattr(get_ipython(), "kernel"):
-            return _Output()
-    return _Bar()
-
-
-def framed(inner: str) -> str:
-    """A part of the panel for a place of its own."""
-    return f'<div class="moa-live {STYLED}" style="padding:0">{inner}</div>'
-
-
-def _grid(sections: Iterable[str]) -> str:
-    return f'<div style="display:grid;grid-template-columns:{COLUMNS};gap:{GAP}">{"".join(sections)}</div>'
-
-
-def _is_wide(call: Call) -> bool:
-    return call.request.role == "aggregator"
-
-
-def _bars(looked: Sequence[tuple[str, Call, Reply]]) -> str:
-    if not looked:
-        return ""
-    zero = min(reply.started for _, _, reply in looked)
-    whole = max(reply.ended for _, _, reply in looked) - zero or 1.0
-    rows, shown = [], set()
-    for name, call, reply in looked:
-        pieces = []
-        for kind, start, width in phases(reply):
-            left, share = 100 * (reply.started - zero + start) / whole, 100 * width / whole
-            place = f"position:absolute;left:{left:.2f}%;width:{share:.2f}%;min-width:2px;height:100%"
-            pieces.append(f'<span style="{place};{_look(kind)}"></span>')
-            shown.add(kind)
-        rows.append(
-            f'<span>{escape(name)}</span><span role="img" aria-label="{escape(f"{name}: {_words(call, reply)}")}" '
-            f'style="position:relative;height:1em">{"".join(pieces)}</span><span>{seconds(reply.elapsed)}</span>'
-        )
-    swatch = "display:inline-block;width:1.5em;height:0.8em;margin:0 0.3em 0 1em"
-    legend = "".join(f'<span style="{swatch};{_look(kind)}"></span>{kind}' for kind in PHASES if kind in shown)
-    columns = "minmax(8em,max-content) minmax(8em,1fr) max-content"
-    return (
-        f'<div class="moa-bars" style="display:grid;grid-template-columns:{columns};gap:0.2em 0.8em;'
-        f'margin:0.5em 0;overflow-wrap:anywhere">{"".join(rows)}</div><p style="margin:0 0 0.5em">{legend}</p>'
-    )
-
-
-def _look(kind: str) -> str:
-    colour, pattern = PHASES[kind]
-    return f"background:{SHADES[pattern]},{colour};box-sizing:border-box;border:1px solid #444".replace("none,", "")
-
-
-def _section(name: str, call: Call, reply: Reply, whole: bool) -> str:
-    usd, exact = _cost(call, reply)
-    done = call.state == "done"
-    many = count(reply.output_tokens) if done else f"about {tokens(reply.text):,}"
-    cost = dollars(usd, reply.least_usd) if exact or usd is None else f"about {dollars(usd)}"
-    cost = "cost unknown" if cost == "unknown" else cost
-    facts = f"{_words(call, reply)} · {many} tokens · {cost}"
-    box = "height:12em;overflow:auto;margin-top:0.4em"
-    if done and (whole or len(reply.text) <= TAIL):
-        text = rendered(reply.text) if reply.text else ""
-    else:  # the end of the text stays in sight
-        box += ";display:flex;flex-direction:column-reverse"
-        cut = "… " if len(reply.text) > TAIL else ""
-        text = f'<div dir="auto" style="unicode-bidi:isolate;{WRAP}">{escaped(cut + reply.text[-TAIL:])}</div>'
-    problem = f"<p>{escaped(reply.failure.message)}</p>" if done and reply.failure else ""
-    wide = "grid-column:1/-1;" if _is_wide(call) else ""
-    return (
-        f'<section class="moa-call" aria-label="{escape(name)}" '
-        f'style="{wide}border:{LINE};border-radius:4px;padding:0.4em 0.6em;min-width:0;overflow-wrap:anywhere">'
-        f'<strong>{escape(name)}</strong><div class="moa-state">{escape(facts)}</div>{problem}'
-        f'<div class="moa-text mathjax_ignore" tabindex="0" role="region" aria-label="text of {escape(name)}" '
-        f'style="{box}">{text}</div></section>'
-    )
-
-
-def _words(call: Call, reply: Reply) -> str:
-    """What a call does or has done, in words, and its seconds."""
-    if call.state == "done":
-        return reply.summary
-    doing = {"queued": "waiting for a free place", "waiting": "waiting for the first token", "writing": "writing"}
-    failure = reply.attempts[-1].failure if call.state == "pausing" else None
-    words = f"pausing before a retry ({failure.kind})" if failure else doing.get(call.state, call.state)
-    return f"{words} · {seconds(reply.elapsed)}"
-
-
-def _cost(call: Call, reply: Reply) -> tuple[float | None, bool]:
-    """US dollars so far, or None if unknown, and whether that is the vendor's count; else it is estimated."""
-    if call.state == "done":
-        return reply.cost_usd, reply.cost_usd is not None
-    between = call.state in ("queued", "pausing")
-    before = sum(attempt.cost_usd or 0.0 for attempt in (reply.attempts if between else reply.attempts[:-1]))
-    request = call.request
-    now = request.model.cost(tokens((request.system or "") + request.prompt), tokens(reply.text))
-    return (before if between else None if now is None else before + now), False
+def _section(one: Seen, whole: bool) -> Markup:
+    reply = one.reply
+    text: str = reply.text
+    laid_out = one.done and (whole or len(text) <= TAIL)
+    if laid_out:
+        text = rendered(text) if text else ""
+    elif len(text) > TAIL:
+        text = f"… {text[-TAIL:]}"
+    problem = reply.failure.message if one.done and reply.failure else ""
+    return render("panel_call.html", one=one, problem=problem, text=text, laid_out=laid_out, wrap=WRAP)

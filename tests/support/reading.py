@@ -82,13 +82,13 @@ class Reading:
 
     async def until(self, words, name="moa-watched"):
         """Wait until an output says it."""
-        async with asyncio.timeout(1000):
+        async with asyncio.timeout(100):
             while words not in self.says(name):
                 await asyncio.sleep(0.01)
 
     async def ended(self):
         """Wait until no run is under way."""
-        async with asyncio.timeout(1000):
+        async with asyncio.timeout(100):
             while self.buttons != ["Run", "Reset"]:
                 await asyncio.sleep(0.01)
 

@@ -55,8 +55,9 @@ class Act:
     finish: str | None = "stop"  # None: no reason is given
     error: Exception | None = None  # raised after the last piece
     hangs: bool = False  # after the last piece, for ever
-    tokens: tuple[int, int] | None = (100, 20)  # in and out: reported with the first piece and with the reason
-    closing: float = 0.0  # seconds that closing takes; a cancellation meanwhile leaves the stream open
+    # In and out, reported with the first piece and with the reason; or how to count them, from request and text.
+    tokens: tuple[int, int] | Callable[[Request, str], tuple[int, int]] | None = (100, 20)
+    closing: float = 0.0  # seconds to close what is cut off; a cancellation meanwhile leaves the stream open
     deaf: int = 0  # how many cancellations it loses while it waits for the first piece
 
     def pieces(self, request):
@@ -103,6 +104,7 @@ class Asked:
     at: float
     ended: float | None = None
     how: str = "open"  # "done", "failed", "cancelled" or "closed" by the reader, "left open" by a cancelled close
+    text: str = ""  # what was written
 
     @property
     def model(self):
@@ -141,6 +143,10 @@ class Script:
         """What became of the requests, in the order in which they were sent."""
         return [asked.how for asked in self.asked if model in (None, asked.model)]
 
+    def written_last(self):
+        """What each call's last attempt wrote; an attempt is void once another follows."""
+        return [text for text in {asked.request: asked.text for asked in self.asked}.values() if text]
+
     async def __call__(self, request):
         acts = self.acts.get(request.model.name, [self.default])
         act = acts[min(self.counts()[request.model.name], len(acts) - 1)]
@@ -153,6 +159,7 @@ class Script:
         how = "failed"
         try:
             async for chunk in self._play(act, request):
+                asked.text += chunk.text
                 yield chunk
             how = "done"
         except asyncio.CancelledError:
@@ -163,14 +170,15 @@ class Script:
             raise
         finally:
             self.now.subtract(places)
-            if act.closing:
+            if act.closing and how in ("cancelled", "closed"):
                 asked.how = "left open"
                 await asyncio.sleep(act.closing)
             asked.how, asked.ended = how, clock.now()
 
     async def _play(self, act, request):
-        until, deaf = clock.now() + act.after, act.deaf
-        while (left := until - clock.now()) > 0:
+        time, deaf = asyncio.get_running_loop().time, act.deaf
+        until = time() + act.after
+        while (left := until - time()) > 0:
             try:
                 await asyncio.sleep(left)
             except asyncio.CancelledError:
@@ -178,7 +186,8 @@ class Script:
                     raise
                 deaf -= 1
         pieces = act.pieces(request)
-        took, wrote = act.tokens or (None, None)
+        counted = act.tokens(request, "".join(pieces)) if callable(act.tokens) else act.tokens
+        took, wrote = counted or (None, None)
         for number, piece in enumerate(pieces):
             if number:
                 await asyncio.sleep(act.per_piece)

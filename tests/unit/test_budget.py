@@ -1,5 +1,7 @@
 """What is risked: estimates before a call, max_calls and budget_usd while they run, and what is free again."""
 
+import math
+
 import pytest
 
 import moa_helpers as moa
@@ -94,6 +96,23 @@ def test_an_unknown_price_stays_unknown(question):
     assert (plan.calls, plan.usd, plan.most_usd, plan.unpriced) == (5, None, None, ("ollama:some",))
     assert "unknown" in str(plan)
     assert "no price known for ollama:some" in str(plan)
+
+
+def counted(request, text):
+    """Tokens by the rule of thumb: four characters each."""
+    return math.ceil(len((request.system or "") + request.prompt) / 4), math.ceil(len(text) / 4)
+
+
+@pytest.mark.parametrize("layers", [2, 3, 5])
+def test_estimates_and_actuals_agree(layers, script, run, question):
+    """Told how long the answers are, the estimate comes within two in a hundred of what is counted."""
+    script.default = answers(lambda request: f"{request.model.id} says something. " * 20, tokens=counted, per_piece=0)
+    answer = run(moa.mixture_of_agents(question, THREE, HAIKU, layers=layers))
+    wrote = [reply.output_tokens for reply in answer.replies]
+    plan = moa.estimate(question, THREE, HAIKU, layers=layers, answer_tokens=round(sum(wrote) / len(wrote)))
+    assert plan.calls == len(answer.replies)
+    assert plan.usd == pytest.approx(answer.cost_usd, rel=0.02)
+    assert answer.cost_usd == answer.least_usd < plan.most_usd
 
 
 # While they run

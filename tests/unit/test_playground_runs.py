@@ -159,6 +159,7 @@ def test_a_stop_leaves_nothing_running_and_keeps_what_arrived(reading, script):
         await reading.click("Stop")
 
     async def click_in_a_thread(reading, task):  # as a kernel's subshell does
+        asyncio.get_running_loop().set_debug(True)  # so that it refuses what is not safe from there
         await asyncio.to_thread(reading["Stop"].click)
 
     async def stop(reading, task):

@@ -1,0 +1,197 @@
+"""What is chosen in the playground, as a plain value: the arguments that it gives, their price, and their code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any
+
+from moa_helpers import catalogue, offline
+from moa_helpers.limits.inputs import check_number
+from moa_helpers.limits.purse import Estimate
+from moa_helpers.limits.values import Limits
+from moa_helpers.plan import plan_fan_out, plan_mixture
+from moa_helpers.vendors import colab
+from moa_helpers.vendors.settings import Settings
+
+NO_AGGREGATOR = "none: only the proposers"
+ANY = "openai:any"  # stands for a model where any will do
+MOST_SAMPLES, MOST_LAYERS = 6, 6
+LIMITS = {  # the optional arguments -> what an empty field means, and the unit
+    "timeout": "60 seconds",
+    "retries": "2 times",
+    "deadline": "off; seconds",
+    "quorum": "off; how many answers",
+    "grace": "0 seconds",
+    "hedge_after": "off; seconds",
+    "hedge_with": "the same model",
+    "max_concurrency": "off; 8, or mistral=2, all=8",
+    "max_calls": "off; how many",
+    "budget_usd": "off; US dollars",
+    "max_tokens": "2048 tokens",
+    "stop_at": "off; a share of sentences, up to 1",
+}
+SWITCHES = {"robust": "leave out what agrees too little", "pick": "name the best answer, write none"}
+OF_MIXTURES = {"layers", "stop_at", *SWITCHES}  # of no use without an aggregator
+_NAME = re.compile(r"[\w.:/@+-]+")  # names that can be listed: ipywidgets 7 takes a label for HTML
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the controls say. Each of ``models`` is asked ``samples`` times.
+
+    ``options`` has what the fields and switches say, by the names of ``mixture_of_agents``.
+    """
+
+    prompt: str = ""
+    models: tuple[str, ...] = ()
+    samples: int = 1
+    aggregator: str = ""
+    layers: int = 2
+    options: Mapping[str, str | bool] = field(default_factory=dict)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the models are asked without an aggregator."""
+        return self.aggregator == NO_AGGREGATOR
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of ``mixture_of_agents``, or of ``fan_out`` without an aggregator; no default is among them.
+
+        Raises:
+            ValueError: no model is chosen, or a field says no number.
+        """
+        if not self.models:
+            raise ValueError("No reference model is ticked: tick at least one.")
+        chosen: dict[str, Any] = {"prompt": self.prompt, "reference_models": [*self.models] * self.samples}
+        if not self.alone:
+            chosen |= {"aggregator": self.aggregator} | ({"layers": self.layers} if self.layers != 2 else {})
+        for name in (*SWITCHES, *LIMITS):
+            value = self.options.get(name, "")
+            value = value.strip() if isinstance(value, str) else value
+            if value and not (self.alone and name in OF_MIXTURES):
+                chosen[name] = value if value is True else _read(name, value)
+        return chosen
+
+
+def given(
+    prompt: str | None, reference_models: Sequence[str] | None, aggregator: str | None, options: Mapping[str, Any]
+) -> Choice:
+    """The choice that the arguments of ``moa.playground`` ask for; what they leave out is empty in it.
+
+    Raises:
+        TypeError, ValueError: ``mixture_of_agents`` does not take one of them, or the playground has no control for it.
+    """
+    if unknown := sorted(options.keys() - {*LIMITS, *OF_MIXTURES}):
+        known = ", ".join(["layers", *SWITCHES, *LIMITS])
+        raise TypeError(f"playground() takes no {', '.join(unknown)}; it takes {known}.")
+    if reference_models is not None:
+        priced({"prompt": "?", "reference_models": reference_models})
+    names = [*(reference_models or ()), *(name for name in (aggregator, options.get("hedge_with")) if name is not None)]
+    if wrong := [name for name in names if not _NAME.fullmatch(catalogue.find(name).name)]:
+        raise ValueError(f"{wrong[0]!r} cannot stand in the list: write 'vendor:model-id', without spaces and signs.")
+    Limits.of({name: value for name, value in options.items() if name in Limits.__dataclass_fields__})
+    layers = options.get("layers", 2)
+    check_number("layers", layers, least=2, whole=True)
+    if layers > MOST_LAYERS:
+        raise ValueError(f"layers is {layers}; the playground goes up to {MOST_LAYERS}.")
+    mixture = {"prompt": "?" if prompt is None else prompt, "reference_models": [ANY], "aggregator": ANY}
+    priced(mixture | {name: options[name] for name in (*OF_MIXTURES, "max_tokens") if name in options})
+    often = Counter(reference_models)
+    return Choice(
+        prompt=prompt or "",
+        models=tuple(often),
+        samples=min(max(often.values(), default=1), MOST_SAMPLES),
+        aggregator=aggregator or "",
+        layers=layers,
+        options={name: _written(value) for name, value in options.items() if name != "layers" and value is not None},
+    )
+
+
+def completed(asked: Choice, settings: Settings) -> tuple[Choice, dict[str, str]]:
+    """A choice with nothing left out, and all models, each with why it cannot be asked now, or "".
+
+    An aggregator that cannot be asked is replaced by the first chosen model that can.
+    """
+    free = filter(_NAME.fullmatch, settings.free_models)  # on this machine, or on Colab
+    names = [*catalogue.listed(), *free, *asked.models, asked.aggregator]
+    models = {name: catalogue.find(name) for name in names if name}
+    obstacles = {name: _obstacle(model, settings) for name, model in models.items()}
+    can = [name for name, why in obstacles.items() if not why]
+    small = {models[name].vendor.name: name for name in reversed(can) if models[name].tier == "small"}
+    chosen = [*asked.models] or list(reversed(small.values())) or can[:3]
+    aggregator = next((name for name in (asked.aggregator, *chosen) if name in can), NO_AGGREGATOR)
+    prompt = asked.prompt or offline.questions()[0].prompt
+    return replace(asked, prompt=prompt, models=tuple(chosen), aggregator=aggregator), obstacles
+
+
+def priced(arguments: Mapping[str, Any]) -> Estimate:
+    """What a run of these arguments will cost. It makes no call.
+
+    Raises:
+        TypeError, ValueError: ``mixture_of_agents``, or ``fan_out`` without an aggregator, does not take them.
+    """
+    if arguments.get("aggregator") is not None:
+        return plan_mixture(**arguments).estimate
+    rest = dict(arguments)
+    return plan_fan_out(rest.pop("reference_models"), **rest).estimate
+
+
+def code_for(arguments: Mapping[str, Any], samples: int) -> str:
+    """The call with these arguments, as Python; the list of models is written once, times ``samples``."""
+
+    def literal(value: Any) -> str:  # JSON is Python, once what ends a line, or is half a character, is escaped
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | dict) else repr(value)
+        return re.sub(r"[\x85\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+    models = arguments["reference_models"]
+    names = "".join(f"        {literal(name)},\n" for name in models[: len(models) // samples])
+    listed = f"    [\n{names}    ]" + f" * {samples}" * (samples > 1)
+    prompt = f"    {literal(arguments['prompt'])}"
+    name, function = ("answer", "mixture_of_agents") if "aggregator" in arguments else ("replies", "fan_out")
+    first = [prompt, listed] if name == "answer" else [listed, prompt]
+    rest = [f"    {k}={literal(v)}" for k, v in arguments.items() if k not in ("prompt", "reference_models")]
+    return f"{name} = await moa.{function}(\n" + "".join(f"{line},\n" for line in first + rest) + f")\n{name}"
+
+
+def _obstacle(model: catalogue.Model, settings: Settings) -> str:
+    """Why a model cannot be asked now, in a few words; empty if it can."""
+    if model.shutdown_date is not None and model.shutdown_date <= date.today():
+        return f"shut down on {model.shutdown_date}"
+    if settings.mode == "offline":
+        return "real and free: after moa.setup('live')" if model.name in settings.free_models else ""
+    if model.vendor.api == "colab" and colab.ai() is None:
+        return "only on Google Colab"
+    key = model.vendor.key_variable
+    return f"no key: set {key}" if key and not settings.value(key) else ""
+
+
+def _written(value: Any) -> str | bool:
+    """How a field shows a value; that of a switch stays."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={most}" for name, most in value.items())
+    return value if isinstance(value, bool) else str(value)
+
+
+def _read(name: str, text: str) -> Any:
+    """What a field says: a name, a number, or numbers by vendor."""
+    if name == "hedge_with":
+        return text
+    if "=" in text:
+        pairs = [part.partition("=") for part in text.split(",")]
+        return {vendor.strip(): _number(name, number) for vendor, _, number in pairs}
+    return _number(name, text)
+
+
+def _number(name: str, text: str) -> int | float:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    raise ValueError(f"{name} is {text.strip()!r}: write a number, or leave the field empty.")

@@ -1,0 +1,161 @@
+"""The playground's controls. They use only what versions 7.7 (Google Colab) and 8 of ipywidgets have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets as widgets
+
+from moa_helpers import offline
+from moa_helpers.ui.html import render
+from moa_helpers.ui.playground.choice import (
+    LIMITS,
+    MOST_LAYERS,
+    MOST_SAMPLES,
+    NO_AGGREGATOR,
+    OF_MIXTURES,
+    SWITCHES,
+    Choice,
+)
+
+Action = Callable[[], None]
+_LABEL = {"description_width": "initial"}  # as wide as its text
+_COLUMNS = {"grid_template_columns": "repeat(auto-fit, minmax(min(22em, 100%), 1fr))", "grid_gap": "0 1em"}
+
+
+class Controls:
+    """The controls, each with a label; ``parts`` has them in the order in which Tab reaches them.
+
+    Args:
+        later: runs an action on the event loop of the notebook; all others are run through it.
+        changed: what to do when what is chosen has changed.
+        run, stop, reset: what to do on a click.
+    """
+
+    def __init__(
+        self, later: Callable[[Action], object], changed: Action, *, run: Action, stop: Action, reset: Action
+    ) -> None:
+        self._later, self._tell = later, changed
+        self._full = widgets.Layout(width="auto", min_width="0")  # of what is always shown
+        self._models: dict[str, widgets.Checkbox] = {}
+        self._choices = self._make_choices()  # by the fields of ``Choice``, as are these:
+        self._options = self._make_options()
+        self.estimate = widgets.HTML(layout=self._full).add_class("moa-estimate")
+        self._run = self._button("Run", "Ask the chosen models", run, button_style="primary")
+        self._stop = self._button("Stop", "Cancel the calls; what has arrived stays", stop)
+        self._reset = self._button("Reset", "Back to what was chosen at first; the table of runs stays", reset)
+        self._listen(self._changed, *self._choices.values(), self._prepared, *self._options.values())
+        self._listen(self._take_prepared, self._prepared)
+        self._listen(self._leave_prepared, self._choices["prompt"])
+        self._listen(self._fold, self._unfold)
+        title = widgets.HTML(render("play_text.html", text="Reference models", strong=True))
+        samples, *others, prompt = self._choices.values()
+        left = widgets.VBox([title, self._list, samples])
+        right = widgets.VBox([*others, self._prepared, prompt, self._unfold])
+        chosen = widgets.GridBox([left, right], layout=widgets.Layout(**_COLUMNS))
+        buttons = widgets.HBox([self._run, self._stop, self._reset], layout=widgets.Layout(flex_flow="row wrap"))
+        self.parts = [chosen, self._folded, self.estimate, buttons]
+
+    def _make_choices(self) -> dict[str, Any]:
+        frame = {"max_height": "15em", "overflow": "auto", "border": "1px solid #8888", "flex_flow": "column nowrap"}
+        self._list = widgets.VBox(layout=widgets.Layout(**frame)).add_class("moa-models")
+        own = widgets.Layout(width="auto", min_width="0")  # it is not always shown
+        self._prepared = widgets.Dropdown(description="Prepared question", options=[""], style=_LABEL, layout=own)
+        counts = range(1, MOST_SAMPLES + 1), range(2, MOST_LAYERS + 1)
+        tall = widgets.Layout(width="auto", height="5em")
+        return {
+            "samples": widgets.Dropdown(description="Samples of each", options=[*counts[0]], style=_LABEL),
+            "aggregator": widgets.Dropdown(
+                description="Aggregator", options=[NO_AGGREGATOR], style=_LABEL, layout=self._full
+            ),
+            "layers": widgets.Dropdown(description="Layers", options=[*counts[1]], style=_LABEL),
+            "prompt": widgets.Textarea(description="Prompt", style=_LABEL, layout=tall),
+        }
+
+    def _make_options(self) -> dict[str, Any]:
+        look = {"style": {"description_width": "9em"}, "layout": self._full}
+        options = {name: widgets.Text(description=name, placeholder=hint, **look) for name, hint in LIMITS.items()}
+        for name, meaning in SWITCHES.items():
+            options[name] = widgets.Checkbox(description=f"{name}: {meaning}", indent=False)
+        self._unfold = widgets.Checkbox(description="Limits", indent=False)
+        self._folded = widgets.GridBox([*options.values()], layout=widgets.Layout(display="none", **_COLUMNS))
+        return options
+
+    def _button(self, label: str, tip: str, pressed: Action, **look: str) -> widgets.Button:
+        button = widgets.Button(description=label, tooltip=tip, **look)
+        button.on_click(lambda button: self._later(pressed))
+        return button
+
+    def _listen(self, action: Action, *controls: Any) -> None:
+        for control in controls:
+            control.observe(lambda change: self._later(action), "value")
+
+    @property
+    def choice(self) -> Choice:
+        """What the controls say."""
+        models = tuple(name for name, box in self._models.items() if box.value)
+        options = {name: control.value for name, control in self._options.items()}
+        return Choice(models=models, options=options, **{name: each.value for name, each in self._choices.items()})
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether any model can be asked."""
+        return not all(box.disabled for box in self._models.values())
+
+    def fill(self, choice: Choice, models: Mapping[str, str], *, prepared: bool) -> None:
+        """Put the controls to a choice. Its models come first, in its order: that can matter to the aggregator.
+
+        Args:
+            choice: what is chosen; of its models, those that can be asked are ticked.
+            models: all models, each with why it cannot be asked, or "".
+            prepared: whether prepared questions are offered.
+        """
+        place = {name: number for number, name in enumerate(choice.models)}
+        order = sorted(models, key=lambda name: (models[name] != "", place.get(name, len(place))))
+        self._models = {
+            name: widgets.Checkbox(
+                description=f"{name} ({models[name]})" if models[name] else name,
+                value=name in place and not models[name],
+                disabled=bool(models[name]),
+                indent=False,
+                layout=widgets.Layout(width="auto"),
+            )
+            for name in order
+        }
+        self._listen(self._changed, *self._models.values())
+        self._list.children = tuple(self._models.values())
+        self._choices["aggregator"].options = [*(name for name, why in models.items() if not why), NO_AGGREGATOR]
+        questions = [question.prompt for question in offline.questions()]
+        self._prepared.options = [("choose one", ""), *zip(questions, questions, strict=True)]
+        self._prepared.layout.display = None if prepared else "none"
+        for name, control in self._choices.items():
+            control.value = getattr(choice, name)
+        for name, control in self._options.items():
+            control.value = choice.options.get(name, False if name in SWITCHES else "")
+        self._unfold.value = bool(choice.options)
+        self._fold()
+        self._changed()
+
+    def enable(self, *, running: bool) -> None:
+        """Enable Run and Reset, or while a run is under way, Stop."""
+        self._run.disabled = self._reset.disabled = running
+        self._stop.disabled = not running
+
+    def _changed(self) -> None:
+        alone = self.choice.alone
+        for name, control in (self._choices | self._options).items():
+            control.disabled = alone and name in OF_MIXTURES
+        self._tell()
+
+    def _fold(self) -> None:
+        self._folded.layout.display = "grid" if self._unfold.value else "none"
+
+    def _take_prepared(self) -> None:
+        if self._prepared.value:
+            self._choices["prompt"].value = self._prepared.value
+
+    def _leave_prepared(self) -> None:
+        """Choose no prepared question once the prompt is another, so that it can be chosen again."""
+        if self._choices["prompt"].value != self._prepared.value:
+            self._prepared.value = ""

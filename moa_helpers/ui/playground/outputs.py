@@ -1,0 +1,86 @@
+"""What the playground shows of a run, as widgets: how it stands, its calls, its result, its code, and the last runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ipywidgets as widgets
+
+from moa_helpers.ui.html import render
+from moa_helpers.ui.panel import COLUMNS, GAP, Live, framed
+from moa_helpers.ui.playground.runs import Run, comparison_html, result_html
+
+
+class Watched(widgets.VBox):  # type: ignore[misc]
+    """What ``Live.html`` shows, each request in a widget of its own.
+
+    A front end draws again only those whose HTML has changed. So a request that has ended can be scrolled and selected
+    while others go on.
+    """
+
+    def __init__(self) -> None:
+        self._head, self._more = _html(), _html()
+        self._boxes: list[widgets.HTML] = []  # as many as were ever needed at once
+        layout = widgets.Layout(min_width="0", grid_template_columns=COLUMNS, grid_gap=GAP)
+        self._grid = widgets.GridBox(layout=layout)
+        super().__init__([self._head, self._grid, self._more], layout=widgets.Layout(width="auto", min_width="0"))
+        self.add_class("moa-watched")
+
+    def show(self, live: Live | None, *, whole: bool = False, bars: bool = True) -> None:
+        """Show the calls as they stand; without a call, nothing."""
+        if live is None or not live.calls:
+            self._grid.children = ()
+            self._head.value = self._more.value = ""
+            return
+        parts = live.parts(whole=whole, bars=bars)
+        self._head.value = framed(parts.head)
+        self._more.value = framed("", folded=parts.folded, hidden=parts.hidden) if parts.hidden else ""
+        self._boxes += [_html() for _ in parts.shown[len(self._boxes) :]]
+        for box, section, wide in zip(self._boxes, parts.shown, parts.wide, strict=False):
+            box.value, box.layout.grid_column = framed(section), "1 / -1" if wide else "auto"
+        self._grid.children = tuple(self._boxes[: len(parts.shown)])
+
+
+class Outputs:
+    """All that is shown below the controls; ``parts`` has the widgets in the order of the page."""
+
+    def __init__(self) -> None:
+        self.calls = Watched()
+        full = widgets.Layout(width="auto", min_width="0")
+        self._said, self._result, self._runs = (
+            widgets.HTML(layout=full).add_class(name) for name in ("moa-said", "moa-result", "moa-runs")
+        )
+        self._code = widgets.Textarea(
+            description="Code that does the same",
+            style={"description_width": "initial"},
+            layout=widgets.Layout(width="auto", height="11em", display="none"),
+        ).add_class("moa-code")
+        self.parts = [self._said, self.calls, self._result, self._code, self._runs]
+
+    def say(self, text: str, *, alert: bool = False) -> None:
+        """Say how things stand; screen readers read it out, an alert at once."""
+        self._said.value = render("play_text.html", text=text, role="alert" if alert else "status")
+
+    def clear(self) -> None:
+        """Show no run; the table of the last runs stays."""
+        self.calls.show(None)
+        self._result.value = self._code.value = ""
+        self._code.layout.display = "none"
+
+    def begin(self, code: str) -> None:
+        """A run begins."""
+        self.say("running…")
+        self._result.value = ""
+        self._code.value, self._code.layout.display = code, None
+
+    def finish(self, runs: Sequence[Run], live: Live) -> None:
+        """The last of these runs has ended."""
+        self.say(runs[-1].heading)
+        self._runs.value = comparison_html(runs)
+        if runs[-1].answer is not None:
+            self.calls.show(live, whole=True, bars=False)  # the timeline has the bars
+            self._result.value = result_html(runs[-1])
+
+
+def _html() -> widgets.HTML:
+    return widgets.HTML(layout=widgets.Layout(width="auto", min_width="0", margin="0"))
