@@ -64,13 +64,13 @@ def _said(error: Exception) -> str:
 
 def _retry_after(error: Exception) -> float | None:
     """Seconds that the vendor asked to wait: ``retry-after-ms``, or ``retry-after`` as seconds or as a date."""
-    from email.utils import parsedate_to_datetime  # takes long to load, and is needed after a refusal only
-
-    headers: Any = getattr(getattr(error, "response", error), "headers", None) or {}
-    for header, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
-        value = headers.get(header)
-        with suppress(ValueError, TypeError):
+    headers = getattr(getattr(error, "response", error), "headers", None) or {}
+    given = [(headers.get("retry-after-ms"), 1000), (headers.get("retry-after"), 1)]
+    for value, per_second in [(value, unit) for value, unit in given if value is not None]:
+        with suppress(ValueError):
             return max(0.0, float(value) / per_second)
+        from email.utils import parsedate_to_datetime  # takes long to load, and is hardly ever needed
+
         with suppress(ValueError, TypeError):
             return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     return None
