@@ -3,16 +3,16 @@
 Colours, patterns and text alternatives as in ``figures``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from math import isnan
+from typing import Any
 
 from moa_helpers.evaluation.measures import Interval
 from moa_helpers.ui.figures import LINES, Picture, blank
 
 MARKERS = "osD^vP"
+BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}  # where a mark's text stands
 
 
 def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | None = None) -> Picture:
@@ -24,17 +24,16 @@ def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | Non
         against: where a vertical line shows what to compare with, such as no difference.
     """
     picture, axes = blank(1.0 + 0.34 * len(rows), xlabel)
-    for place, found in enumerate(rows.values()):
+    parts = []
+    for place, (name, found) in enumerate(rows.items()):
         axes.errorbar(found.value, place, xerr=_reach([found]), fmt="o", color="#0072B2", capsize=3)
-        axes.annotate(f"{found.value:.3g}", (found.value, place), (0, 5), textcoords="offset points", ha="center")
+        axes.annotate(f"{found.value:.3g}", (found.value, place), (0, 5), **BESIDE)
+        width = f" ({found.low:.3g} to {found.high:.3g})" if found.low < found.high else ""
+        parts.append(f"{name} {found.value:.3g}{width}")
     if against is not None:
         axes.axvline(against, color="#444444", linestyle="--", linewidth=1)
     axes.set_yticks(range(len(rows)), list(rows), parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.7)
-    parts = []
-    for name, found in rows.items():
-        width = f" ({found.low:.3g} to {found.high:.3g})" if found.low < found.high else ""
-        parts.append(f"{name} {found.value:.3g}{width}")
     picture.alt = f"{xlabel}: {'; '.join(parts)}"
     return picture
 
@@ -75,27 +74,21 @@ def tradeoff(
     shown = points if named is None else {name: points[name] for name in named}
     others = [place for name, place in points.items() if name not in shown]
     if others:
-        axes.scatter(*_columns(others), color="#BBBBBB", marker=".", label=f"{len(others)} others")
+        axes.scatter(*zip(*others, strict=True), color="#BBBBBB", marker=".", label=f"{len(others)} others")
         picture.legend(loc="outside upper right", frameon=False)
-    best = sorted(pareto_front(points), key=lambda name: points[name])
+    best = sorted(pareto_front(points), key=lambda name: points[name]) if front else []
     if front:
-        axes.step(*_columns(points[name] for name in best), where="post", color="#444444", linestyle="--", linewidth=1)
+        costs, qualities = ([points[name][side] for name in best] for side in (0, 1))
+        axes.step(costs, qualities, where="post", color="#444444", linestyle="--", linewidth=1)
     from_left = sorted(shown, key=lambda name: shown[name][0])
     for (name, place), (colour, _), marker in zip(shown.items(), cycle(LINES), cycle(MARKERS), strict=False):
         axes.scatter(*place, color=colour, marker=marker, s=50, zorder=3)
         above = from_left.index(name) % 2 == 0  # in turns, so that the names of neighbours do not meet
-        axes.annotate(
-            name,
-            place,
-            (0, 6 if above else -6),
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if above else "top",
-            parse_math=False,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
-        )
+        offset, va = ((0, 6), "bottom") if above else ((0, -6), "top")
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+        axes.annotate(name, place, offset, va=va, parse_math=False, bbox=box, **BESIDE)
     axes.margins(x=0.2, y=0.15)
-    along = f" Beaten by none in both: {', '.join(best)}." if front and best else ""
+    along = f" Beaten by none in both: {', '.join(best)}." if best else ""
     rest = f", and {len(others)} others" if others else ""
     parts = [f"{name} {_value(quality)} at {_value(cost)}" for name, (cost, quality) in shown.items()]
     picture.alt = f"{ylabel} against {xlabel}: {'; '.join(parts)}{rest}.{along}"
@@ -116,13 +109,7 @@ def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
 
 
 def _reach(found: Iterable[Interval]) -> list[tuple[float, ...]]:
-    """How far each interval reaches below its value, and above it."""
     return [*zip(*((each.value - each.low, each.high - each.value) for each in found), strict=True)]
-
-
-def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    pairs = list(points)
-    return [cost for cost, _ in pairs], [quality for _, quality in pairs]
 
 
 def _value(number: float) -> str:

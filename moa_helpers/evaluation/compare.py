@@ -1,7 +1,5 @@
 """Does it help? Several ways to answer, on the same questions, judged in pairs; every call is kept in a file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which of two answers is better, in the eyes of a model: asked twice, in both orders."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from moa_helpers.fanout import run_all

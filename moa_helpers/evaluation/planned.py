@@ -1,7 +1,5 @@
 """What a comparison is going to ask: checked, priced, and not begun."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any, TypeAlias

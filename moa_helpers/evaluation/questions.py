@@ -1,7 +1,5 @@
 """The questions of a comparison, and how to read your own from a file."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import Counter

@@ -1,7 +1,5 @@
 """A comparison under way: its questions one after another, its calls kept in a file, its budget kept."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Coroutine, Mapping
