@@ -55,7 +55,14 @@ class Planned:
             name: strategy if isinstance(strategy, str) else {**options, **strategy}
             for name, strategy in strategies.items()
         }
-        self.longest: int = max(self._size(strategy) for strategy in self.strategies.values())
+        priced = ("reference_models", "aggregator", "layers", "max_tokens")
+        self._priced: list[dict[str, Any]] = [  # what the price of each depends on
+            {"reference_models": [strategy], "max_tokens": options["max_tokens"]}
+            if isinstance(strategy, str)
+            else {each: strategy[each] for each in priced if each in strategy}
+            for strategy in self.strategies.values()
+        ]
+        self.longest: int = max(each["max_tokens"] for each in self._priced)
 
     def check(self, *, priced: bool) -> None:
         """Raise what any of the calls would raise, before one is made; with ``priced``, also for an unknown price."""
@@ -74,37 +81,25 @@ class Planned:
                 raise
         if self.judges:
             plan_fan_out(self.judges, prompt, max_tokens=JUDGE_TOKENS).bound()
+        given = [strategy for strategy in self.strategies.values() if not isinstance(strategy, str)]
+        seconds = [find(strategy["hedge_with"]) for strategy in given if strategy.get("hedge_with") is not None]
         for number, question in enumerate(self.questions if priced else ()):
-            if unpriced := self._unpriced(number):
+            read = tokens(question.prompt, at_most=True)
+            unpriced = [*self.price(number).unpriced, *(each.name for each in seconds if each.cost(read, 1) is None)]
+            if unpriced:
                 raise ValueError(
                     f"budget_usd cannot be kept: no price is known for {', '.join(unpriced)}, asked the question "
                     f"{question.id!r}. Take other models from moa.models(), or leave budget_usd out."
                 )
 
-    def _size(self, strategy: Strategy) -> int:
-        """The most tokens that each of its answers may have."""
-        return int((self.options if isinstance(strategy, str) else strategy)["max_tokens"])
-
     def opponents(self, number: int) -> list[str]:
         """Whose answers to a question are judged against the baseline's."""
         return [*list(self.strategies)[1:], *([NULL] if number < self._null_checks else [])] if self.judges else []
 
-    def _unpriced(self, number: int) -> list[str]:
-        """The models whose price for a question is not known, those of second requests included."""
-        read = tokens(self.questions[number].prompt, at_most=True)
-        given = [strategy for strategy in self.strategies.values() if not isinstance(strategy, str)]
-        seconds = [strategy["hedge_with"] for strategy in given if strategy.get("hedge_with") is not None]
-        return [*self.price(number).unpriced, *(name for name in seconds if find(name).cost(read, 1) is None)]
-
     def price(self, number: int, answer_tokens: int = 400) -> Estimate:
         """What a question costs in all, as one stage; ``number`` counts from 0."""
-        question, parts, longest = self.questions[number], [], self.longest
-        for strategy in self.strategies.values():
-            chosen: Mapping[str, Any] = {"reference_models": [strategy]} if isinstance(strategy, str) else strategy
-            named = ("reference_models", "aggregator", "layers")
-            given: dict[str, Any] = {name: chosen[name] for name in named if name in chosen}
-            size = self._size(strategy)
-            parts.append(estimate(question.prompt, **given, max_tokens=size, answer_tokens=min(answer_tokens, size)))
+        question, longest = self.questions[number], self.longest
+        parts = [estimate(question.prompt, **priced, answer_tokens=answer_tokens) for priced in self._priced]
         calls = sum(part.calls for part in parts)
         usd, most_usd = [part.usd for part in parts], [part.most_usd for part in parts]
         unpriced = dict.fromkeys(name for part in parts for name in part.unpriced)
@@ -112,14 +107,13 @@ class Planned:
         asked = ranker_system(["", ""]) + question.prompt + (question.reference or "")
         for model in self.models if often else ():
             calls += often
-            usd.append(_times(often, model.cost(tokens(asked) + 2 * min(answer_tokens, longest), VERDICT_TOKENS)))
-            most_usd.append(_times(often, model.cost(tokens(asked, at_most=True) + 2 * longest, JUDGE_TOKENS)))
+            usd += [model.cost(tokens(asked) + 2 * min(answer_tokens, longest), VERDICT_TOKENS)] * often
+            most_usd += [model.cost(tokens(asked, at_most=True) + 2 * longest, JUDGE_TOKENS)] * often
             unpriced |= {model.name: None} if usd[-1] is None else {}
         return Estimate(total(usd), answer_tokens, longest, ((calls, total(most_usd)),), tuple(unpriced))
 
 
 def _check_arguments(name: str, strategy: Mapping[str, Any]) -> None:
-    """Raise TypeError or ValueError unless a strategy's mapping holds arguments of a mixture, an aggregator for one."""
     known = [each for each in signature(mixture_of_agents).parameters if each != "prompt"]
     if unknown := [repr(each) for each in strategy if each not in known]:
         raise TypeError(f"The strategy {name!r} has {', '.join(unknown)}; a mixture takes {', '.join(known)}.")
@@ -131,7 +125,3 @@ def _check_arguments(name: str, strategy: Mapping[str, Any]) -> None:
         find(strategy["hedge_with"])
     if strategy.get("deadline") is not None:
         raise ValueError(f"The strategy {name!r} has a deadline, which would run while it waits: use timeout.")
-
-
-def _times(often: int, usd: float | None) -> float | None:
-    return None if usd is None else often * usd

@@ -1,7 +1,5 @@
 """How a verdict and a comparison look: their cards and tables, and what is said of a judge."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from statistics import NormalDist
@@ -17,9 +15,9 @@ if TYPE_CHECKING:
 
     from moa_helpers.evaluation.measures import Interval
 
-INTERVALS = ("points_share", "points_wrong", "win_rate", "win_rate_at_equal_length", "position_bias")
 BIAS = ("position_bias", "position_bias_low", "position_bias_high")
 JUDGES_COLUMNS = ("judge", "pairs", "unread", "consistent", *BIAS, "null_lost", "verdict")
+INTERVALS = ("points_share", "points_wrong", "win_rate", "win_rate_at_equal_length", "position_bias")
 LOST = 0.9  # of the null answers must lose, or the judge is not to be trusted
 
 
@@ -39,32 +37,23 @@ def _(comparison: Comparison) -> Card:
     stand_ins = STAND_INS * any(each.offline for each in comparison.answers)
     heading = f"{asked} of {comparison.planned} questions · {dollars(comparison.cost_usd)}{stand_ins}"
     header = ["strategy", "calls", "cost", "seconds", "characters", "points right", "points wrong", "wins"]
-    rows = [_cells(_row(comparison, name), baseline=name == comparison.baseline) for name in comparison.strategies]
+    rows = []
+    for row in (_row(comparison, name) for name in comparison.strategies):
+        failed = f" ({row['failed']} failed)" if row["failed"] else ""
+        first = [row["strategy"], f"{row['calls']:.1f}", dollars(row["cost_usd"]), f"{row['seconds']:.1f}"]
+        points = [_percent(row["points_share"]), str(row["points_wrong"] or "unknown")]
+        wins = [_percent(row["win_rate"]), _percent(row["win_rate_at_equal_length"])]
+        last = ["baseline"] * 2 if row["strategy"] == comparison.baseline else wins
+        rows.append([*first, f"{row['characters']:.0f}{failed}", *points, *last])
     notes = filter(None, [comparison.problem, *comparison.warnings])
     return Card(heading, [*header, "wins at equal length"], rows, "\n\n".join(notes))
 
 
-def _cells(row: Mapping[str, Any], *, baseline: bool) -> list[str]:
-    """A strategy's row for the card."""
-    failed = f" ({row['failed']} failed)" if row["failed"] else ""
-    wins = [_percent(row[name]) for name in ("win_rate", "win_rate_at_equal_length")]
-    return [
-        row["strategy"],
-        f"{row['calls']:.1f}",
-        dollars(row["cost_usd"]),
-        f"{row['seconds']:.1f}",
-        f"{row['characters']:.0f}{failed}",
-        _percent(row["points_share"]),
-        str(row["points_wrong"] or "unknown"),
-        *(["baseline"] * 2 if baseline else wins),
-    ]
-
-
-def _percent(found: Interval | None) -> str:
+def _percent(found: "Interval | None") -> str:
     return f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})" if found else "unknown"
 
 
-def table(comparison: Comparison) -> pd.DataFrame:
+def table(comparison: Comparison) -> "pd.DataFrame":
     """One row a strategy; see ``Comparison.table``."""
     import pandas as pd
 
@@ -72,7 +61,7 @@ def table(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("strategy").astype({"cost_usd": float})
 
 
-def judges_table(comparison: Comparison) -> pd.DataFrame:
+def judges_table(comparison: Comparison) -> "pd.DataFrame":
     """One row a judge; see ``Comparison.judges_table``."""
     import pandas as pd
 
@@ -113,24 +102,24 @@ def _judge_row(comparison: Comparison, name: str) -> dict[str, Any]:
     """What a judge was swayed by."""
     from moa_helpers.evaluation import measures
 
-    own = [each for each in comparison.judgements if each.judge == name and each.places]
-    nulls = [each.score for each in own if each.strategy == NULL and each.score is not None]
-    read = [each.places for each in own if each.strategy != NULL and each.places and each.score is not None]
+    own = [(each, each.places) for each in comparison.judgements if each.judge == name and each.places]
+    nulls = [each.score for each, _ in own if each.strategy == NULL and each.score is not None]
+    read = [places for each, places in own if each.strategy != NULL and each.score is not None]
     by_place, same = read.count((1, 1)) + read.count((2, 2)), read.count((1, 2)) + read.count((2, 1))
     lost = nulls.count(0) / len(nulls) if nulls else math.nan
     return {
         "judge": name,
         "pairs": len(read),
-        "unread": sum(each.score is None for each in own),
+        "unread": sum(each.score is None for each, _ in own),
         "consistent": same / (same + by_place) if same + by_place else math.nan,
-        "position_bias": measures.position_bias(each.places for each in own if each.places),
+        "position_bias": measures.position_bias(places for _, places in own),
         "null_lost": lost,
         "verdict": _verdict_on(len(read), same, by_place, lost),
     }
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with three columns for each interval: ``name``, ``name_low`` and ``name_high``, NaN where it is unknown."""
+    """A row with three columns for each interval, NaN where it is unknown."""
     flat: dict[str, Any] = {}
     for name, value in row.items():
         if name in INTERVALS:

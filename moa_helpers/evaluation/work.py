@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -42,8 +42,7 @@ class Work:
         self._set_aside: dict[int, float] = {}  # the most that each question under way may cost
         self._question_ended = asyncio.Condition()
         self._waiting = iter(range(self.total))
-        self._answers: dict[int, list[Answered]] = {}
-        self._judgements: dict[int, list[Judged]] = {}
+        self._found: dict[int, tuple[list[Answered], list[Judged]]] = {}
         self._problem = ""
 
     def begin(self, at_once: int) -> list[asyncio.Task[None]]:
@@ -51,11 +50,10 @@ class Work:
         return [asyncio.create_task(self._run(), context=self._scope.context()) for _ in range(at_once)]
 
     async def _run(self) -> None:
-        """Work on one question after another until none waits, or the money does not reach for the next."""
         for number in self._waiting:
             most_usd = self._plan.price(number).most_usd or 0.0
             async with self._question_ended:
-                while self._affordable(most_usd) is None:
+                while self._set_aside and not self._affordable(most_usd):
                     await self._question_ended.wait()
                 if not self._affordable(most_usd):
                     again = "a budget_usd above that" if most_usd > self._budget else "the same budget_usd"
@@ -74,15 +72,11 @@ class Work:
 
     def comparison(self) -> Comparison:
         """What has been found so far."""
-        return Comparison(
-            strategies=tuple(self._plan.strategies),
-            judges=self._plan.judges,
-            planned=self.total,
-            answers=tuple(each for _, group in sorted(self._answers.items()) for each in group),
-            judgements=tuple(each for _, group in sorted(self._judgements.items()) for each in group),
-            path=self.ledger.path,
-            problem=self._problem,
-        )
+        found = [self._found[number] for number in sorted(self._found)]
+        answers = tuple(each for group, _ in found for each in group)
+        judgements = tuple(each for _, group in found for each in group)
+        names, judges = tuple(self._plan.strategies), self._plan.judges
+        return Comparison(names, judges, self.total, answers, judgements, self.ledger.path, self._problem)
 
     def line(self) -> str:
         """How far it is."""
@@ -95,30 +89,27 @@ class Work:
         bar = f'<progress max="{self.total}" value="{self.ended}" aria-label="questions ended"></progress>'
         return f'<div class="{STYLED}">{bar} {escaped(self.line())}</div>'
 
-    def _affordable(self, most_usd: float) -> bool | None:
-        """Whether a question may begin; None: that depends on those under way."""
+    def _affordable(self, most_usd: float) -> bool:
         left = self._budget - self.known_usd - self.unknown_usd
-        return True if math.fsum(self._set_aside.values()) + most_usd <= left else None if self._set_aside else False
+        return math.fsum(self._set_aside.values()) + most_usd <= left
 
     async def _work_on(self, number: int) -> None:
         question = self._plan.questions[number]
-        answers = await self._all(question, {name: self._answer(question, name) for name in self._plan.strategies})
+        answers = await self._all(question, [(name, self._answer(question, name)) for name in self._plan.strategies])
         texts = {each.strategy: each.text for each in answers} | {NULL: NULL_TEXT}
-        judging = {
-            (name, model): self._judge(question, name, model, texts)
+        judging = [
+            (name, self._judge(question, name, model, texts))
             for name in self._plan.opponents(number)
             for model in self._plan.judges
-        }
-        judgements = await self._all(question, judging)
-        self._answers[number], self._judgements[number] = answers, judgements
-
-    async def _all(self, question: Question, work: Mapping[Any, Coroutine[Any, Any, T]]) -> list[T]:
-        """Do it all at once; calls are kept by question and by what the work is called."""
-        lanes = {what: _Lane(self, question.id, what if isinstance(what, str) else what[0]) for what in work}
-        tasks = [
-            asyncio.create_task(each, context=Scope(store=lanes[what], remembers=False).context())
-            for what, each in work.items()
         ]
+        self._found[number] = answers, await self._all(question, judging)
+
+    async def _all(self, question: Question, work: Sequence[tuple[str, Coroutine[Any, Any, T]]]) -> list[T]:
+        """Do it all at once; calls are kept by question and strategy."""
+        tasks = []
+        for strategy, each in work:
+            scope = Scope(store=_Lane(self, question.id, strategy), remembers=False)
+            tasks.append(asyncio.create_task(each, context=scope.context()))
         try:
             if tasks:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -130,7 +121,8 @@ class Work:
         strategy = self._plan.strategies[name]
         patience = ("timeout", "retries")  # they do not change what is asked
         how = strategy if isinstance(strategy, str) else {n: v for n, v in strategy.items() if n not in patience}
-        asked = (question.id, question.prompt, name, how, _world())
+        who = world(offline=current().mode == "offline", chooses=True)  # the vendors, or stand-ins with certain traits
+        asked = (question.id, question.prompt, name, how, who)
         if known := self.ledger.find_answer(*asked):
             self.kept += known["calls"]
             return Answered(**known)
@@ -173,20 +165,18 @@ class Work:
 
 @dataclass(frozen=True)
 class _Lane:
-    """Keeps the calls that one strategy makes for one question."""
+    """Keeps the calls that one strategy makes for one question: the store of their scope."""
 
     work: Work
     question: str
     strategy: str
 
     def find(self, request: Request) -> Reply | None:
-        """What the file has."""
         reply = self.work.ledger.find(self.question, self.strategy, request)
         self.work.kept += reply is not None
         return reply
 
     def keep(self, request: Request, reply: Reply) -> None:
-        """Write it into the file."""
         self.work.made += 1
         unknown = sum(attempt.cost_usd is None for attempt in reply.attempts)
         self.work.known_usd += reply.least_usd
@@ -195,12 +185,10 @@ class _Lane:
         self.work.ledger.keep(self.question, self.strategy, request, reply)
 
     def check(self) -> None:
-        """Raise if what is answered from now on could not be written down."""
         self.work.ledger.check()
 
 
 def _points(question: Question, text: str, replies: Replies) -> dict[str, int]:
-    """Offline, how many points of a prepared question a text has right and wrong."""
     if not replies or not all(reply.offline for reply in replies):
         return {}
     try:
@@ -208,8 +196,3 @@ def _points(question: Question, text: str, replies: Replies) -> dict[str, int]:
     except ValueError:  # not a prepared question
         return {}
     return {"points_right": score.covered, "points_wrong": score.wrong, "points_possible": score.possible}
-
-
-def _world() -> str:
-    """Who answers: the vendors, or stand-ins with certain traits."""
-    return world(offline=current().mode == "offline", chooses=True)
