@@ -6,13 +6,14 @@ Colours, patterns and text alternatives as in ``figures``.
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from math import isnan
-from typing import Any
+from typing import Any, TypeAlias
 
 from moa_helpers.evaluation.measures import Interval
 from moa_helpers.ui.figures import LINES, Picture, blank
 
 MARKERS = "osD^vP"
 BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}  # where a mark's text stands
+Points: TypeAlias = Mapping[str, tuple[float, float]]  # name -> cost and quality
 
 
 def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | None = None) -> Picture:
@@ -55,12 +56,7 @@ def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str
 
 
 def tradeoff(
-    points: Mapping[str, tuple[float, float]],
-    xlabel: str,
-    ylabel: str,
-    *,
-    named: Sequence[str] | None = None,
-    front: bool = True,
+    points: Points, xlabel: str, ylabel: str, *, named: Sequence[str] | None = None, front: bool = True
 ) -> Picture:
     """Cost (to the right) against quality (up).
 
@@ -95,11 +91,8 @@ def tradeoff(
     return picture
 
 
-def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """The points that no other beats: none costs at most as much, is at least as good, and differs.
-
-    A point with an unknown value (NaN) is left out.
-    """
+def pareto_front(points: Points) -> list[str]:
+    """The points that no other beats, unknown ones (NaN) left out: none is as cheap, as good, and better in one."""
     points = {name: place for name, place in points.items() if not any(map(isnan, place))}
 
     def beaten(cost: float, quality: float) -> bool:

@@ -28,25 +28,18 @@ def estimate_comparison(
     answer_tokens: int = 400,
     null_checks: int = 20,
 ) -> Estimate:
-    """Say what a comparison will cost, from the catalogue's prices, without a call.
+    """Say what a comparison will cost, from the catalogue's prices, without a call; each stage is a question.
 
-    Args:
-        questions, strategies, judge, max_tokens, null_checks: as in ``compare``.
-        answer_tokens: how many tokens to expect of an answer.
-
-    Returns:
-        The estimate; each of its stages is a question.
-
-    Raises:
-        TypeError, ValueError: the input is wrong.
+    Args and errors are those of ``compare``; ``answer_tokens``: how many tokens to expect of an answer.
     """
     check_number("answer_tokens", answer_tokens, whole=True)
     plan = Planned(questions, strategies, judge, null_checks, {"max_tokens": max_tokens})
     prices = [plan.price(number, answer_tokens) for number in range(len(plan.questions))]
     unpriced = dict.fromkeys(name for price in prices for name in price.unpriced)
-    stages = tuple((price.calls, price.most_usd) for price in prices)
-    usd = total(price.usd for price in prices)
-    return Estimate(usd, min(answer_tokens, plan.longest), plan.longest, stages, tuple(unpriced))
+    stages = tuple(stage for price in prices for stage in price.stages)
+    return Estimate(
+        total(price.usd for price in prices), min(answer_tokens, plan.longest), plan.longest, stages, tuple(unpriced)
+    )
 
 
 async def compare(
@@ -78,8 +71,8 @@ async def compare(
         budget_usd: most US dollars to spend from now on: no question is begun that could cost more than is left, with
             every answer at ``max_tokens``. Retries and second requests come on top; they count for the next question.
         max_tokens, timeout, retries: as in ``ask``, for each call, unless a strategy has its own.
-        null_checks: for so many questions, each judge also compares the baseline's answer with one that says nothing,
-            which has to lose. 0 for none.
+        null_checks: for so many questions (0: none), each judge also compares the baseline's answer with one that says
+            nothing, which has to lose.
 
     Returns:
         The comparison. Failures do not raise: an answer that failed loses.

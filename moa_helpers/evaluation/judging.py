@@ -65,11 +65,8 @@ async def judge(
     if one.strip() == other.strip():
         return Verdict(model, (0, 0), Replies())
     ((request,),) = plan.bound().stages
-    requests = [
-        replace(request, system=ranker_system(order, draw=True, known=known), role="judge")
-        for order in ([one, other], [other, one])
-    ]
+    systems = [ranker_system(order, draw=True, known=known) for order in ([one, other], [other, one])]
     with Scope(plan.limits).open() as scope:
-        replies = await run_all(requests, scope)
+        replies = await run_all([replace(request, system=system, role="judge") for system in systems], scope)
     first, second = (chosen(reply.text, 2, draw=True) if reply.ok else None for reply in replies)
     return Verdict(model, (first, second), replies)

@@ -11,7 +11,7 @@ import numpy as np
 Z = NormalDist().inv_cdf(0.975)  # how many standard deviations a normal 95 % interval reaches
 DRAWS, FIT_DRAWS = 2000, 500  # of a bootstrap; of one that fits a curve to each draw
 RIDGE = 0.1  # keeps the fit finite where one side wins always; less than what half a question says
-Places: TypeAlias = tuple[int | None, int | None]  # as in ``Verdict``
+Places: TypeAlias = tuple[int | None, int | None]  # ``Verdict.places``
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,7 @@ def interval(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval
     """The mean, with a bootstrap interval: the values are drawn again with replacement, ``DRAWS`` times (Efron 1979).
 
     It can draw only what it was given: where all values are the same, the interval has no width, however few they are.
-
-    Args:
-        values: one for each question, as questions are what varies independently.
-        seed: of the draws.
-
-    Raises:
-        ValueError: there is no value.
+    Give one value for each question, as questions are what varies independently. Raises ValueError if there is none.
     """
     found = _numbers(values)
     return _bounded(found.mean(), found[_drawn(len(found), seed)].mean(axis=1))
@@ -58,10 +52,7 @@ def rate(scores: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval:
     """A win rate: the mean of scores from 0 to 1, with an interval that also holds near 0 and 1 and for few questions.
 
     It is the bootstrap's, or Wilson's (1927) where that reaches further: where nearly all scores are the same, a
-    bootstrap has next to nothing to draw from.
-
-    Raises:
-        ValueError: there is no score, or one is not from 0 to 1.
+    bootstrap has next to nothing to draw from. Raises ValueError if there is no score, or one is not from 0 to 1.
     """
     found = interval(scores, seed=seed)
     if not 0 <= min(scores) <= max(scores) <= 1:
@@ -96,9 +87,6 @@ def position_bias(places: Iterable[Places]) -> Interval:
     both orders with probability s(x + d) s(x - d), and the second in both with s(-x - d) s(-x + d), s being the
     logistic function. Their ratio is exp(2x), whatever d is. So x = ln(n1 / n2) / 2 by the numbers of such pairs, with
     1/2 added to each (Haldane 1956), and the normal interval for such a logarithm.
-
-    Args:
-        places: ``Verdict.places`` of each pair.
     """
     return _half_log_ratio(list(places), (1, 1), (2, 2))
 
@@ -117,15 +105,13 @@ def at_equal_length(scores: Sequence[float], longer: Sequence[float], *, seed: i
 
     It fits a logistic regression of the score on the logarithm of the ratio of the lengths, and takes its value at
     equal lengths: the idea of length-controlled AlpacaEval (Dubois et al. 2024, arXiv:2404.04475). That takes away all
-    that goes with length: padding, but also what a longer answer has more to say.
+    that goes with length: padding, but also what a longer answer has more to say. It is None where all answers are
+    longer, or all are shorter: then nothing is known about equal length.
 
     Args:
         scores: 1 for a win, 0 for a loss, 0.5 for a tie, for each question.
         longer: how many times as long as the other the answer is.
         seed: of the bootstrap over questions.
-
-    Returns:
-        None where all answers are longer, or all are shorter: then nothing is known about equal length.
     """
     y, x = _numbers(scores), np.log(_numbers(longer))
     if not x.min() <= 0 <= x.max():

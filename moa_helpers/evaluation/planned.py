@@ -37,10 +37,10 @@ class Planned:
         if NULL in strategies:
             raise ValueError(f"{NULL!r} is what the control is called: give that strategy another name.")
         for name, strategy in strategies.items():
-            if not isinstance(strategy, str | Mapping):
-                raise TypeError(f"The strategy {name!r} must be a model's name or a mapping, not {strategy!r}.")
-            if not isinstance(strategy, str):
+            if isinstance(strategy, Mapping):
                 _check_arguments(name, strategy)
+            elif not isinstance(strategy, str):
+                raise TypeError(f"The strategy {name!r} must be a model's name or a mapping, not {strategy!r}.")
         check_number("max_tokens", options["max_tokens"], whole=True)
         check_number("null_checks", null_checks, least=0, whole=True)
         self.questions = questions_of(questions)

@@ -27,8 +27,7 @@ def read_questions(path: str | Path) -> list[Question]:
     """Questions from a file: JSON lines, or CSV with a header line.
 
     Each has an ``id``, a ``prompt`` and, if you like, a ``reference``: an answer that is known to be right. In CSV, a
-    text that holds a comma must stand in quotation marks: otherwise what follows the comma is taken for the next
-    column, such as the reference.
+    text that holds a comma must stand in quotation marks: what follows would be taken for the next column.
 
     Args:
         path: it ends in ``.jsonl`` or ``.csv``; the text is UTF-8.
@@ -59,16 +58,11 @@ def read_questions(path: str | Path) -> list[Question]:
             raise ValueError(f"Question {number} in {path} has too many cells: is there a comma outside of quotes?")
         known = "" if reference is None else str(reference)
         found.append(Question(str(name), prompt, known if known.strip() else None))
-    return _different(found)
+    return questions_of(found) if found else []
 
 
 def questions_of(given: Sequence[Asked]) -> list[Question]:
-    """Questions in one form. A text is its own id.
-
-    Raises:
-        TypeError: ``given`` is not a list, or one of them is not a question.
-        ValueError: the list is empty, or two questions have the same id.
-    """
+    """Questions in one form; a text is its own id. Raises TypeError or ValueError unless they are a list of such."""
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise TypeError(f"Give the questions as a list, not {type(given).__name__}.")
     if not given:
@@ -81,17 +75,12 @@ def questions_of(given: Sequence[Asked]) -> list[Question]:
             asked = Question(asked.id, asked.prompt)
         elif not isinstance(asked, Question):
             raise TypeError(f"Question {number} must be a text or a Question, not {type(asked).__name__}.")
+        elif not isinstance(asked.id, str):
+            raise TypeError(f"The id of question {number} must be text, not {type(asked.id).__name__}.")
+        elif not isinstance(asked.reference, str | None):
+            raise TypeError(f"The reference of {asked.id!r} must be text, not {type(asked.reference).__name__}.")
         found.append(asked)
-    return _different(found)
-
-
-def _different(questions: list[Question]) -> list[Question]:
-    for number, question in enumerate(questions, 1):
-        if not isinstance(question.id, str):
-            raise TypeError(f"The id of question {number} must be text, not {type(question.id).__name__}.")
-        if not isinstance(question.reference, str | None):
-            raise TypeError(f"The reference of {question.id!r} must be text, not {type(question.reference).__name__}.")
-    twice = [name for name, often in Counter(question.id for question in questions).items() if often > 1]
+    twice = [name for name, often in Counter(question.id for question in found).items() if often > 1]
     if twice:
         raise ValueError(f"The id {twice[0]!r} is there twice: give each question its own.")
-    return questions
+    return found

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 BIAS = ("position_bias", "position_bias_low", "position_bias_high")
 JUDGES_COLUMNS = ("judge", "pairs", "unread", "consistent", *BIAS, "null_lost", "verdict")
-INTERVALS = ("points_share", "points_wrong", "win_rate", "win_rate_at_equal_length", "position_bias")
 LOST = 0.9  # of the null answers must lose, or the judge is not to be trusted
 
 
@@ -41,23 +40,24 @@ def _(comparison: Comparison) -> Card:
     for row in (_row(comparison, name) for name in comparison.strategies):
         failed = f" ({row['failed']} failed)" if row["failed"] else ""
         first = [row["strategy"], f"{row['calls']:.1f}", dollars(row["cost_usd"]), f"{row['seconds']:.1f}"]
-        points = [_percent(row["points_share"]), str(row["points_wrong"] or "unknown")]
-        wins = [_percent(row["win_rate"]), _percent(row["win_rate_at_equal_length"])]
+        points = [_range(row, "points_share"), _range(row, "points_wrong", "z.2f")]
+        wins = [_range(row, "win_rate"), _range(row, "win_rate_at_equal_length")]
         last = ["baseline"] * 2 if row["strategy"] == comparison.baseline else wins
         rows.append([*first, f"{row['characters']:.0f}{failed}", *points, *last])
     notes = filter(None, [comparison.problem, *comparison.warnings])
     return Card(heading, [*header, "wins at equal length"], rows, "\n\n".join(notes))
 
 
-def _percent(found: "Interval | None") -> str:
-    return f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})" if found else "unknown"
+def _range(row: Mapping[str, Any], name: str, form: str = ".0%") -> str:
+    value, low, high = (format(row[name + end], form) for end in ("", "_low", "_high"))
+    return "unknown" if math.isnan(row[name]) else f"{value} ({low} to {high})"
 
 
 def table(comparison: Comparison) -> "pd.DataFrame":
     """One row a strategy; see ``Comparison.table``."""
     import pandas as pd
 
-    rows = [_flat(_row(comparison, name)) for name in comparison.strategies]
+    rows = [_row(comparison, name) for name in comparison.strategies]
     return pd.DataFrame(rows).set_index("strategy").astype({"cost_usd": float})
 
 
@@ -65,7 +65,7 @@ def judges_table(comparison: Comparison) -> "pd.DataFrame":
     """One row a judge; see ``Comparison.judges_table``."""
     import pandas as pd
 
-    rows = [_flat(_judge_row(comparison, name)) for name in comparison.judges]
+    rows = [_judge_row(comparison, name) for name in comparison.judges]
     return pd.DataFrame(rows, columns=JUDGES_COLUMNS).set_index("judge")
 
 
@@ -76,13 +76,13 @@ def warnings(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _row(comparison: Comparison, name: str) -> dict[str, Any]:
-    """What a strategy took, as means over its questions, and how good its answers are; None where it is unknown."""
+    """What a strategy took, as means over its questions (None: unknown), and how good its answers are."""
     from moa_helpers.evaluation import measures
 
     own = [each for each in comparison.answers if each.strategy == name]
     count = len(own) or 1
     cost = total(each.cost_usd for each in own)
-    row = {
+    row: dict[str, Any] = {
         "strategy": name,
         "questions": len(own),
         "failed": sum(not each.text for each in own),
@@ -93,9 +93,9 @@ def _row(comparison: Comparison, name: str) -> dict[str, Any]:
     }
     for what in ("points_share", "points_wrong"):
         values = [value for value in comparison.values(name, what) if not math.isnan(value)]
-        row[what] = measures.interval(values) if values else None
-    row["win_rate"] = comparison.win_rate(name)
-    return row | {"win_rate_at_equal_length": comparison.win_rate_at_equal_length(name)}
+        row |= _bounds(what, measures.interval(values) if values else None)
+    row |= _bounds("win_rate", comparison.win_rate(name))
+    return row | _bounds("win_rate_at_equal_length", comparison.win_rate_at_equal_length(name))
 
 
 def _judge_row(comparison: Comparison, name: str) -> dict[str, Any]:
@@ -112,22 +112,15 @@ def _judge_row(comparison: Comparison, name: str) -> dict[str, Any]:
         "pairs": len(read),
         "unread": sum(each.score is None for each, _ in own),
         "consistent": same / (same + by_place) if same + by_place else math.nan,
-        "position_bias": measures.position_bias(places for _, places in own),
+        **_bounds("position_bias", measures.position_bias(places for _, places in own)),
         "null_lost": lost,
         "verdict": _verdict_on(len(read), same, by_place, lost),
     }
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with three columns for each interval, NaN where it is unknown."""
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        if name in INTERVALS:
-            bounds = (value.value, value.low, value.high) if value else (math.nan,) * 3
-            flat |= dict(zip((name, f"{name}_low", f"{name}_high"), bounds, strict=True))
-        else:
-            flat[name] = value
-    return flat
+def _bounds(name: str, found: "Interval | None") -> dict[str, float]:
+    bounds = (found.value, found.low, found.high) if found else (math.nan,) * 3
+    return dict(zip((name, f"{name}_low", f"{name}_high"), bounds, strict=True))
 
 
 def _verdict_on(pairs: int, same: int, by_place: int, null_lost: float) -> str:

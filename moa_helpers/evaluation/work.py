@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -189,10 +190,8 @@ class _Lane:
 
 
 def _points(question: Question, text: str, replies: Replies) -> dict[str, int]:
-    if not replies or not all(reply.offline for reply in replies):
-        return {}
-    try:
-        score = offline.score(question.prompt, text)
-    except ValueError:  # not a prepared question
-        return {}
-    return {"points_right": score.covered, "points_wrong": score.wrong, "points_possible": score.possible}
+    if replies and all(reply.offline for reply in replies):
+        with suppress(ValueError):  # it is not a prepared question
+            score = offline.score(question.prompt, text)
+            return {"points_right": score.covered, "points_wrong": score.wrong, "points_possible": score.possible}
+    return {}
