@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from moa_helpers.evaluation.comparison import Comparison
-from moa_helpers.evaluation.planned import Planned, Strategy
+from moa_helpers.evaluation.planned import Judges, Planned, Strategies
 from moa_helpers.evaluation.questions import Asked
 from moa_helpers.evaluation.work import Work
 from moa_helpers.limits.inputs import check_number
@@ -21,9 +21,9 @@ MOST_QUESTIONS = 64  # at the same time, where only vendors have limits
 
 def estimate_comparison(
     questions: Sequence[Asked],
-    strategies: Mapping[str, Strategy],
+    strategies: Strategies,
     *,
-    judge: str | Sequence[str] | None = None,
+    judge: Judges = None,
     max_tokens: int = 2048,
     answer_tokens: int = 400,
     null_checks: int = 20,
@@ -33,7 +33,7 @@ def estimate_comparison(
     Args and errors are those of ``compare``; ``answer_tokens``: how many tokens to expect of an answer.
     """
     check_number("answer_tokens", answer_tokens, whole=True)
-    plan = Planned(questions, strategies, judge, null_checks, {"max_tokens": max_tokens})
+    plan = Planned(questions, strategies, judge, null_checks, max_tokens=max_tokens)
     prices = [plan.price(number, answer_tokens) for number in range(len(plan.questions))]
     unpriced = dict.fromkeys(name for price in prices for name in price.unpriced)
     stages = tuple(stage for price in prices for stage in price.stages)
@@ -44,9 +44,9 @@ def estimate_comparison(
 
 async def compare(
     questions: Sequence[Asked],
-    strategies: Mapping[str, Strategy],
+    strategies: Strategies,
     *,
-    judge: str | Sequence[str] | None = None,
+    judge: Judges = None,
     path: str | Path = "comparison.jsonl",
     max_concurrency: int | Mapping[str, int] = 8,
     budget_usd: float | None = None,
@@ -86,7 +86,7 @@ async def compare(
         raise TypeError("max_concurrency must be a number, or a mapping such as {'mistral': 2, 'all': 8}, not None.")
     limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
     options = {"max_tokens": max_tokens, "timeout": timeout, "retries": retries}
-    plan = Planned(questions, strategies, judge, null_checks, options)
+    plan = Planned(questions, strategies, judge, null_checks, **options)
     plan.check(priced=budget_usd is not None)
     with closing(Ledger(Path(path))) as ledger, closing(progress_view()) as view:
         work = Work(plan, ledger, limits)

@@ -28,9 +28,7 @@ class Verdict(Shown):
     @property
     def score(self) -> float | None:
         """1 if ``one`` is better in both orders, 0 if ``other`` is, 0.5 otherwise; None if a judgement is missing."""
-        if None in self.places:
-            return None
-        return {(1, 2): 1.0, (2, 1): 0.0}.get(self.places, 0.5)  # type: ignore[arg-type]
+        return None if None in self.places else {(1, 2): 1.0, (2, 1): 0.0}.get(self.places, 0.5)  # type: ignore[arg-type]
 
 
 async def judge(

@@ -16,19 +16,15 @@ from moa_helpers.results import total
 from moa_helpers.steps.ranking import ranker_system
 
 VERDICT_TOKENS = 5  # what a judge is expected to write: a number
-Strategy: TypeAlias = str | Mapping[str, Any]
+Strategies: TypeAlias = Mapping[str, str | Mapping[str, Any]]
+Judges: TypeAlias = str | Sequence[str] | None
 
 
 class Planned:
     """What is to be compared; it refuses what makes no sense."""
 
     def __init__(
-        self,
-        questions: Sequence[Asked],
-        strategies: Mapping[str, Strategy],
-        judge: str | Sequence[str] | None,
-        null_checks: int,
-        options: dict[str, Any],
+        self, questions: Sequence[Asked], strategies: Strategies, judge: Judges, null_checks: int, **options: Any
     ) -> None:
         if not isinstance(strategies, Mapping) or not all(isinstance(name, str) for name in strategies):
             raise TypeError("Give the strategies as a mapping: a name, and a model's name or a mixture's arguments.")

@@ -134,20 +134,13 @@ class Work:
         else:
             answer = await mixture_of_agents(question.prompt, **strategy)
             text, outcome = answer.text, answer.outcome
-            stages = [*answer.layers, *([Replies([answer.aggregator])] if answer.aggregator else [])]
+            stages = [*answer.layers, Replies([answer.aggregator] if answer.aggregator else [])]
         replies = Replies(reply for stage in stages for reply in stage)
-        answered = Answered(
-            question=question.id,
-            strategy=name,
-            outcome=outcome,
-            text=text,
-            calls=sum(len(reply.attempts) for reply in replies),
-            cost_usd=replies.cost_usd,
-            seconds=math.fsum(max(reply.elapsed for reply in stage) for stage in stages),
-            characters=len(text),
-            offline=any(reply.offline for reply in replies),
-            **_points(question, text, replies),
-        )
+        calls = sum(len(reply.attempts) for reply in replies)
+        seconds = math.fsum(max((reply.elapsed for reply in stage), default=0.0) for stage in stages)
+        taken = (calls, replies.cost_usd, seconds, len(text))
+        stand_ins = any(reply.offline for reply in replies)
+        answered = Answered(question.id, name, outcome, text, *taken, stand_ins, *_points(question, text, replies))
         stopped = any(reply.abandoned or reply.hedged for reply in replies)
         if stopped and text and all(reply.ok or reply.abandoned for reply in replies):
             self.ledger.keep_answer(asdict(answered), *asked)
@@ -189,9 +182,9 @@ class _Lane:
         self.work.ledger.check()
 
 
-def _points(question: Question, text: str, replies: Replies) -> dict[str, int]:
+def _points(question: Question, text: str, replies: Replies) -> tuple[int, ...]:
     if replies and all(reply.offline for reply in replies):
         with suppress(ValueError):  # it is not a prepared question
             score = offline.score(question.prompt, text)
-            return {"points_right": score.covered, "points_wrong": score.wrong, "points_possible": score.possible}
-    return {}
+            return score.covered, score.wrong, score.possible
+    return ()
