@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from moa_helpers.evaluation.comparison import NULL, Comparison
 from moa_helpers.evaluation.judging import Verdict
-from moa_helpers.results import total
 from moa_helpers.ui.cards import STAND_INS, Card, card, dollars, spent
 
 if TYPE_CHECKING:
@@ -37,12 +36,14 @@ def _(comparison: Comparison) -> Card:
     heading = f"{asked} of {comparison.planned} questions · {dollars(comparison.cost_usd)}{stand_ins}"
     header = ["strategy", "calls", "cost", "seconds", "characters", "points right", "points wrong", "wins"]
     rows = []
-    for row in (_row(comparison, name) for name in comparison.strategies):
+    for name in comparison.strategies:
+        row = _row(comparison, name)
         failed = f" ({row['failed']} failed)" if row["failed"] else ""
-        first = [row["strategy"], f"{row['calls']:.1f}", dollars(row["cost_usd"]), f"{row['seconds']:.1f}"]
+        cost = dollars(None if math.isnan(row["cost_usd"]) else row["cost_usd"])
+        first = [name, f"{row['calls']:.1f}", cost, f"{row['seconds']:.1f}"]
         points = [_range(row, "points_share"), _range(row, "points_wrong", "z.2f")]
         wins = [_range(row, "win_rate"), _range(row, "win_rate_at_equal_length")]
-        last = ["baseline"] * 2 if row["strategy"] == comparison.baseline else wins
+        last = ["baseline"] * 2 if name == comparison.baseline else wins
         rows.append([*first, f"{row['characters']:.0f}{failed}", *points, *last])
     notes = filter(None, [comparison.problem, *comparison.warnings])
     return Card(heading, [*header, "wins at equal length"], rows, "\n\n".join(notes))
@@ -58,7 +59,7 @@ def table(comparison: Comparison) -> "pd.DataFrame":
     import pandas as pd
 
     rows = [_row(comparison, name) for name in comparison.strategies]
-    return pd.DataFrame(rows).set_index("strategy").astype({"cost_usd": float})
+    return pd.DataFrame(rows).set_index("strategy")
 
 
 def judges_table(comparison: Comparison) -> "pd.DataFrame":
@@ -76,21 +77,13 @@ def warnings(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _row(comparison: Comparison, name: str) -> dict[str, Any]:
-    """What a strategy took, as means over its questions (None: unknown), and how good its answers are."""
+    """What a strategy took, as means over its questions, and how good its answers are; NaN where it is unknown."""
     from moa_helpers.evaluation import measures
 
     own = [each for each in comparison.answers if each.strategy == name]
-    count = len(own) or 1
-    cost = total(each.cost_usd for each in own)
-    row: dict[str, Any] = {
-        "strategy": name,
-        "questions": len(own),
-        "failed": sum(not each.text for each in own),
-        "calls": sum(each.calls for each in own) / count,
-        "cost_usd": None if cost is None else cost / count,
-        "seconds": math.fsum(each.seconds for each in own) / count,
-        "characters": sum(each.characters for each in own) / count,
-    }
+    row: dict[str, Any] = {"strategy": name, "questions": len(own), "failed": sum(not each.text for each in own)}
+    for what in ("calls", "cost_usd", "seconds", "characters"):
+        row[what] = math.fsum(comparison.values(name, what)) / (len(own) or 1)
     for what in ("points_share", "points_wrong"):
         values = [value for value in comparison.values(name, what) if not math.isnan(value)]
         row |= _bounds(what, measures.interval(values) if values else None)
