@@ -29,10 +29,7 @@ class Interval:
         return self.low <= value <= self.high
 
     def says(self, than: float = 0.0) -> str:
-        """Whether the interval lies clear of ``than``: ``"above"``, ``"below"``, or ``"no difference shown"``.
-
-        An interval without a width shows nothing: its values were all the same.
-        """
+        """Whether it lies ``"above"`` or ``"below"``; ``"no difference shown"`` also where all values were the same."""
         if self.low == self.high:
             return "no difference shown"
         return "above" if self.low > than else "below" if self.high < than else "no difference shown"
@@ -45,7 +42,8 @@ def interval(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval
     Give one value for each question, as questions are what varies independently. Raises ValueError if there is none.
     """
     found = _numbers(values)
-    return _bounded(found.mean(), found[_drawn(len(found), seed)].mean(axis=1))
+    drawn = np.random.default_rng(seed).integers(0, len(found), (DRAWS, len(found)))
+    return _bounded(found.mean(), found[drawn].mean(axis=1))
 
 
 def rate(scores: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval:
@@ -116,7 +114,7 @@ def at_equal_length(scores: Sequence[float], longer: Sequence[float], *, seed: i
     y, x = _numbers(scores), np.log(_numbers(longer))
     if not x.min() <= 0 <= x.max():
         return None
-    drawn = _drawn(len(y), seed)[:FIT_DRAWS]
+    drawn = np.random.default_rng(seed).integers(0, len(y), (FIT_DRAWS, len(y)))
     counts = np.stack([np.bincount(draw, minlength=len(y)) for draw in [np.arange(len(y)), *drawn]])
     shares = 1 / (1 + np.exp(-_fit(y, x, counts.astype(float))))
     return _bounded(shares[0], shares[1:])
@@ -154,7 +152,3 @@ def _numbers(values: Sequence[float] | np.ndarray) -> np.ndarray:
     if np.isnan(found).any():
         raise ValueError("A value is unknown (NaN): leave that question out, in both lists if there are two.")
     return found
-
-
-def _drawn(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, count, (DRAWS, count))

@@ -47,18 +47,11 @@ class Planned:
         if len(set(self.judges)) < len(self.judges):
             raise ValueError(f"A judge is listed twice: {', '.join(self.judges)}. It would say the same again.")
         self.options, self._null_checks = options, null_checks
-        self.strategies = {
-            name: strategy if isinstance(strategy, str) else {**options, **strategy}
+        self.strategies: dict[str, dict[str, Any]] = {  # a single model is one without an aggregator
+            name: {**options, **({"reference_models": [strategy]} if isinstance(strategy, str) else strategy)}
             for name, strategy in strategies.items()
         }
-        priced = ("reference_models", "aggregator", "layers", "max_tokens")
-        self._priced: list[dict[str, Any]] = [  # what the price of each depends on
-            {"reference_models": [strategy], "max_tokens": options["max_tokens"]}
-            if isinstance(strategy, str)
-            else {each: strategy[each] for each in priced if each in strategy}
-            for strategy in self.strategies.values()
-        ]
-        self.longest: int = max(each["max_tokens"] for each in self._priced)
+        self.longest: int = max(strategy["max_tokens"] for strategy in self.strategies.values())
 
     def check(self, *, priced: bool) -> None:
         """Raise what any of the calls would raise, before one is made; with ``priced``, also for an unknown price."""
@@ -68,17 +61,16 @@ class Planned:
         prompt = max((question.prompt for question in self.questions), key=lambda text: tokens(text, at_most=True))
         for name, strategy in self.strategies.items():
             try:
-                if isinstance(strategy, str):
-                    plan_fan_out([strategy], prompt, max_tokens=self.options["max_tokens"]).bound()
-                else:
+                if "aggregator" in strategy:
                     plan_mixture(prompt, **strategy).bound()
+                else:
+                    plan_fan_out(strategy["reference_models"], prompt, max_tokens=strategy["max_tokens"]).bound()
             except (TypeError, ValueError) as error:
                 error.add_note(f"(the strategy {name!r})")
                 raise
         if self.judges:
             plan_fan_out(self.judges, prompt, max_tokens=JUDGE_TOKENS).bound()
-        given = [strategy for strategy in self.strategies.values() if not isinstance(strategy, str)]
-        seconds = [find(strategy["hedge_with"]) for strategy in given if strategy.get("hedge_with") is not None]
+        seconds = [find(how["hedge_with"]) for how in self.strategies.values() if how.get("hedge_with") is not None]
         for number, question in enumerate(self.questions if priced else ()):
             read = tokens(question.prompt, at_most=True)
             unpriced = [*self.price(number).unpriced, *(each.name for each in seconds if each.cost(read, 1) is None)]
@@ -95,7 +87,11 @@ class Planned:
     def price(self, number: int, answer_tokens: int = 400) -> Estimate:
         """What a question costs in all, as one stage; ``number`` counts from 0."""
         question, longest = self.questions[number], self.longest
-        parts = [estimate(question.prompt, **priced, answer_tokens=answer_tokens) for priced in self._priced]
+        names = ("reference_models", "aggregator", "layers", "max_tokens")
+        parts = [
+            estimate(question.prompt, **{name: how[name] for name in names if name in how}, answer_tokens=answer_tokens)
+            for how in self.strategies.values()
+        ]
         calls = sum(part.calls for part in parts)
         usd, most_usd = [part.usd for part in parts], [part.most_usd for part in parts]
         unpriced = dict.fromkeys(name for part in parts for name in part.unpriced)

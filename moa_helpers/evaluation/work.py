@@ -120,27 +120,27 @@ class Work:
 
     async def _answer(self, question: Question, name: str) -> Answered:
         strategy = self._plan.strategies[name]
-        patience = ("timeout", "retries")  # they do not change what is asked
-        how = strategy if isinstance(strategy, str) else {n: v for n, v in strategy.items() if n not in patience}
+        how: Any = {each: value for each, value in strategy.items() if each not in ("timeout", "retries")}
+        if "aggregator" not in strategy:
+            (how,) = strategy["reference_models"]
         who = world(offline=current().mode == "offline", chooses=True)  # the vendors, or stand-ins with certain traits
         asked = (question.id, question.prompt, name, how, who)
         if known := self.ledger.find_answer(*asked):
             self.kept += known["calls"]
             return Answered(**known)
-        if isinstance(strategy, str):
-            reply = await ask(strategy, question.prompt, **self._plan.options)
-            text, stages = reply.text if reply.ok else "", [Replies([reply])]
-            outcome: str = reply.failure.kind if reply.failure else "ok"
-        else:
+        if "aggregator" in strategy:
             answer = await mixture_of_agents(question.prompt, **strategy)
-            text, outcome = answer.text, answer.outcome
+            text, outcome = answer.text, str(answer.outcome)
             stages = [*answer.layers, Replies([answer.aggregator] if answer.aggregator else [])]
+        else:
+            reply = await ask(how, question.prompt, **self._plan.options)
+            text, stages = reply.text if reply.ok else "", [Replies([reply])]
+            outcome = reply.failure.kind if reply.failure else "ok"
         replies = Replies(reply for stage in stages for reply in stage)
         calls = sum(len(reply.attempts) for reply in replies)
         seconds = math.fsum(max((reply.elapsed for reply in stage), default=0.0) for stage in stages)
-        taken = (calls, replies.cost_usd, seconds, len(text))
-        stand_ins = any(reply.offline for reply in replies)
-        answered = Answered(question.id, name, outcome, text, *taken, stand_ins, *_points(question, text, replies))
+        taken = (calls, replies.cost_usd, seconds, len(text), any(reply.offline for reply in replies))
+        answered = Answered(question.id, name, outcome, text, *taken, *_points(question, text, replies))
         stopped = any(reply.abandoned or reply.hedged for reply in replies)
         if stopped and text and all(reply.ok or reply.abandoned for reply in replies):
             self.ledger.keep_answer(asdict(answered), *asked)
@@ -149,8 +149,7 @@ class Work:
     async def _judge(self, question: Question, name: str, model: str, texts: Mapping[str, str]) -> Judged:
         one, other = texts[name], texts[next(iter(self._plan.strategies))]
         if not one or not other:
-            score = 0.5 if not one and not other else float(bool(one))
-            return Judged(question.id, name, model, None, score, 0.0)
+            return Judged(question.id, name, model, None, 0.5 if one == other else float(bool(one)), 0.0)
         options = {name: value for name, value in self._plan.options.items() if name != "max_tokens"}
         verdict = await judge(question.prompt, one, other, model, known=question.reference, **options)
         places = verdict.places if verdict.replies else None
