@@ -3,7 +3,7 @@
 Colours, patterns and text alternatives as in ``figures``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from math import isnan
 from typing import Any, TypeAlias
@@ -27,7 +27,8 @@ def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | Non
     picture, axes = blank(1.0 + 0.34 * len(rows), xlabel)
     parts = []
     for place, (name, found) in enumerate(rows.items()):
-        axes.errorbar(found.value, place, xerr=_reach([found]), fmt="o", color="#0072B2", capsize=3)
+        reach = [[found.value - found.low], [found.high - found.value]]
+        axes.errorbar(found.value, place, xerr=reach, fmt="o", color="#0072B2", capsize=3)
         axes.annotate(f"{found.value:.3g}", (found.value, place), (0, 5), **BESIDE)
         width = f" ({found.low:.3g} to {found.high:.3g})" if found.low < found.high else ""
         parts.append(f"{name} {found.value:.3g}{width}")
@@ -45,7 +46,8 @@ def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str
     looks = zip(cycle(LINES), cycle(MARKERS))
     for number, ((name, line), ((colour, dashes), marker)) in enumerate(zip(lines.items(), looks, strict=False)):
         places = [x + 0.05 * (number - (len(lines) - 1) / 2) for x in line]  # so that the bars stand beside each other
-        values, reach = [found.value for found in line.values()], _reach(line.values())
+        values = [found.value for found in line.values()]
+        reach = [*zip(*((each.value - each.low, each.high - each.value) for each in line.values()), strict=True)]
         axes.errorbar(places, values, yerr=reach, color=colour, linestyle=dashes, marker=marker, capsize=2, label=name)
     axes.set_xticks(sorted({x for line in lines.values() for x in line}))
     for text in picture.legend(loc="outside right upper", frameon=False).get_texts():
@@ -86,7 +88,9 @@ def tradeoff(
     axes.margins(x=0.2, y=0.15)
     along = f" Beaten by none in both: {', '.join(best)}." if best else ""
     rest = f", and {len(others)} others" if others else ""
-    parts = [f"{name} {_value(quality)} at {_value(cost)}" for name, (cost, quality) in shown.items()]
+    parts = [
+        name + f" {quality:.3g} at {cost:.3g}".replace("nan", "unknown") for name, (cost, quality) in shown.items()
+    ]
     picture.alt = f"{ylabel} against {xlabel}: {'; '.join(parts)}{rest}.{along}"
     return picture
 
@@ -99,11 +103,3 @@ def pareto_front(points: Points) -> list[str]:
         return any(c <= cost and q >= quality and (c < cost or q > quality) for c, q in points.values())
 
     return [name for name, place in points.items() if not beaten(*place)]
-
-
-def _reach(found: Iterable[Interval]) -> list[tuple[float, ...]]:
-    return [*zip(*((each.value - each.low, each.high - each.value) for each in found), strict=True)]
-
-
-def _value(number: float) -> str:
-    return "unknown" if isnan(number) else f"{number:.3g}"

@@ -29,7 +29,7 @@ class Interval:
         return self.low <= value <= self.high
 
     def says(self, than: float = 0.0) -> str:
-        """Whether it lies ``"above"`` or ``"below"``; ``"no difference shown"`` also where all values were the same."""
+        """Where it lies, ``"above"`` or ``"below"`` ``than``; else, or without a width, ``"no difference shown"``."""
         if self.low == self.high:
             return "no difference shown"
         return "above" if self.low > than else "below" if self.high < than else "no difference shown"

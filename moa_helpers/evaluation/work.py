@@ -41,9 +41,9 @@ class Work:
         self.unknown = 0  # attempts whose cost is not known, maybe not even the most
         self._plan, self._budget = plan, math.inf if limits.budget_usd is None else limits.budget_usd
         self._set_aside: dict[int, float] = {}  # the most that each question under way may cost
-        self._question_ended = asyncio.Condition()
+        self._question_ended = asyncio.Event()
         self._waiting = iter(range(self.total))
-        self._found: dict[int, tuple[list[Answered], list[Judged]]] = {}
+        self._found: list[tuple[list[Answered], list[Judged]]] = [([], [])] * self.total
         self._problem = ""
 
     def begin(self, at_once: int) -> list[asyncio.Task[None]]:
@@ -53,29 +53,27 @@ class Work:
     async def _run(self) -> None:
         for number in self._waiting:
             most_usd = self._plan.price(number).most_usd or 0.0
-            async with self._question_ended:
-                while self._set_aside and not self._affordable(most_usd):
-                    await self._question_ended.wait()
-                if not self._affordable(most_usd):
-                    again = "a budget_usd above that" if most_usd > self._budget else "the same budget_usd"
-                    self._problem = (
-                        f"Stopped: the next question may cost ${most_usd:.4f}, if nothing of it is in the file, and "
-                        f"what is left of budget_usd does not reach for it. Start again with {again} to go on; what is "
-                        "in the file is kept and costs nothing."
-                    )
-                    return
-                self._set_aside[number] = most_usd
+            while self._set_aside and not self._affordable(most_usd):
+                self._question_ended.clear()
+                await self._question_ended.wait()
+            if not self._affordable(most_usd):
+                again = "a budget_usd above that" if most_usd > self._budget else "the same budget_usd"
+                self._problem = (
+                    f"Stopped: the next question may cost ${most_usd:.4f}, if nothing of it is in the file, and what "
+                    f"is left of budget_usd does not reach for it. Start again with {again} to go on; what is in the "
+                    "file is kept and costs nothing."
+                )
+                return
+            self._set_aside[number] = most_usd
             await self._work_on(number)
             del self._set_aside[number]
             self.ended += 1
-            async with self._question_ended:
-                self._question_ended.notify_all()
+            self._question_ended.set()
 
     def comparison(self) -> Comparison:
         """What has been found so far."""
-        found = [self._found[number] for number in sorted(self._found)]
-        answers = tuple(each for group, _ in found for each in group)
-        judgements = tuple(each for _, group in found for each in group)
+        answers = tuple(each for group, _ in self._found for each in group)
+        judgements = tuple(each for _, group in self._found for each in group)
         names, judges = tuple(self._plan.strategies), self._plan.judges
         return Comparison(names, judges, self.total, answers, judgements, self.ledger.path, self._problem)
 
