@@ -17,12 +17,9 @@ Points: TypeAlias = Mapping[str, tuple[float, float]]  # name -> cost and qualit
 
 
 def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | None = None) -> Picture:
-    """A dot and a bar for each: the estimate and its interval. An interval without a width is a dot alone.
+    """A dot and a bar for each, from top to bottom: the estimate and its interval; a dot alone if that has no width.
 
-    Args:
-        rows: in the order from top to bottom.
-        xlabel: what is measured, with its unit.
-        against: where a vertical line shows what to compare with, such as no difference.
+    ``xlabel`` says what is measured, in which unit; at ``against`` a vertical line shows what to compare with.
     """
     picture, axes = blank(1.0 + 0.34 * len(rows), xlabel)
     parts = []
@@ -62,11 +59,8 @@ def tradeoff(
 ) -> Picture:
     """Cost (to the right) against quality (up).
 
-    Args:
-        points: name -> cost and quality; a point with an unknown one (NaN) is left out of the picture and the front.
-        xlabel, ylabel: what they are, with their units.
-        named: which points have their name beside them; default: all.
-        front: join the points that no other beats, the Pareto front.
+    A point with an unknown one (NaN) is left out. ``xlabel`` and ``ylabel`` say what they are, in which units;
+    ``named``, which points have their name beside them (default: all). ``front`` joins the Pareto front: those that none beats.
     """
     picture, axes = blank(4.2, xlabel, ylabel)
     shown = points if named is None else {name: points[name] for name in named}
@@ -88,9 +82,7 @@ def tradeoff(
     axes.margins(x=0.2, y=0.15)
     along = f" Beaten by none in both: {', '.join(best)}." if best else ""
     rest = f", and {len(others)} others" if others else ""
-    parts = [
-        name + f" {quality:.3g} at {cost:.3g}".replace("nan", "unknown") for name, (cost, quality) in shown.items()
-    ]
+    parts = [name + f" {good:.3g} at {cost:.3g}".replace("nan", "unknown") for name, (cost, good) in shown.items()]
     picture.alt = f"{ylabel} against {xlabel}: {'; '.join(parts)}{rest}.{along}"
     return picture
 

@@ -37,9 +37,8 @@ def estimate_comparison(
     prices = [plan.price(number, answer_tokens) for number in range(len(plan.questions))]
     unpriced = dict.fromkeys(name for price in prices for name in price.unpriced)
     stages = tuple(stage for price in prices for stage in price.stages)
-    return Estimate(
-        total(price.usd for price in prices), min(answer_tokens, plan.longest), plan.longest, stages, tuple(unpriced)
-    )
+    usd = total(price.usd for price in prices)
+    return Estimate(usd, min(answer_tokens, plan.longest), plan.longest, stages, tuple(unpriced))
 
 
 async def compare(
@@ -85,8 +84,7 @@ async def compare(
     if max_concurrency is None:
         raise TypeError("max_concurrency must be a number, or a mapping such as {'mistral': 2, 'all': 8}, not None.")
     limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
-    options = {"max_tokens": max_tokens, "timeout": timeout, "retries": retries}
-    plan = Planned(questions, strategies, judge, null_checks, **options)
+    plan = Planned(questions, strategies, judge, null_checks, max_tokens=max_tokens, timeout=timeout, retries=retries)
     plan.check(priced=budget_usd is not None)
     with closing(Ledger(Path(path))) as ledger, closing(progress_view()) as view:
         work = Work(plan, ledger, limits)

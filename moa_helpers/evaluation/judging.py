@@ -44,15 +44,14 @@ async def judge(
 ) -> Verdict:
     """Ask a model which of two answers to a question is better, once in each order.
 
+    It raises TypeError or ValueError if the input is wrong; no call was made then.
+
     Args:
         prompt: the question.
         one, other: the answers. They are fenced, so that the judge can tell them from its instruction.
         model: the judge, ``vendor:model-id``.
         known: an answer that is known to be right, for the judge to compare with.
         max_tokens, timeout, retries: as in ``ask``.
-
-    Raises:
-        TypeError, ValueError: the input is wrong; no call was made.
     """
     for name, text in {"one": one, "other": other, "known": "" if known is None else known}.items():
         if not isinstance(text, str):

@@ -106,10 +106,8 @@ def at_equal_length(scores: Sequence[float], longer: Sequence[float], *, seed: i
     that goes with length: padding, but also what a longer answer has more to say. It is None where all answers are
     longer, or all are shorter: then nothing is known about equal length.
 
-    Args:
-        scores: 1 for a win, 0 for a loss, 0.5 for a tie, for each question.
-        longer: how many times as long as the other the answer is.
-        seed: of the bootstrap over questions.
+    ``scores`` has a 1 for a win, 0 for a loss, 0.5 for a tie, for each question; ``longer`` how many times as long as
+    the other the answer is; ``seed`` is that of the bootstrap over questions.
     """
     y, x = _numbers(scores), np.log(_numbers(longer))
     if not x.min() <= 0 <= x.max():

@@ -27,10 +27,8 @@ def read_questions(path: str | Path) -> list[Question]:
     """Questions from a file: JSON lines, or CSV with a header line.
 
     Each has an ``id``, a ``prompt`` and, if you like, a ``reference``: an answer that is known to be right. In CSV, a
-    text that holds a comma must stand in quotation marks: what follows would be taken for the next column.
-
-    Args:
-        path: it ends in ``.jsonl`` or ``.csv``; the text is UTF-8.
+    text that holds a comma must stand in quotation marks: what follows would be taken for the next column. The name
+    ends in ``.jsonl`` or ``.csv``; the text is UTF-8.
 
     Raises:
         ValueError: a question lacks something or has too much, or two have the same id; the message says which.
