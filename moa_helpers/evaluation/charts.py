@@ -60,7 +60,7 @@ def tradeoff(
     """Cost (to the right) against quality (up).
 
     A point with an unknown one (NaN) is left out. ``xlabel`` and ``ylabel`` say what they are, in which units;
-    ``named``, which points have their name beside them (default: all). ``front`` joins the Pareto front: those that none beats.
+    ``named``, which points have their name beside them (default: all); ``front``, whether the Pareto front is joined.
     """
     picture, axes = blank(4.2, xlabel, ylabel)
     shown = points if named is None else {name: points[name] for name in named}
