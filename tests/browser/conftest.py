@@ -11,30 +11,21 @@ import time
 import urllib.request
 from pathlib import Path
 
-import find_chromium
 import pytest
-from lab import Lab, Notebook
+
+from tests.browser.chromium import absent, launch
+from tests.browser.lab import Lab, Notebook
+from tests.support.recorder import Recorder
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = {  # without asking whether it may fetch news from elsewhere
-    "@jupyterlab/apputils-extension": {"notification": {"fetchNews": "false", "checkForUpdates": False}},
-}
-CHROMIUM = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"  # else it asks whether it may fetch some
 TOKEN = "for-this-test-only"
+PASSED = pytest.StashKey[bool]()
 
 
-def absent(what):
-    """Fail where the test is required, else skip."""
-    if os.environ.get("MOA_BROWSER") == "required":
-        pytest.fail(f"{what} MOA_BROWSER=required asks for it.", pytrace=False)
-    pytest.skip(f"THE BROWSER TEST DID NOT RUN. {what}")
+@pytest.fixture(autouse=True)
+def _fresh():
+    """All that these tests ask runs in JupyterLab's processes."""
 
 
 @pytest.fixture(scope="session")
@@ -51,15 +42,11 @@ def artefacts():
 @pytest.fixture(scope="session")
 def chromium():
     try:
-        from playwright.sync_api import sync_playwright
+        from playwright.sync_api import Error, sync_playwright
     except ImportError:
-        absent("playwright is not installed: pip install playwright.")
-    path = find_chromium.find(install=os.environ.get("MOA_BROWSER") == "required")
-    if path is None:
-        absent(find_chromium.MISSING)
-    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+        absent("playwright is not installed: pip install -r tests/requirements.txt.")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM + ["--no-sandbox"] * as_root)
+        browser = launch(playwright.chromium, Error)
         yield browser
         browser.close()
 
@@ -71,18 +58,13 @@ def lab(chromium, tmp_path_factory):
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
     shutil.copy2(ROOT / "Makefile", folder)
     (folder / ".env").touch()  # found first, so none above it is read
-    for extension, settings in SETTINGS.items():
-        for plugin, values in settings.items():
-            path = home / "settings" / extension / f"{plugin}.jupyterlab-settings"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(values), encoding="utf-8")
-    places = {"CONFIG_DIR": "config", "DATA_DIR": "data", "RUNTIME_DIR": "runtime"}
-    environment = os.environ | {f"JUPYTER_{name}": str(home / place) for name, place in places.items()}
-    environment |= {f"JUPYTERLAB_{name.upper()}_DIR": str(home / name) for name in ("settings", "workspaces")}
-    environment |= {"IPYTHONDIR": str(home / "ipython"), "MOA_MODE": "offline", "PYTHONUNBUFFERED": "1"}
+    (home / "settings" / NEWS).parent.mkdir(parents=True)
+    (home / "settings" / NEWS).write_text('{"fetchNews": "false", "checkForUpdates": false}', encoding="utf-8")
+    places = {f"JUPYTER_{name.upper()}_DIR": str(home / name) for name in ("config", "data", "runtime")}
+    places |= {f"JUPYTERLAB_{name.upper()}_DIR": str(home / name) for name in ("settings", "workspaces")}
+    environment = os.environ | places | {"IPYTHONDIR": str(home / "ipython"), "MOA_MODE": "offline"}
     environment.pop("MOA_OFFLINE_SPEED", None)  # as a reader has it
-    prefix = Path(sys.prefix)
-    options = f"--no-browser --port={_free_port()} --ServerApp.port_retries=0 --IdentityProvider.token={TOKEN}"
+    prefix, options = Path(sys.prefix), f"--no-browser --IdentityProvider.token={TOKEN}"
     command = ["make", "-o", f"{prefix}/ready", "lab", f"VENV={prefix}", f"LAB={options}"]
     log = home / "log.txt"
     with log.open("w") as output:
@@ -100,24 +82,34 @@ def lab(chromium, tmp_path_factory):
                 server.wait()
 
 
-def _free_port():
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
-
-
 def _address(runtime, server, log):
     """The server's address, once it answers."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while time.monotonic() < until and server.poll() is None:
         for path in runtime.glob("jpserver-*.json"):
             url = json.loads(path.read_text(encoding="utf-8") or "{}").get("url")
             if url:
-                with urllib.request.urlopen(f"{url}api", timeout=10):
+                with urllib.request.urlopen(f"{url}api", timeout=60):
                     return url
         time.sleep(0.1)
     raise RuntimeError(f"`make lab` did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def _model_server():
+    from moa_helpers.offline.server import Server
+
+    server = Server(Recorder())
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def recorder(_model_server):
+    """A model server whose ``answer`` a test sets; ``.url`` is its address."""
+    recorder = _model_server.vendors
+    recorder.url, recorder.requests, recorder.refuse, recorder.answer = _model_server.url, [], False, None
+    return recorder
 
 
 @pytest.fixture
@@ -139,15 +131,6 @@ def open_notebook(chromium, lab, artefacts, request):
     lab.end_kernels()
     for notebook in opened:
         assert notebook.strange == []
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker("browser")
-
-
-PASSED = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(wrapper=True)

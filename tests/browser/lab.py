@@ -5,7 +5,7 @@ import re
 import urllib.request
 from urllib.parse import urlsplit
 
-PATIENCE = 60_000  # milliseconds; a busy machine is slow
+PATIENCE = 120_000  # milliseconds; a busy machine is slow
 SETUP = """\
 import os
 import moa_helpers as moa
@@ -38,17 +38,8 @@ class Lab:
 
     def write(self, path, *sources):
         """A new notebook with these code cells."""
-        cells = [
-            {
-                "cell_type": "code",
-                "id": f"c{number}",
-                "metadata": {},
-                "source": source,
-                "outputs": [],
-                "execution_count": None,
-            }
-            for number, source in enumerate(sources)
-        ]
+        shell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+        cells = [shell | {"id": f"c{number}", "source": source} for number, source in enumerate(sources)]
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
         notebook = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
         (self.folder / path).write_text(json.dumps(notebook), encoding="utf-8")

@@ -2,6 +2,9 @@
 
 import itertools
 
+import pytest
+
+pytestmark = pytest.mark.browser
 SETUP = "import moa_helpers as moa\nmoa.setup()\nplay = moa.playground(layers=2)\nplay"
 CONTROLS = ["Samples of each", "Aggregator", "Layers", "Prepared question", "Prompt", "Limits"]
 LIMITS = ["timeout", "retries", "deadline", "quorum", "grace", "hedge_after", "hedge_with", "max_concurrency"]

@@ -1,5 +1,8 @@
 """What can be read in JupyterLab's light and dark themes, in a wide and in a narrow window."""
 
+import pytest
+
+pytestmark = pytest.mark.browser
 LEAST = 4.5  # WCAG 2, level AA, for text of normal size
 MODELS = ["openai:gpt-6-luna", "anthropic:claude-haiku-5-5", "mistral:mistral-small-2603"]
 PLAY = "import moa_helpers as moa\nmoa.setup()\nmoa.offline.start().vendors.speed = 20\nmoa.playground()"

@@ -1,18 +1,13 @@
 """What a model writes is shown as text: it runs nothing, fetches nothing and breaks no layout, in a real browser."""
 
-import asyncio
+import pytest
 
-from aiohttp import web
-from lab import SETUP
-from test_panel import HOSTILE, STREAM, says
+from tests.browser.answers import TEXTS, Held
+from tests.browser.lab import SETUP
+from tests.support.pages import PICTURED
 
-TEXTS = {name.replace(" ", "-"): text for name, text in HOSTILE.items()}
-TEXTS |= {
-    "all-short": "\n\n".join(text for text in HOSTILE.values() if len(text) < 1000),
-    "all": "\n\n".join(HOSTILE.values()),
-}
+pytestmark = pytest.mark.browser
 LOUD = ("<script>alert('ran')</script>", "<img src=x onerror=", "javascript:alert(1)", "<iframe src=//example.com>")
-PICTURED = {"\x07": "␇", "\x1b": "␛", "\x00": "␀", "\x7f": "␡", "\x85": "\ufffd", "\r": "␍"}
 
 ACTIVE = """() => [...document.querySelectorAll('.jp-OutputArea-output *')].filter(e =>
     /^(script|style|link|meta|base|a|iframe|object|embed|form|svg|math|video|audio)$/i.test(e.localName)
@@ -67,34 +62,20 @@ def assert_there(place):
 
 def test_hostile_answers(open_notebook, lab, recorder):
     """In the output of a cell and in the playground, while they are written and afterwards, as Markdown or as it is."""
-    held = set()  # whose answers do not end yet
-
-    async def write(request, body):
-        role = "aggregator" if body["messages"][0]["role"] == "system" else "proposers"
-        response = web.StreamResponse(headers=STREAM)
-        await response.prepare(request)
-        text, end = (await says(TEXTS[body["model"]])(request, body)).body.split(b"\n\n", 1)
-        await response.write(text + b"\n\n")
-        while role in held:
-            await asyncio.sleep(0.02)
-            if request.transport is None or request.transport.is_closing():
-                return response
-        await response.write(end)
-        return response
+    recorder.answer = held = Held()
 
     def written(place, label):
         """Wait until the end of a text that is being written is shown, as it stands."""
-        tail = TEXTS[label.rpartition(":")[2]][-1000:].translate(str.maketrans(PICTURED))
+        tail = TEXTS[label.rpartition(":")[2]][-1000:].translate(PICTURED)
         at = f'{place} .moa-text[aria-label$="{label}"]'
         page.wait_for_function("([at, tail]) => document.querySelector(at)?.textContent.endsWith(tail)", arg=[at, tail])
 
-    recorder.answer = write
     setup = SETUP.format(url=recorder.url)
     play = f"models = {[f'vllm:{name}' for name in TEXTS]}\nmoa.playground('Why?', models, models[-2], timeout=600)"
     watch = "await moa.watch(moa.fan_out(models, 'Why?', timeout=600))"
     notebook = open_notebook(lab.write("notebooks/hostile.ipynb", setup, play, watch))
     page = notebook.page
-    held.add("proposers")
+    held.roles.add("proposers")
     notebook.run_all()
     output = page.locator(".moa-live")
     output.wait_for()
@@ -102,7 +83,7 @@ def test_hostile_answers(open_notebook, lab, recorder):
         written(".moa-live", f"vllm:{name}")
     check(notebook)
     notebook.screenshot("cell, writing", ".moa-live")
-    held.clear()
+    held.roles.clear()
     notebook.wait_for_all()
     check(notebook)
     assert_there(output)
@@ -112,15 +93,15 @@ def test_hostile_answers(open_notebook, lab, recorder):
     answer = playground.locator(".moa-answer")
     for name, laid_out in {"all-short": True, "all": False}.items():
         playground.get_by_label("Aggregator", exact=True).select_option(f"vllm:{name}")
-        held |= {"proposers", "aggregator"}
+        held.roles |= {"proposers", "aggregator"}
         playground.get_by_role("button", name="Run", exact=True).click()
         for each in TEXTS:
             written(".moa-playground", f"layer 1 · vllm:{each}")
         check(notebook)
-        held.remove("proposers")
+        held.roles.remove("proposers")
         written(".moa-playground", f"aggregator · vllm:{name}")
         check(notebook)
-        held.clear()
+        held.roles.clear()
         answer.wait_for()
         assert bool(answer.locator("h1, em, table").count()) is laid_out
         assert_there(answer)

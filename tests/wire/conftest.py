@@ -1,0 +1,94 @@
+"""One event loop, with its clients, for all tests of the wire; and stand-ins so fast that nobody waits for them."""
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import moa_helpers as moa
+from moa_helpers import offline
+from moa_helpers.vendors import colab as google
+from tests.support.waiting import wait_until
+
+SPEED = 1000.0
+GOOGLE_COLAB = Path(__file__).parents[1] / "google_colab"
+
+
+@pytest.fixture(scope="session")
+def _runner():
+    with asyncio.Runner() as runner:
+        yield runner
+        runner.run(moa.close())
+
+
+@pytest.fixture
+def run(_runner):
+    """Run a coroutine; clients are shared with all other tests of the wire. It may leave no task behind."""
+
+    async def alone(coroutine):
+        try:
+            return await coroutine
+        finally:
+            until = time.perf_counter() + 20  # the SDKs leave generators that asyncio closes at the next turns
+            while len(asyncio.all_tasks()) > 1 and time.perf_counter() < until:
+                await asyncio.sleep(0)
+            assert asyncio.all_tasks() == {asyncio.current_task()}, "a task was left behind"
+
+    return lambda coroutine: _runner.run(alone(coroutine))
+
+
+@pytest.fixture(autouse=True)
+def _fresh(tmp_path, monkeypatch):
+    """Each test: an empty directory and .env, the environment as before, not on Colab, and offline settings."""
+    before = dict(os.environ)
+    (tmp_path / ".env").touch()  # found first, so none above it is read
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(google, "session", google.Session())
+    moa.setup("offline")
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def vendors(_fresh, monkeypatch):
+    """The embedded vendors: fast, asked nothing yet, and with no connection that outlives the test that made it."""
+    vendors = offline.start().vendors
+    monkeypatch.setattr(vendors, "speed", SPEED)
+    vendors.asked.clear()
+    before = vendors.under_way  # none, but for what an earlier test was blamed for
+    yield vendors
+    wait_until(lambda: vendors.under_way <= before)
+    assert vendors.under_way <= before, "a connection is still under way at the server"
+
+
+@pytest.fixture(scope="session")
+def _well():
+    return {}
+
+
+@pytest.fixture
+def well(_well, models, question, run, vendors):
+    """What each model answers without a fault: its reply by its name."""
+    if not _well:
+        _well |= {reply.model: reply for reply in run(moa.fan_out(models, question))}
+        assert all(reply.ok for reply in _well.values())
+        vendors.asked.clear()
+    return _well
+
+
+@pytest.fixture
+def colab(monkeypatch):
+    """On Colab: its stand-in is there, fresh, and no mode is asked for."""
+    monkeypatch.delenv("MOA_MODE")
+    monkeypatch.syspath_prepend(GOOGLE_COLAB)
+    before = set(sys.modules)
+    from google.colab import ai, userdata
+
+    yield SimpleNamespace(ai=ai, userdata=userdata)
+    for name in [name for name in sys.modules if name.split(".")[0] == "google" and name not in before]:
+        del sys.modules[name]

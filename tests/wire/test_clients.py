@@ -1,0 +1,159 @@
+"""The SDKs' clients: which hosts they reach, how they are closed, and that a cancelled call leaves none at work."""
+
+import asyncio
+import gc
+import threading
+import warnings
+import weakref
+
+import pytest
+
+import moa_helpers as moa
+from moa_helpers import calls, offline
+
+PROMPT = "Why is the sky blue?"
+
+
+async def on_new_clients(models, **options):
+    """Proxies and private headers are read when a client is made."""
+    await moa.close()
+    replies = await moa.fan_out(models, PROMPT, retries=0, **options)
+    await moa.close()
+    return replies
+
+
+def test_a_proxy_does_not_capture_loopback(models, live, monkeypatch, run):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("no_proxy", "example.org")
+    assert [reply.failure for reply in run(on_new_clients(models))] == [None] * 3
+    moa.setup("offline")
+    assert [reply.failure for reply in run(on_new_clients(models))] == [None] * 3
+
+
+def test_a_proxy_is_used_for_other_hosts(models, recorder, monkeypatch, run):
+    monkeypatch.setenv("http_proxy", recorder.url)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://vendor.invalid/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "dummy-openai")
+    moa.setup("live")
+    (reply,) = run(on_new_clients(models[:1]))
+    assert reply.text == "Hello there."
+    assert recorder.requests[0]["headers"]["Host"] == "vendor.invalid"
+
+
+def test_what_is_meant_for_openai_goes_to_no_other_host(models, recorder, live, run, monkeypatch):
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "private")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "x-mine: private")
+    run(on_new_clients([models[0], "groq:any"]))
+    private = {request["path"]: "private" in request["headers"].values() for request in recorder.requests}
+    assert private == {"/openai/v1/chat/completions": True, "/groq/v1/chat/completions": False}
+
+
+def test_nobody_at_the_address_is_a_lost_connection(models, run, live_at):
+    live_at("http://127.0.0.1:9")
+    for reply in run(on_new_clients(models)):
+        assert (reply.failure.kind, reply.cost_usd) == ("connection", None)
+
+
+# Ending
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """The clients with which requests are sent."""
+    stream, used = calls.stream, []
+
+    def noted(request):
+        used.append(request.sdk)
+        return stream(request)
+
+    monkeypatch.setattr(calls, "stream", noted)
+    return used
+
+
+def test_many_event_loops_leave_no_clients_behind(models):
+    loops = []
+
+    async def go():
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        assert (await moa.ask(models[0], PROMPT)).ok
+
+    gc.disable()  # OpenAI's client, if it is freed while another loop runs, would have that one close it
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # asyncio.run ends before anybody could close the clients
+            for run_to_its_end in (asyncio.run, asyncio.run, moa.run):
+                run_to_its_end(go())
+                gc.collect()
+    finally:
+        gc.enable()
+    assert [loop() for loop in loops] == [None] * 3, "closed loops are kept"
+
+
+def test_moa_run_leaves_no_client_open_and_no_thread(models, question, used):
+    before = threading.active_count()
+    assert all(reply.ok for reply in moa.run(moa.fan_out(models, question)))
+    assert threading.active_count() == before
+    openai, anthropic, _ = used
+    assert openai.is_closed()
+    assert anthropic.is_closed()
+
+
+def test_one_client_that_does_not_close_leaves_no_other_open(models, question, used, run):
+    async def broken(*error):
+        raise OSError("reset while closing")
+
+    async def go():
+        await moa.close()
+        await moa.fan_out([*models, "groq:any"], question)
+        first, middle, _, last = used
+        closing = [first.__aexit__, last.__aexit__]
+        first.__aexit__ = last.__aexit__ = broken
+        with pytest.raises(OSError, match="reset while closing"):
+            await moa.close()
+        for close in closing:
+            await close(None, None, None)
+        return middle.is_closed()
+
+    assert run(go())
+
+
+def test_a_connection_that_does_not_close_costs_no_answer(models, question, used):
+    async def go():
+        reply = await moa.ask(models[0], question)
+        close = used[0].__aexit__
+
+        async def broken(*error):
+            await close(*error)
+            raise OSError("reset while closing")
+
+        used[0].__aexit__ = broken
+        return reply
+
+    with pytest.warns(UserWarning, match="reset while closing"):
+        assert moa.run(go()).ok
+
+
+def test_a_second_cancellation_leaves_no_connection_open(models, question, run, vendors):
+    """As when Stop comes in the moment of a time-out: the client is just closing the connection."""
+
+    async def cancel_twice(model, turns):
+        call = asyncio.create_task(moa.ask(model, question))
+        while not vendors.under_way:
+            await asyncio.sleep(0.005)
+        call.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        async with asyncio.timeout(20):
+            while vendors.under_way:
+                await asyncio.sleep(0.005)
+
+    for fault, asked in (("hang", models), ("stalled_stream", models[:2])):
+        with offline.fault("*", fault):
+            for model in asked:
+                for turns in range(4):
+                    run(cancel_twice(model, turns))
