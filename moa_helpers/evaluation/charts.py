@@ -3,38 +3,36 @@
 Colours, patterns and text alternatives as in ``figures``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from math import isnan
+from typing import Any, TypeAlias
 
 from moa_helpers.evaluation.measures import Interval
 from moa_helpers.ui.figures import LINES, Picture, blank
 
 MARKERS = "osD^vP"
+BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}  # where a mark's text stands
+Points: TypeAlias = Mapping[str, tuple[float, float]]  # name -> cost and quality
 
 
 def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | None = None) -> Picture:
-    """A dot and a bar for each: the estimate and its interval. An interval without a width is a dot alone.
+    """A dot and a bar for each, from top to bottom: the estimate and its interval; a dot alone if that has no width.
 
-    Args:
-        rows: in the order from top to bottom.
-        xlabel: what is measured, with its unit.
-        against: where a vertical line shows what to compare with, such as no difference.
+    ``xlabel`` says what is measured, in which unit; at ``against`` a vertical line shows what to compare with.
     """
     picture, axes = blank(1.0 + 0.34 * len(rows), xlabel)
-    for place, found in enumerate(rows.values()):
-        axes.errorbar(found.value, place, xerr=_reach([found]), fmt="o", color="#0072B2", capsize=3)
-        axes.annotate(f"{found.value:.3g}", (found.value, place), (0, 5), textcoords="offset points", ha="center")
+    parts = []
+    for place, (name, found) in enumerate(rows.items()):
+        reach = [[found.value - found.low], [found.high - found.value]]
+        axes.errorbar(found.value, place, xerr=reach, fmt="o", color="#0072B2", capsize=3)
+        axes.annotate(f"{found.value:.3g}", (found.value, place), (0, 5), **BESIDE)
+        width = f" ({found.low:.3g} to {found.high:.3g})" if found.low < found.high else ""
+        parts.append(f"{name} {found.value:.3g}{width}")
     if against is not None:
         axes.axvline(against, color="#444444", linestyle="--", linewidth=1)
     axes.set_yticks(range(len(rows)), list(rows), parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.7)
-    parts = []
-    for name, found in rows.items():
-        width = f" ({found.low:.3g} to {found.high:.3g})" if found.low < found.high else ""
-        parts.append(f"{name} {found.value:.3g}{width}")
     picture.alt = f"{xlabel}: {'; '.join(parts)}"
     return picture
 
@@ -45,7 +43,8 @@ def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str
     looks = zip(cycle(LINES), cycle(MARKERS))
     for number, ((name, line), ((colour, dashes), marker)) in enumerate(zip(lines.items(), looks, strict=False)):
         places = [x + 0.05 * (number - (len(lines) - 1) / 2) for x in line]  # so that the bars stand beside each other
-        values, reach = [found.value for found in line.values()], _reach(line.values())
+        values = [found.value for found in line.values()]
+        reach = [*zip(*((each.value - each.low, each.high - each.value) for each in line.values()), strict=True)]
         axes.errorbar(places, values, yerr=reach, color=colour, linestyle=dashes, marker=marker, capsize=2, label=name)
     axes.set_xticks(sorted({x for line in lines.values() for x in line}))
     for text in picture.legend(loc="outside right upper", frameon=False).get_texts():
@@ -56,74 +55,43 @@ def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str
 
 
 def tradeoff(
-    points: Mapping[str, tuple[float, float]],
-    xlabel: str,
-    ylabel: str,
-    *,
-    named: Sequence[str] | None = None,
-    front: bool = True,
+    points: Points, xlabel: str, ylabel: str, *, named: Sequence[str] | None = None, front: bool = True
 ) -> Picture:
     """Cost (to the right) against quality (up).
 
-    Args:
-        points: name -> cost and quality; a point with an unknown one (NaN) is left out of the picture and the front.
-        xlabel, ylabel: what they are, with their units.
-        named: which points have their name beside them; default: all.
-        front: join the points that no other beats, the Pareto front.
+    A point with an unknown one (NaN) is left out. ``xlabel`` and ``ylabel`` say what they are, in which units;
+    ``named``, which points have their name beside them (default: all); ``front``, whether the Pareto front is joined.
     """
     picture, axes = blank(4.2, xlabel, ylabel)
     shown = points if named is None else {name: points[name] for name in named}
     others = [place for name, place in points.items() if name not in shown]
     if others:
-        axes.scatter(*_columns(others), color="#BBBBBB", marker=".", label=f"{len(others)} others")
+        axes.scatter(*zip(*others, strict=True), color="#BBBBBB", marker=".", label=f"{len(others)} others")
         picture.legend(loc="outside upper right", frameon=False)
-    best = sorted(pareto_front(points), key=lambda name: points[name])
+    best = sorted(pareto_front(points), key=lambda name: points[name]) if front else []
     if front:
-        axes.step(*_columns(points[name] for name in best), where="post", color="#444444", linestyle="--", linewidth=1)
+        costs, qualities = ([points[name][side] for name in best] for side in (0, 1))
+        axes.step(costs, qualities, where="post", color="#444444", linestyle="--", linewidth=1)
     from_left = sorted(shown, key=lambda name: shown[name][0])
     for (name, place), (colour, _), marker in zip(shown.items(), cycle(LINES), cycle(MARKERS), strict=False):
         axes.scatter(*place, color=colour, marker=marker, s=50, zorder=3)
         above = from_left.index(name) % 2 == 0  # in turns, so that the names of neighbours do not meet
-        axes.annotate(
-            name,
-            place,
-            (0, 6 if above else -6),
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if above else "top",
-            parse_math=False,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
-        )
+        offset, va = ((0, 6), "bottom") if above else ((0, -6), "top")
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+        axes.annotate(name, place, offset, va=va, parse_math=False, bbox=box, **BESIDE)
     axes.margins(x=0.2, y=0.15)
-    along = f" Beaten by none in both: {', '.join(best)}." if front and best else ""
+    along = f" Beaten by none in both: {', '.join(best)}." if best else ""
     rest = f", and {len(others)} others" if others else ""
-    parts = [f"{name} {_value(quality)} at {_value(cost)}" for name, (cost, quality) in shown.items()]
+    parts = [name + f" {good:.3g} at {cost:.3g}".replace("nan", "unknown") for name, (cost, good) in shown.items()]
     picture.alt = f"{ylabel} against {xlabel}: {'; '.join(parts)}{rest}.{along}"
     return picture
 
 
-def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """The points that no other beats: none costs at most as much, is at least as good, and differs.
-
-    A point with an unknown value (NaN) is left out.
-    """
+def pareto_front(points: Points) -> list[str]:
+    """The points that no other beats, unknown ones (NaN) left out: none is as cheap, as good, and better in one."""
     points = {name: place for name, place in points.items() if not any(map(isnan, place))}
 
     def beaten(cost: float, quality: float) -> bool:
         return any(c <= cost and q >= quality and (c < cost or q > quality) for c, q in points.values())
 
     return [name for name, place in points.items() if not beaten(*place)]
-
-
-def _reach(found: Iterable[Interval]) -> list[tuple[float, ...]]:
-    """How far each interval reaches below its value, and above it."""
-    return [*zip(*((each.value - each.low, each.high - each.value) for each in found), strict=True)]
-
-
-def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    pairs = list(points)
-    return [cost for cost, _ in pairs], [quality for _, quality in pairs]
-
-
-def _value(number: float) -> str:
-    return "unknown" if isnan(number) else f"{number:.3g}"

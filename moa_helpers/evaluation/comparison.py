@@ -1,7 +1,5 @@
 """What a comparison of strategies found: who wins, what it costs, and whether the judge can be trusted."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +53,7 @@ class Judged:
 class Comparison(Shown):
     """What ``compare`` found. The first of ``strategies`` is the baseline, against which the others are judged.
 
-    ``planned`` is the number of questions, ``problem`` why not all of them were asked. ``path`` is the file that keeps
-    the calls.
+    ``planned`` is the number of questions, ``problem`` why not all were asked, ``path`` the file that keeps the calls.
     """
 
     strategies: tuple[str, ...]
@@ -85,13 +82,7 @@ class Comparison(Shown):
         """Question -> 1 where the strategy beats the baseline, 0 where it loses, 0.5 for a tie; the mean of the judges.
 
         An answer that failed loses, and ties with another that failed. Questions without a judgement are left out.
-
-        Args:
-            strategy: its name.
-            judge: one of the judges; default: all.
-
-        Raises:
-            ValueError: there is no such strategy or judge.
+        ``judge`` is one of the judges; default: all. Raises ValueError if there is no such strategy or judge.
         """
         self._check(strategy, NULL)
         if judge is not None and judge not in self.judges:
@@ -105,13 +96,8 @@ class Comparison(Shown):
     def values(self, strategy: str, what: str) -> list[float]:
         """One number a question, in the order of the questions; NaN where it is unknown.
 
-        Args:
-            strategy: its name.
-            what: a numeric field of ``Answered``, or ``"points_share"``: the points that are right, as a share of those
-                that could be.
-
-        Raises:
-            ValueError: there is no such strategy.
+        ``what`` is a numeric field of ``Answered``, or ``"points_share"``: the points that are right, as a share of
+        those that could be. Raises ValueError if there is no such strategy.
         """
         self._check(strategy)
         own = [each for each in self.answers if each.strategy == strategy]
@@ -120,20 +106,17 @@ class Comparison(Shown):
             return [right / of if right is not None and of else math.nan for right, of in pairs]
         return [math.nan if getattr(each, what) is None else float(getattr(each, what)) for each in own]
 
-    def win_rate(self, strategy: str, judge: str | None = None) -> Interval | None:
+    def win_rate(self, strategy: str, judge: str | None = None) -> "Interval | None":
         """The mean of ``scores`` with its interval (``measures.rate``); None if there are none."""
         from moa_helpers.evaluation import measures
 
         scores = self.scores(strategy, judge)
         return measures.rate([*scores.values()]) if scores else None
 
-    def win_rate_at_equal_length(self, strategy: str) -> Interval | None:
+    def win_rate_at_equal_length(self, strategy: str) -> "Interval | None":
         """The win rate to expect if its answers were as long as the baseline's (``measures.at_equal_length``).
 
-        Answers that failed have no length, and are left out.
-
-        Raises:
-            ValueError: there is no such strategy.
+        Answers that failed have no length, and are left out. Raises ValueError if there is no such strategy.
         """
         from moa_helpers.evaluation import measures
 
@@ -146,23 +129,22 @@ class Comparison(Shown):
         ]
         return measures.at_equal_length(*zip(*pairs, strict=True)) if pairs else None
 
-    def table(self) -> pd.DataFrame:
-        """One row a strategy.
+    def table(self) -> "pd.DataFrame":
+        """One row a strategy: numbers of ``questions`` and ``failed``, and means over the questions of the others.
 
-        Columns, each a mean over questions unless it says otherwise: ``questions`` and ``failed`` (numbers), ``calls``,
-        ``cost_usd`` (missing if unknown), ``seconds``, ``characters``; ``points_share`` and ``points_wrong`` with
-        ``…_low`` and ``…_high`` (95 % bootstrap interval), missing unless the points are known; ``win_rate`` and
-        ``win_rate_at_equal_length`` against the first row, a share, with ``…_low`` and ``…_high``.
+        ``calls``, ``cost_usd`` (missing if unknown), ``seconds``, ``characters``; ``points_share`` and ``points_wrong``
+        (missing if unknown), ``win_rate`` and ``win_rate_at_equal_length`` against the first row (shares), each of the
+        four with its 95 % interval in ``…_low`` and ``…_high``.
         """
         return view(self._views, "table", self)
 
-    def judges_table(self) -> pd.DataFrame:
+    def judges_table(self) -> "pd.DataFrame":
         """One row a judge: what it was swayed by.
 
-        Columns: ``pairs`` (judged in both orders, null answers apart), ``unread`` (pairs with a judgement missing; such
-        a reply counts as paid, and is not asked for again), ``consistent`` (of the pairs in which it chose the same
-        answer or the same place twice, the share of the former), ``position_bias`` with ``…_low`` and ``…_high`` (in
-        logits; see ``measures.position_bias``), ``null_lost`` (the share of null answers that lost), ``verdict``.
+        ``pairs`` (judged in both orders, null answers apart), ``unread`` (pairs with a judgement missing; such a reply
+        counts as paid, and is not asked for again), ``consistent`` (of the pairs in which it chose the same answer or
+        the same place twice, the share of the former), ``position_bias`` with ``…_low`` and ``…_high`` (in logits; see
+        ``measures.position_bias``), ``null_lost`` (the share of null answers that lost), ``verdict``.
         """
         return view(self._views, "judges_table", self)
 

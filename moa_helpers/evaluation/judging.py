@@ -1,7 +1,5 @@
 """Which of two answers is better, in the eyes of a model: asked twice, in both orders."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from moa_helpers.fanout import run_all
@@ -30,9 +28,7 @@ class Verdict(Shown):
     @property
     def score(self) -> float | None:
         """1 if ``one`` is better in both orders, 0 if ``other`` is, 0.5 otherwise; None if a judgement is missing."""
-        if None in self.places:
-            return None
-        return {(1, 2): 1.0, (2, 1): 0.0}.get(self.places, 0.5)  # type: ignore[arg-type]
+        return None if None in self.places else {(1, 2): 1.0, (2, 1): 0.0}.get(self.places, 0.5)  # type: ignore[arg-type]
 
 
 async def judge(
@@ -48,15 +44,14 @@ async def judge(
 ) -> Verdict:
     """Ask a model which of two answers to a question is better, once in each order.
 
+    It raises TypeError or ValueError if the input is wrong; no call was made then.
+
     Args:
         prompt: the question.
         one, other: the answers. They are fenced, so that the judge can tell them from its instruction.
         model: the judge, ``vendor:model-id``.
         known: an answer that is known to be right, for the judge to compare with.
         max_tokens, timeout, retries: as in ``ask``.
-
-    Raises:
-        TypeError, ValueError: the input is wrong; no call was made.
     """
     for name, text in {"one": one, "other": other, "known": "" if known is None else known}.items():
         if not isinstance(text, str):
@@ -67,11 +62,8 @@ async def judge(
     if one.strip() == other.strip():
         return Verdict(model, (0, 0), Replies())
     ((request,),) = plan.bound().stages
-    requests = [
-        replace(request, system=ranker_system(order, draw=True, known=known), role="judge")
-        for order in ([one, other], [other, one])
-    ]
+    systems = [ranker_system(order, draw=True, known=known) for order in ([one, other], [other, one])]
     with Scope(plan.limits).open() as scope:
-        replies = await run_all(requests, scope)
+        replies = await run_all([replace(request, system=system, role="judge") for system in systems], scope)
     first, second = (chosen(reply.text, 2, draw=True) if reply.ok else None for reply in replies)
     return Verdict(model, (first, second), replies)

@@ -1,16 +1,17 @@
 """How sure a comparison may be: intervals, how many questions a claim needs, and what a judge is swayed by."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TypeAlias
 
 import numpy as np
 
+Z = NormalDist().inv_cdf(0.975)  # how many standard deviations a normal 95 % interval reaches
 DRAWS, FIT_DRAWS = 2000, 500  # of a bootstrap; of one that fits a curve to each draw
 RIDGE = 0.1  # keeps the fit finite where one side wins always; less than what half a question says
+Places: TypeAlias = tuple[int | None, int | None]  # ``Verdict.places``
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,7 @@ class Interval:
         return self.low <= value <= self.high
 
     def says(self, than: float = 0.0) -> str:
-        """Whether the interval lies clear of ``than``: ``"above"``, ``"below"``, or ``"no difference shown"``.
-
-        An interval without a width shows nothing: its values were all the same.
-        """
+        """Where it lies, ``"above"`` or ``"below"`` ``than``; else, or without a width, ``"no difference shown"``."""
         if self.low == self.high:
             return "no difference shown"
         return "above" if self.low > than else "below" if self.high < than else "no difference shown"
@@ -41,34 +39,25 @@ def interval(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval
     """The mean, with a bootstrap interval: the values are drawn again with replacement, ``DRAWS`` times (Efron 1979).
 
     It can draw only what it was given: where all values are the same, the interval has no width, however few they are.
-
-    Args:
-        values: one for each question, as questions are what varies independently.
-        seed: of the draws.
-
-    Raises:
-        ValueError: there is no value.
+    Give one value for each question, as questions are what varies independently. Raises ValueError if there is none.
     """
     found = _numbers(values)
-    means = found[_drawn(len(found), seed)].mean(axis=1)
-    return Interval(float(found.mean()), *map(float, np.quantile(means, (0.025, 0.975))))
+    drawn = np.random.default_rng(seed).integers(0, len(found), (DRAWS, len(found)))
+    return _bounded(found.mean(), found[drawn].mean(axis=1))
 
 
 def rate(scores: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval:
     """A win rate: the mean of scores from 0 to 1, with an interval that also holds near 0 and 1 and for few questions.
 
     It is the bootstrap's, or Wilson's (1927) where that reaches further: where nearly all scores are the same, a
-    bootstrap has next to nothing to draw from.
-
-    Raises:
-        ValueError: there is no score, or one is not from 0 to 1.
+    bootstrap has next to nothing to draw from. Raises ValueError if there is no score, or one is not from 0 to 1.
     """
     found = interval(scores, seed=seed)
     if not 0 <= min(scores) <= max(scores) <= 1:
         raise ValueError("A score is from 0 to 1: 1 for a win, 0.5 for a tie, 0 for a loss.")
-    z, count = NormalDist().inv_cdf(0.975), len(scores)
-    centre = (found.value + z**2 / (2 * count)) / (1 + z**2 / count)
-    reach = z * math.sqrt(found.value * (1 - found.value) / count + (z / (2 * count)) ** 2) / (1 + z**2 / count)
+    count = len(scores)
+    centre = (found.value + Z**2 / (2 * count)) / (1 + Z**2 / count)
+    reach = Z * math.sqrt(found.value * (1 - found.value) / count + (Z / (2 * count)) ** 2) / (1 + Z**2 / count)
     return Interval(found.value, max(0.0, min(found.low, centre - reach)), min(1.0, max(found.high, centre + reach)))
 
 
@@ -86,32 +75,27 @@ def questions_needed(margin: float) -> int:
     """
     if not 0 < margin < 1:
         raise ValueError(f"margin is {margin}; it is a share, above 0 and below 1: 0.05 for five points.")
-    return math.ceil(round(0.25 * (NormalDist().inv_cdf(0.975) / margin) ** 2, 6))
+    return math.ceil(round(0.25 * (Z / margin) ** 2, 6))
 
 
-def position_bias(places: Iterable[tuple[int | None, int | None]]) -> Interval:
+def position_bias(places: Iterable[Places]) -> Interval:
     """How much a judge prefers what stands first, whatever it is, in logits: 0 is not at all, 1 makes a half 73 %.
 
     Let x be the pull of the first place, and d that of one answer over the other. The judge takes the first place in
     both orders with probability s(x + d) s(x - d), and the second in both with s(-x - d) s(-x + d), s being the
     logistic function. Their ratio is exp(2x), whatever d is. So x = ln(n1 / n2) / 2 by the numbers of such pairs, with
     1/2 added to each (Haldane 1956), and the normal interval for such a logarithm.
-
-    Args:
-        places: ``Verdict.places`` of each pair.
     """
-    found = list(places)
-    return _half_log_ratio(found.count((1, 1)), found.count((2, 2)))
+    return _half_log_ratio(list(places), (1, 1), (2, 2))
 
 
-def preference(places: Iterable[tuple[int | None, int | None]]) -> Interval:
+def preference(places: Iterable[Places]) -> Interval:
     """How much a judge prefers ``one`` to ``other``, in logits, whatever the pull of the first place.
 
     As ``position_bias``, from the pairs in which the same answer wins in both orders. Exact if the answers of all pairs
     differ by the same, as those of an experiment do that lengthens each of them by so much.
     """
-    found = list(places)
-    return _half_log_ratio(found.count((1, 2)), found.count((2, 1)))
+    return _half_log_ratio(list(places), (1, 2), (2, 1))
 
 
 def at_equal_length(scores: Sequence[float], longer: Sequence[float], *, seed: int = 0) -> Interval | None:
@@ -119,23 +103,19 @@ def at_equal_length(scores: Sequence[float], longer: Sequence[float], *, seed: i
 
     It fits a logistic regression of the score on the logarithm of the ratio of the lengths, and takes its value at
     equal lengths: the idea of length-controlled AlpacaEval (Dubois et al. 2024, arXiv:2404.04475). That takes away all
-    that goes with length: padding, but also what a longer answer has more to say.
+    that goes with length: padding, but also what a longer answer has more to say. It is None where all answers are
+    longer, or all are shorter: then nothing is known about equal length.
 
-    Args:
-        scores: 1 for a win, 0 for a loss, 0.5 for a tie, for each question.
-        longer: how many times as long as the other the answer is.
-        seed: of the bootstrap over questions.
-
-    Returns:
-        None where all answers are longer, or all are shorter: then nothing is known about equal length.
+    ``scores`` has a 1 for a win, 0 for a loss, 0.5 for a tie, for each question; ``longer`` how many times as long as
+    the other the answer is; ``seed`` is that of the bootstrap over questions.
     """
     y, x = _numbers(scores), np.log(_numbers(longer))
     if not x.min() <= 0 <= x.max():
         return None
-    drawn = _drawn(len(y), seed)[:FIT_DRAWS]
+    drawn = np.random.default_rng(seed).integers(0, len(y), (FIT_DRAWS, len(y)))
     counts = np.stack([np.bincount(draw, minlength=len(y)) for draw in [np.arange(len(y)), *drawn]])
     shares = 1 / (1 + np.exp(-_fit(y, x, counts.astype(float))))
-    return Interval(float(shares[0]), *map(float, np.quantile(shares[1:], (0.025, 0.975))))
+    return _bounded(shares[0], shares[1:])
 
 
 def _fit(y: np.ndarray, x: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -152,9 +132,14 @@ def _fit(y: np.ndarray, x: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return found[:, 0]
 
 
-def _half_log_ratio(more: int, fewer: int) -> Interval:
-    value = math.log((more + 0.5) / (fewer + 0.5)) / 2
-    reach = NormalDist().inv_cdf(0.975) * math.sqrt(1 / (more + 0.5) + 1 / (fewer + 0.5)) / 2
+def _bounded(value: float, drawn: np.ndarray) -> Interval:
+    return Interval(float(value), *map(float, np.quantile(drawn, (0.025, 0.975))))
+
+
+def _half_log_ratio(places: list[Places], one: Places, other: Places) -> Interval:
+    more, fewer = places.count(one) + 0.5, places.count(other) + 0.5
+    value = math.log(more / fewer) / 2
+    reach = Z * math.sqrt(1 / more + 1 / fewer) / 2
     return Interval(value, value - reach, value + reach)
 
 
@@ -165,7 +150,3 @@ def _numbers(values: Sequence[float] | np.ndarray) -> np.ndarray:
     if np.isnan(found).any():
         raise ValueError("A value is unknown (NaN): leave that question out, in both lists if there are two.")
     return found
-
-
-def _drawn(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, count, (DRAWS, count))

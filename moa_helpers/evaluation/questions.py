@@ -1,16 +1,28 @@
-"""The questions of a comparison, and how to read your own from a file."""
-
-from __future__ import annotations
+"""What a comparison asks: the questions, which may come from a file, and the strategies; checked, priced, not begun."""
 
 import csv
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from moa_helpers import offline
+from moa_helpers.catalogue import find
+from moa_helpers.evaluation.comparison import NULL
+from moa_helpers.evaluation.judging import JUDGE_TOKENS
+from moa_helpers.limits.inputs import check_number, check_text
+from moa_helpers.limits.purse import Estimate, tokens
+from moa_helpers.mixture import mixture_of_agents
+from moa_helpers.plan import estimate, plan_fan_out, plan_mixture
+from moa_helpers.results import total
+from moa_helpers.steps.ranking import ranker_system
+
+VERDICT_TOKENS = 5  # what a judge is expected to write: a number
+Strategies: TypeAlias = Mapping[str, str | Mapping[str, Any]]
+Judges: TypeAlias = str | Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -29,11 +41,8 @@ def read_questions(path: str | Path) -> list[Question]:
     """Questions from a file: JSON lines, or CSV with a header line.
 
     Each has an ``id``, a ``prompt`` and, if you like, a ``reference``: an answer that is known to be right. In CSV, a
-    text that holds a comma must stand in quotation marks: otherwise what follows the comma is taken for the next
-    column, such as the reference.
-
-    Args:
-        path: it ends in ``.jsonl`` or ``.csv``; the text is UTF-8.
+    text that holds a comma must stand in quotation marks: what follows would be taken for the next column. The name
+    ends in ``.jsonl`` or ``.csv``; the text is UTF-8.
 
     Raises:
         ValueError: a question lacks something or has too much, or two have the same id; the message says which.
@@ -61,16 +70,11 @@ def read_questions(path: str | Path) -> list[Question]:
             raise ValueError(f"Question {number} in {path} has too many cells: is there a comma outside of quotes?")
         known = "" if reference is None else str(reference)
         found.append(Question(str(name), prompt, known if known.strip() else None))
-    return _different(found)
+    return questions_of(found) if found else []
 
 
 def questions_of(given: Sequence[Asked]) -> list[Question]:
-    """Questions in one form. A text is its own id.
-
-    Raises:
-        TypeError: ``given`` is not a list, or one of them is not a question.
-        ValueError: the list is empty, or two questions have the same id.
-    """
+    """Questions in one form; a text is its own id. Raises TypeError or ValueError unless they are a list of such."""
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise TypeError(f"Give the questions as a list, not {type(given).__name__}.")
     if not given:
@@ -83,17 +87,111 @@ def questions_of(given: Sequence[Asked]) -> list[Question]:
             asked = Question(asked.id, asked.prompt)
         elif not isinstance(asked, Question):
             raise TypeError(f"Question {number} must be a text or a Question, not {type(asked).__name__}.")
+        elif not isinstance(asked.id, str):
+            raise TypeError(f"The id of question {number} must be text, not {type(asked.id).__name__}.")
+        elif not isinstance(asked.reference, str | None):
+            raise TypeError(f"The reference of {asked.id!r} must be text, not {type(asked.reference).__name__}.")
         found.append(asked)
-    return _different(found)
-
-
-def _different(questions: list[Question]) -> list[Question]:
-    for number, question in enumerate(questions, 1):
-        if not isinstance(question.id, str):
-            raise TypeError(f"The id of question {number} must be text, not {type(question.id).__name__}.")
-        if not isinstance(question.reference, str | None):
-            raise TypeError(f"The reference of {question.id!r} must be text, not {type(question.reference).__name__}.")
-    twice = [name for name, often in Counter(question.id for question in questions).items() if often > 1]
+    twice = [name for name, often in Counter(question.id for question in found).items() if often > 1]
     if twice:
         raise ValueError(f"The id {twice[0]!r} is there twice: give each question its own.")
-    return questions
+    return found
+
+
+class Planned:
+    """What is to be compared; it refuses what makes no sense."""
+
+    def __init__(
+        self, questions: Sequence[Asked], strategies: Strategies, judge: Judges, null_checks: int, **options: Any
+    ) -> None:
+        if not isinstance(strategies, Mapping) or not all(isinstance(name, str) for name in strategies):
+            raise TypeError("Give the strategies as a mapping: a name, and a model's name or a mixture's arguments.")
+        if not strategies:
+            raise ValueError("There is no strategy: give at least one.")
+        if NULL in strategies:
+            raise ValueError(f"{NULL!r} is what the control is called: give that strategy another name.")
+        for name, strategy in strategies.items():
+            if isinstance(strategy, Mapping):
+                _check_arguments(name, strategy)
+            elif not isinstance(strategy, str):
+                raise TypeError(f"The strategy {name!r} must be a model's name or a mapping, not {strategy!r}.")
+        check_number("max_tokens", options["max_tokens"], whole=True)
+        check_number("null_checks", null_checks, least=0, whole=True)
+        self.questions = questions_of(questions)
+        if not isinstance(judge, str | Sequence | None):
+            raise TypeError(f"The judge is a model's name, or a list of them, not {judge!r}.")
+        self.judges = tuple([judge] if isinstance(judge, str) else judge or ())
+        self.models = [find(name) for name in self.judges]
+        if len(set(self.judges)) < len(self.judges):
+            raise ValueError(f"A judge is listed twice: {', '.join(self.judges)}. It would say the same again.")
+        self.options, self._null_checks = options, null_checks
+        self.strategies: dict[str, dict[str, Any]] = {  # a single model is one without an aggregator
+            name: {**options, **({"reference_models": [strategy]} if isinstance(strategy, str) else strategy)}
+            for name, strategy in strategies.items()
+        }
+        self.longest: int = max(strategy["max_tokens"] for strategy in self.strategies.values())
+
+    def check(self, *, priced: bool) -> None:
+        """Raise what any of the calls would raise, before one is made; with ``priced``, also for an unknown price."""
+        for question in self.questions:
+            check_text("prompt", question.prompt, "question")
+        # what depends on the prompt depends on its length: whether a strategy's own budget reaches
+        prompt = max((question.prompt for question in self.questions), key=lambda text: tokens(text, at_most=True))
+        for name, strategy in self.strategies.items():
+            try:
+                if "aggregator" in strategy:
+                    plan_mixture(prompt, **strategy).bound()
+                else:
+                    plan_fan_out(strategy["reference_models"], prompt, max_tokens=strategy["max_tokens"]).bound()
+            except (TypeError, ValueError) as error:
+                error.add_note(f"(the strategy {name!r})")
+                raise
+        if self.judges:
+            plan_fan_out(self.judges, prompt, max_tokens=JUDGE_TOKENS).bound()
+        seconds = [find(how["hedge_with"]) for how in self.strategies.values() if how.get("hedge_with") is not None]
+        for number, question in enumerate(self.questions if priced else ()):
+            read = tokens(question.prompt, at_most=True)
+            unpriced = [*self.price(number).unpriced, *(each.name for each in seconds if each.cost(read, 1) is None)]
+            if unpriced:
+                raise ValueError(
+                    f"budget_usd cannot be kept: no price is known for {', '.join(unpriced)}, asked the question "
+                    f"{question.id!r}. Take other models from moa.models(), or leave budget_usd out."
+                )
+
+    def opponents(self, number: int) -> list[str]:
+        """Whose answers to a question are judged against the baseline's."""
+        return [*list(self.strategies)[1:], *([NULL] if number < self._null_checks else [])] if self.judges else []
+
+    def price(self, number: int, answer_tokens: int = 400) -> Estimate:
+        """What a question costs in all, as one stage; ``number`` counts from 0."""
+        question, longest = self.questions[number], self.longest
+        names = ("reference_models", "aggregator", "layers", "max_tokens")
+        parts = [
+            estimate(question.prompt, **{name: how[name] for name in names if name in how}, answer_tokens=answer_tokens)
+            for how in self.strategies.values()
+        ]
+        calls = sum(part.calls for part in parts)
+        usd, most_usd = [part.usd for part in parts], [part.most_usd for part in parts]
+        unpriced = dict.fromkeys(name for part in parts for name in part.unpriced)
+        often = 2 * len(self.opponents(number))
+        asked = ranker_system(["", ""]) + question.prompt + (question.reference or "")
+        for model in self.models if often else ():
+            calls += often
+            usd += [model.cost(tokens(asked) + 2 * min(answer_tokens, longest), VERDICT_TOKENS)] * often
+            most_usd += [model.cost(tokens(asked, at_most=True) + 2 * longest, JUDGE_TOKENS)] * often
+            unpriced |= {model.name: None} if usd[-1] is None else {}
+        return Estimate(total(usd), answer_tokens, longest, ((calls, total(most_usd)),), tuple(unpriced))
+
+
+def _check_arguments(name: str, strategy: Mapping[str, Any]) -> None:
+    known = [each for each in signature(mixture_of_agents).parameters if each != "prompt"]
+    if unknown := [repr(each) for each in strategy if each not in known]:
+        raise TypeError(f"The strategy {name!r} has {', '.join(unknown)}; a mixture takes {', '.join(known)}.")
+    if strategy.get("aggregator") is None:
+        raise TypeError(f"The strategy {name!r} has no aggregator: name it by a string such as 'openai:model-id'.")
+    if "max_tokens" in strategy:
+        check_number("max_tokens", strategy["max_tokens"], whole=True)
+    if strategy.get("hedge_with") is not None:
+        find(strategy["hedge_with"])
+    if strategy.get("deadline") is not None:
+        raise ValueError(f"The strategy {name!r} has a deadline, which would run while it waits: use timeout.")

@@ -1,7 +1,5 @@
 """How a verdict and a comparison look: their cards and tables, and what is said of a judge."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from statistics import NormalDist
@@ -9,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from moa_helpers.evaluation.comparison import NULL, Comparison
 from moa_helpers.evaluation.judging import Verdict
-from moa_helpers.results import total
 from moa_helpers.ui.cards import STAND_INS, Card, card, dollars, spent
 
 if TYPE_CHECKING:
@@ -17,7 +14,6 @@ if TYPE_CHECKING:
 
     from moa_helpers.evaluation.measures import Interval
 
-INTERVALS = ("points_share", "points_wrong", "win_rate", "win_rate_at_equal_length", "position_bias")
 BIAS = ("position_bias", "position_bias_low", "position_bias_high")
 JUDGES_COLUMNS = ("judge", "pairs", "unread", "consistent", *BIAS, "null_lost", "verdict")
 LOST = 0.9  # of the null answers must lose, or the judge is not to be trusted
@@ -39,44 +35,38 @@ def _(comparison: Comparison) -> Card:
     stand_ins = STAND_INS * any(each.offline for each in comparison.answers)
     heading = f"{asked} of {comparison.planned} questions · {dollars(comparison.cost_usd)}{stand_ins}"
     header = ["strategy", "calls", "cost", "seconds", "characters", "points right", "points wrong", "wins"]
-    rows = [_cells(_row(comparison, name), baseline=name == comparison.baseline) for name in comparison.strategies]
+    rows = []
+    for name in comparison.strategies:
+        row = _row(comparison, name)
+        failed = f" ({row['failed']} failed)" if row["failed"] else ""
+        cost = dollars(None if math.isnan(row["cost_usd"]) else row["cost_usd"])
+        first = [name, f"{row['calls']:.1f}", cost, f"{row['seconds']:.1f}"]
+        points = [_range(row, "points_share"), _range(row, "points_wrong", "z.2f")]
+        wins = [_range(row, "win_rate"), _range(row, "win_rate_at_equal_length")]
+        last = ["baseline"] * 2 if name == comparison.baseline else wins
+        rows.append([*first, f"{row['characters']:.0f}{failed}", *points, *last])
     notes = filter(None, [comparison.problem, *comparison.warnings])
     return Card(heading, [*header, "wins at equal length"], rows, "\n\n".join(notes))
 
 
-def _cells(row: Mapping[str, Any], *, baseline: bool) -> list[str]:
-    """A strategy's row for the card."""
-    failed = f" ({row['failed']} failed)" if row["failed"] else ""
-    wins = [_percent(row[name]) for name in ("win_rate", "win_rate_at_equal_length")]
-    return [
-        row["strategy"],
-        f"{row['calls']:.1f}",
-        dollars(row["cost_usd"]),
-        f"{row['seconds']:.1f}",
-        f"{row['characters']:.0f}{failed}",
-        _percent(row["points_share"]),
-        str(row["points_wrong"] or "unknown"),
-        *(["baseline"] * 2 if baseline else wins),
-    ]
+def _range(row: Mapping[str, Any], name: str, form: str = ".0%") -> str:
+    value, low, high = (format(row[name + end], form) for end in ("", "_low", "_high"))
+    return "unknown" if math.isnan(row[name]) else f"{value} ({low} to {high})"
 
 
-def _percent(found: Interval | None) -> str:
-    return f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})" if found else "unknown"
-
-
-def table(comparison: Comparison) -> pd.DataFrame:
+def table(comparison: Comparison) -> "pd.DataFrame":
     """One row a strategy; see ``Comparison.table``."""
     import pandas as pd
 
-    rows = [_flat(_row(comparison, name)) for name in comparison.strategies]
-    return pd.DataFrame(rows).set_index("strategy").astype({"cost_usd": float})
+    rows = [_row(comparison, name) for name in comparison.strategies]
+    return pd.DataFrame(rows).set_index("strategy")
 
 
-def judges_table(comparison: Comparison) -> pd.DataFrame:
+def judges_table(comparison: Comparison) -> "pd.DataFrame":
     """One row a judge; see ``Comparison.judges_table``."""
     import pandas as pd
 
-    rows = [_flat(_judge_row(comparison, name)) for name in comparison.judges]
+    rows = [_judge_row(comparison, name) for name in comparison.judges]
     return pd.DataFrame(rows, columns=JUDGES_COLUMNS).set_index("judge")
 
 
@@ -87,58 +77,43 @@ def warnings(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _row(comparison: Comparison, name: str) -> dict[str, Any]:
-    """What a strategy took, as means over its questions, and how good its answers are; None where it is unknown."""
+    """What a strategy took, as means over its questions, and how good its answers are; NaN where it is unknown."""
     from moa_helpers.evaluation import measures
 
     own = [each for each in comparison.answers if each.strategy == name]
-    count = len(own) or 1
-    cost = total(each.cost_usd for each in own)
-    row = {
-        "strategy": name,
-        "questions": len(own),
-        "failed": sum(not each.text for each in own),
-        "calls": sum(each.calls for each in own) / count,
-        "cost_usd": None if cost is None else cost / count,
-        "seconds": math.fsum(each.seconds for each in own) / count,
-        "characters": sum(each.characters for each in own) / count,
-    }
+    row: dict[str, Any] = {"strategy": name, "questions": len(own), "failed": sum(not each.text for each in own)}
+    for what in ("calls", "cost_usd", "seconds", "characters"):
+        row[what] = math.fsum(comparison.values(name, what)) / (len(own) or 1)
     for what in ("points_share", "points_wrong"):
         values = [value for value in comparison.values(name, what) if not math.isnan(value)]
-        row[what] = measures.interval(values) if values else None
-    row["win_rate"] = comparison.win_rate(name)
-    return row | {"win_rate_at_equal_length": comparison.win_rate_at_equal_length(name)}
+        row |= _bounds(what, measures.interval(values) if values else None)
+    row |= _bounds("win_rate", comparison.win_rate(name))
+    return row | _bounds("win_rate_at_equal_length", comparison.win_rate_at_equal_length(name))
 
 
 def _judge_row(comparison: Comparison, name: str) -> dict[str, Any]:
     """What a judge was swayed by."""
     from moa_helpers.evaluation import measures
 
-    own = [each for each in comparison.judgements if each.judge == name and each.places]
-    nulls = [each.score for each in own if each.strategy == NULL and each.score is not None]
-    read = [each.places for each in own if each.strategy != NULL and each.places and each.score is not None]
+    own = [(each, each.places) for each in comparison.judgements if each.judge == name and each.places]
+    nulls = [each.score for each, _ in own if each.strategy == NULL and each.score is not None]
+    read = [places for each, places in own if each.strategy != NULL and each.score is not None]
     by_place, same = read.count((1, 1)) + read.count((2, 2)), read.count((1, 2)) + read.count((2, 1))
     lost = nulls.count(0) / len(nulls) if nulls else math.nan
     return {
         "judge": name,
         "pairs": len(read),
-        "unread": sum(each.score is None for each in own),
+        "unread": sum(each.score is None for each, _ in own),
         "consistent": same / (same + by_place) if same + by_place else math.nan,
-        "position_bias": measures.position_bias(each.places for each in own if each.places),
+        **_bounds("position_bias", measures.position_bias(places for _, places in own)),
         "null_lost": lost,
         "verdict": _verdict_on(len(read), same, by_place, lost),
     }
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with three columns for each interval: ``name``, ``name_low`` and ``name_high``, NaN where it is unknown."""
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        if name in INTERVALS:
-            bounds = (value.value, value.low, value.high) if value else (math.nan,) * 3
-            flat |= dict(zip((name, f"{name}_low", f"{name}_high"), bounds, strict=True))
-        else:
-            flat[name] = value
-    return flat
+def _bounds(name: str, found: "Interval | None") -> dict[str, float]:
+    bounds = (found.value, found.low, found.high) if found else (math.nan,) * 3
+    return dict(zip((name, f"{name}_low", f"{name}_high"), bounds, strict=True))
 
 
 def _verdict_on(pairs: int, same: int, by_place: int, null_lost: float) -> str:

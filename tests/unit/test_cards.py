@@ -3,6 +3,7 @@
 import random
 import re
 import time
+from pathlib import Path
 
 import moa_helpers as moa
 from moa_helpers import offline
@@ -28,6 +29,19 @@ def test_unknown_is_shown_as_unknown_and_never_as_zero():
     mixture = answer(GREEN, [GREEN, TIDES], cost_usd=0.01)
     assert mixture.cost_usd is None, "one unknown cost makes the whole unknown"
     assert "unknown" in str(mixture).splitlines()[0]
+
+
+def test_a_strategy_whose_cost_is_unknown_is_shown_as_that():
+    costs = {"priced": 0.25, "own": None}
+    answers = tuple(moa.Answered("q", name, "ok", "Yes.", 1, usd, 1.0, 4, False) for name, usd in costs.items())
+    found = moa.Comparison(tuple(costs), (), 1, answers, (), Path("none.jsonl"))
+    heading, _, priced, own = str(found).splitlines()
+    assert heading == "1 of 1 questions · unknown"
+    assert priced.split()[:3] == ["priced", "1.0", "$0.250000"]
+    assert own.split()[:3] == ["own", "1.0", "unknown"]
+    for shown in (str(found), found._repr_markdown_(), found._repr_html_()):
+        assert "nan" not in shown
+    assert list(found.table().cost_usd.isna()) == [False, True]
 
 
 def test_what_is_certain_of_an_unknown_cost_is_shown():
