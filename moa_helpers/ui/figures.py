@@ -3,8 +3,6 @@
 Colours are Okabe and Ito's, which colour-blind readers can tell apart, and each mark also differs by pattern or label.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import warnings
@@ -187,11 +185,7 @@ def provenance_picture(text: str, references: Sequence[Reply]) -> Picture:
     Raises:
         ValueError: there is nothing to compare: no sentence in the text, or no usable reference.
     """
-    return picture_of_shares(provenance(text, references))
-
-
-def picture_of_shares(shares: pd.DataFrame) -> Picture:
-    """What ``provenance`` gave, as ``provenance_picture`` draws it."""
+    shares = provenance(text, references)
     if shares.empty:
         raise ValueError("Nothing to draw: the text has no sentence, or no reference has an answer.")
     total, shares = len(shares), shares[:MOST_SENTENCES]

@@ -1,7 +1,5 @@
 """Show progress while tasks run: as an output of the notebook's cell, or as a bar on stderr."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
@@ -44,7 +42,7 @@ async def follow(tasks: Sequence[asyncio.Task[Any]], show: Callable[[bool], None
             show(True)
 
 
-def progress_view() -> _Output | _Bar:
+def progress_view() -> "_Output | _Bar":
     """An output of the notebook's cell; outside a notebook, a progress bar on stderr."""
     if "IPython" in sys.modules:
         from IPython.core.getipython import get_ipython

@@ -1,7 +1,5 @@
 """What is chosen in the playground, as a plain value: the arguments that it gives, their price, and their code."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

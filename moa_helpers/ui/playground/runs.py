@@ -1,9 +1,8 @@
 """A run of the playground: what it was, what came of it, and how one and several of them look."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,8 @@ from markupsafe import Markup
 from moa_helpers import offline
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies
-from moa_helpers.ui.cards import dollars, seconds
-from moa_helpers.ui.html import STYLED, render, rendered
+from moa_helpers.ui.cards import STAND_INS, dollars, seconds, spent
+from moa_helpers.ui.html import render
 
 KEPT = 8  # runs that stay in the table
 SHORT = 60  # characters of a prompt there
@@ -25,8 +24,8 @@ HEADER += ["points right / wrong", "answer"]
 class Run:
     """One run of the playground. ``answer`` is None where none came, because it was stopped or failed.
 
-    ``replies`` has a reply for each request, also for second requests; ``answered`` says how many calls have an answer,
-    and how many there are.
+    ``replies`` has a reply for each request, also for second requests; ``answered`` says how many calls of how many have
+    an answer.
     """
 
     code: str
@@ -34,7 +33,7 @@ class Run:
     estimate: Estimate
     answer: Answer | Replies | None
     replies: Replies
-    answered: tuple[int, int]
+    answered: str
     problem: str = ""
 
     @property
@@ -42,10 +41,9 @@ class Run:
         """What came of it."""
         if isinstance(self.answer, Answer):
             return self.answer.heading
-        answered = "{} of {}".format(*self.answered)
         if self.answer is not None:
-            return f"{answered} answered"
-        return f"failed: {self.problem}" if self.problem else f"stopped; {answered} calls have answered"
+            return f"{self.answered} answered"
+        return f"failed: {self.problem}" if self.problem else f"stopped; {self.answered} calls have answered"
 
 
 def estimated(planned: Estimate) -> str:
@@ -65,24 +63,22 @@ def result_html(run: Run) -> Markup:
     answer = run.answer
     if answer is None:
         return Markup()
-    card, requests = answer._card(), sum(len(reply.attempts) for reply in run.replies)
+    requests = sum(len(reply.attempts) for reply in run.replies)
     table = answer.table().round({"started_s": 2, "ttft_s": 2, "elapsed_s": 2, "cost_usd": 6})
     unused = [name for name in ("second_request", "left_out") if name in table and not table[name].any()]
     table = table.drop(columns=unused).astype(object).where(table.notna(), "unknown")
     shares = None
-    if isinstance(answer, Answer) and answer.text:
-        found = figures.provenance(answer.text, answer.layers[-1])
-        shares = None if found.empty else _image(figures.picture_of_shares(found))
+    with suppress(ValueError):  # there is nothing to compare
+        if isinstance(answer, Answer):
+            shares = figures.provenance_picture(answer.text, answer.layers[-1])
     return render(
         "play_result.html",
-        styled=STYLED,
-        heading=card.heading,
-        text=rendered(card.text) if card.text else "",
+        card=answer._card(),
         estimated=estimated(run.estimate),
-        spent=f"{requests} request{'s' * (requests != 1)}, {dollars(answer.cost_usd, answer.least_usd)}",
-        table=Markup(table.to_html(border=0, float_format=_short)),
+        spent=f"{requests} request{'s' * (requests != 1)}, {spent(answer)}",
+        table=Markup(table.to_html(border=0, float_format=lambda value: f"{value:.6f}".rstrip("0").rstrip("."))),
         timeline=_image(answer.timeline()),
-        shares=shares,
+        shares=shares and _image(shares),
     )
 
 
@@ -91,16 +87,14 @@ def comparison_html(runs: Sequence[Run]) -> Markup:
     rows = []
     for number, run in list(enumerate(runs, 1))[-KEPT:]:
         text = run.answer.text if isinstance(run.answer, Answer) else ""
-        rows.append(([str(number), *_cells(run)], rendered(text) if text else ""))
-    return render("play_runs.html", styled=STYLED, header=HEADER, rows=rows)
+        rows.append(([str(number), *_cells(run)], text))
+    return render("play_runs.html", header=HEADER, rows=rows)
 
 
 def _cells(run: Run) -> list[str]:
-    """The row of a run, from its prompt on."""
     often = Counter(run.arguments["reference_models"])
     prompt = " ".join(run.arguments["prompt"].split())
     others = {k: v for k, v in run.arguments.items() if k not in ("prompt", "reference_models", "aggregator")}
-    stand_ins = " · offline stand-ins" * any(reply.offline for reply in run.replies)
     began, ended = [r.started for r in run.replies], [r.ended for r in run.replies]
     return [
         prompt if len(prompt) <= SHORT else prompt[: SHORT - 1].rstrip() + "…",
@@ -109,7 +103,7 @@ def _cells(run: Run) -> list[str]:
         ", ".join(f"{name}={value}" for name, value in others.items()),
         run.heading,
         seconds(max(ended) - min(began)) if run.replies else "",
-        dollars(run.replies.cost_usd, run.replies.least_usd) + stand_ins,
+        spent(run.replies) + STAND_INS * any(reply.offline for reply in run.replies),
         _points(run),
     ]
 
@@ -124,10 +118,6 @@ def _points(run: Run) -> str:
     except ValueError:  # not a prepared question
         return ""
     return f"{score.covered} of {score.possible} / {score.wrong}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def _image(picture: Any) -> Markup:
