@@ -56,13 +56,8 @@ def card(result: object) -> Card:
 
 @card.register
 def _(reply: Reply) -> Card:
-    row = (
-        seconds(reply.ttft),
-        f"{count(reply.input_tokens)} in, {count(reply.output_tokens)} out",
-        spent(reply),
-        str(len(reply.attempts)),
-        reply.answered_by or "unknown",
-    )
+    tokens, attempts = f"{count(reply.input_tokens)} in, {count(reply.output_tokens)} out", str(len(reply.attempts))
+    row = (seconds(reply.ttft), tokens, spent(reply), attempts, reply.answered_by or "unknown")
     stand_in = " · offline stand-in" * reply.offline
     problem = f"{reply.failure.message}\n\n" if reply.failure else ""
     header = ("first token", "tokens", "cost", "attempts", "answered by")

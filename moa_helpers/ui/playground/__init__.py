@@ -8,7 +8,10 @@ if TYPE_CHECKING:
 
 
 def playground(
-    prompt: str | None = None, reference_models: Sequence[str] | None = None, aggregator: str | None = None, **options: Any
+    prompt: str | None = None,
+    reference_models: Sequence[str] | None = None,
+    aggregator: str | None = None,
+    **options: Any,
 ) -> "Playground":
     """Controls for a mixture in a notebook: choose models, prompt and limits, run, watch, stop, compare the runs.
 

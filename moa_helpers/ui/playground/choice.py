@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from moa_helpers import catalogue, offline
@@ -19,21 +20,9 @@ from moa_helpers.vendors.settings import Settings
 NO_AGGREGATOR = "none: only the proposers"
 ANY = "openai:any"  # stands for a model where any will do
 MOST_SAMPLES, MOST_LAYERS = 6, 6
-LIMITS = {  # the optional arguments -> what an empty field means, and the unit
-    "timeout": "60 seconds",
-    "retries": "2 times",
-    "deadline": "off; seconds",
-    "quorum": "off; how many answers",
-    "grace": "0 seconds",
-    "hedge_after": "off; seconds",
-    "hedge_with": "the same model",
-    "max_concurrency": "off; 8, or mistral=2, all=8",
-    "max_calls": "off; how many",
-    "budget_usd": "off; US dollars",
-    "max_tokens": "2048 tokens",
-    "stop_at": "off; a share of sentences, up to 1",
-}
-SWITCHES = {"robust": "leave out what agrees too little", "pick": "name the best answer, write none"}
+HINTS = json.loads(Path(__file__).with_name("hints.json").read_text("utf-8"))
+LIMITS: dict[str, str] = HINTS["limits"]  # the optional arguments -> what an empty field means, and the unit
+SWITCHES: dict[str, str] = HINTS["switches"]
 OF_MIXTURES = {"layers", "stop_at", *SWITCHES}  # of no use without an aggregator
 _NAME = re.compile(r"[\w.:/@+-]+")  # names that can be listed: ipywidgets 7 takes a label for HTML
 
@@ -101,14 +90,9 @@ def given(
     mixture = {"prompt": "?" if prompt is None else prompt, "reference_models": [ANY], "aggregator": ANY}
     priced(mixture | {name: options[name] for name in (*OF_MIXTURES, "max_tokens") if name in options})
     often = Counter(reference_models)
-    return Choice(
-        prompt=prompt or "",
-        models=tuple(often),
-        samples=min(max(often.values(), default=1), MOST_SAMPLES),
-        aggregator=aggregator or "",
-        layers=layers,
-        options={name: _written(value) for name, value in options.items() if name != "layers" and value is not None},
-    )
+    samples = min(max(often.values(), default=1), MOST_SAMPLES)
+    written = {name: _written(value) for name, value in options.items() if name != "layers" and value is not None}
+    return Choice(prompt or "", tuple(often), samples, aggregator or "", layers, written)
 
 
 def completed(asked: Choice, settings: Settings) -> tuple[Choice, dict[str, str]]:
@@ -158,7 +142,6 @@ def code_for(arguments: Mapping[str, Any], samples: int) -> str:
 
 
 def _obstacle(model: catalogue.Model, settings: Settings) -> str:
-    """Why a model cannot be asked now, in a few words; empty if it can."""
     if model.shutdown_date is not None and model.shutdown_date <= date.today():
         return f"shut down on {model.shutdown_date}"
     if settings.mode == "offline":
@@ -170,14 +153,12 @@ def _obstacle(model: catalogue.Model, settings: Settings) -> str:
 
 
 def _written(value: Any) -> str | bool:
-    """How a field shows a value; that of a switch stays."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={most}" for name, most in value.items())
     return value if isinstance(value, bool) else str(value)
 
 
 def _read(name: str, text: str) -> Any:
-    """What a field says: a name, a number, or numbers by vendor."""
     if name == "hedge_with":
         return text
     if "=" in text:

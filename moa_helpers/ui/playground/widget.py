@@ -12,7 +12,6 @@ from weakref import WeakSet
 
 import ipywidgets as widgets
 
-from moa_helpers import offline
 from moa_helpers.fanout import fan_out
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.limits.scope import Scope
@@ -24,7 +23,7 @@ from moa_helpers.ui.playground.choice import code_for, completed, given, priced
 from moa_helpers.ui.playground.controls import Controls
 from moa_helpers.ui.playground.interrupts import interrupts
 from moa_helpers.ui.playground.outputs import Outputs
-from moa_helpers.ui.playground.runs import Run, estimated
+from moa_helpers.ui.playground.runs import Run, estimated, points
 from moa_helpers.ui.progress import follow
 from moa_helpers.vendors.settings import current
 
@@ -131,7 +130,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             text = estimated(planned)
             if self._settings.mode == "offline":
                 text += " Offline nothing is charged."
-                text += "" if _is_prepared(arguments["prompt"]) else " The stand-ins know the prepared questions alone."
+                text += "" if points(arguments["prompt"], "") else " The stand-ins know the prepared questions alone."
         except (TypeError, ValueError) as error:
             text = str(error)
         if not self._controls.can_choose:
@@ -165,14 +164,6 @@ def _call(arguments: Mapping[str, Any]) -> Coroutine[Any, Any, Answer | Replies]
     if "aggregator" in arguments:
         return mixture_of_agents(**arguments)
     return fan_out(**{"models" if name == "reference_models" else name: value for name, value in arguments.items()})
-
-
-def _is_prepared(prompt: str) -> bool:
-    try:
-        offline.score(prompt, "")
-    except ValueError:
-        return False
-    return True
 
 
 def _words(error: BaseException) -> str:
