@@ -97,7 +97,6 @@ def timeline(calls: Answer | Sequence[Reply]) -> Picture:
 
 
 def _draw(axes: Axes, place: int, reply: Reply, begin: float, whole: float, waited_for: bool) -> None:
-    """The bar of one request, and how it ended beside it; ``begin`` and ``whole`` in seconds of the timeline."""
     for kind, start, width in phases(reply):
         drawn = max(width, 0.012 * whole if "failed" in kind else 0)  # a refusal within milliseconds stays visible
         axes.barh(place, drawn, left=begin + start, linewidth=0.5, height=0.6, **_look(kind))

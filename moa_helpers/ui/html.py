@@ -6,10 +6,7 @@ Jinja2 and markdown-it are loaded on first use: they belong to the lesson, not t
 import html
 import re
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from typing import Any
 
 LONGEST_MARKDOWN = 20_000  # characters; a longer text is shown as it stands
 # Inside a widget, JupyterLab lays text and tables out only with the first two; MathJax leaves alone what has the third.
@@ -20,15 +17,18 @@ PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 _CONTROLS = re.compile(f"[{''.join(map(chr, PICTURES))}]")
 
 
-def render(template: str, **values: Any) -> "Markup":
-    """The HTML of a template in ``templates/``; its values are escaped, and their control characters made visible."""
+def render(template: str, **values: Any) -> str:
+    """The HTML of a template in ``templates/``; its values are escaped, and their control characters made visible.
+
+    It is ``Markup``, which says that it is HTML already.
+    """
     from markupsafe import Markup
 
     return Markup(_environment().get_template(template).render(values))
 
 
 @lru_cache(maxsize=64)  # a live panel shows the same texts again and again
-def rendered(text: str) -> "Markup":
+def rendered(text: str) -> str:
     """A model's text as HTML: its Markdown is laid out, but nothing in it becomes a link, an image, HTML or maths."""
     return render("text.html", text=text, laid_out=len(text) <= LONGEST_MARKDOWN)
 

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 from moa_helpers.calls import Call
 from moa_helpers.limits.purse import tokens
@@ -19,9 +19,6 @@ from moa_helpers.ui.cards import count, dollars, seconds
 from moa_helpers.ui.html import render
 from moa_helpers.ui.phases import PHASES, phases
 from moa_helpers.ui.progress import follow, progress_view
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 T = TypeVar("T")
 TAIL = 1500  # characters of a text that is still being written
@@ -67,7 +64,7 @@ class Seen(NamedTuple):
         cost = dollars(usd, self.reply.least_usd) if exact or usd is None else f"about {dollars(usd)}"
         return f"{self.words} · {many} tokens · {'cost unknown' if cost == 'unknown' else cost}"
 
-    def html(self, whole: bool) -> "Markup":
+    def html(self, whole: bool) -> str:
         """All of this as HTML; of a long text all, or just its end."""
         return render("panel_call.html", one=self, whole=whole, tail=TAIL)
 
@@ -102,7 +99,7 @@ class Live:
         head, shown, folded, hidden = self.parts(whole=whole)
         return str(framed(head, [one.html(whole) for one in shown], [one.html(whole) for one in folded], hidden))
 
-    def parts(self, *, whole: bool = False, bars: bool = True) -> "tuple[Markup, list[Seen], list[Seen], int]":
+    def parts(self, *, whole: bool = False, bars: bool = True) -> tuple[str, list[Seen], list[Seen], int]:
         """The panel in pieces: its head; the requests that it shows; those that it folds; how many are not shown.
 
         Args:
@@ -128,7 +125,6 @@ class Live:
         return head, shown, folded, len(seen) - len(shown)
 
     def _look(self) -> list[Seen]:
-        """All requests as they stand. The name of each is the number of its call, its role, and its model."""
         seen = []
         for number, call in enumerate(self._scope.calls, 1):
             for one in call.sent:

@@ -69,10 +69,8 @@ class _Bar:
         from tqdm import tqdm
 
         self._bar = tqdm(total=0, bar_format="{bar:20} {desc}")
+        self.close = self._bar.close
 
     def update(self, progress: Any, last: bool) -> None:
         self._bar.total, self._bar.n = progress.total, progress.ended
         self._bar.set_description_str(progress.line())
-
-    def close(self) -> None:
-        self._bar.close()

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -19,7 +20,7 @@ from moa_helpers.vendors.settings import Settings
 
 NO_AGGREGATOR = "none: only the proposers"
 ANY = "openai:any"  # stands for a model where any will do
-MOST_SAMPLES, MOST_LAYERS = 6, 6
+MOST = {"samples": 6, "layers": 6}
 HINTS = json.loads(Path(__file__).with_name("hints.json").read_text("utf-8"))
 LIMITS: dict[str, str] = HINTS["limits"]  # the optional arguments -> what an empty field means, and the unit
 SWITCHES: dict[str, str] = HINTS["switches"]
@@ -85,12 +86,12 @@ def given(
     Limits.of({name: value for name, value in options.items() if name in Limits.__dataclass_fields__})
     layers = options.get("layers", 2)
     check_number("layers", layers, least=2, whole=True)
-    if layers > MOST_LAYERS:
-        raise ValueError(f"layers is {layers}; the playground goes up to {MOST_LAYERS}.")
+    if layers > MOST["layers"]:
+        raise ValueError(f"layers is {layers}; the playground goes up to {MOST['layers']}.")
     mixture = {"prompt": "?" if prompt is None else prompt, "reference_models": [ANY], "aggregator": ANY}
     priced(mixture | {name: options[name] for name in (*OF_MIXTURES, "max_tokens") if name in options})
     often = Counter(reference_models)
-    samples = min(max(often.values(), default=1), MOST_SAMPLES)
+    samples = min(max(often.values(), default=1), MOST["samples"])
     written = {name: _written(value) for name, value in options.items() if name != "layers" and value is not None}
     return Choice(prompt or "", tuple(often), samples, aggregator or "", layers, written)
 
@@ -169,8 +170,6 @@ def _read(name: str, text: str) -> Any:
 
 def _number(name: str, text: str) -> int | float:
     for kind in (int, float):
-        try:
+        with suppress(ValueError):
             return kind(text)
-        except ValueError:
-            continue
     raise ValueError(f"{name} is {text.strip()!r}: write a number, or leave the field empty.")

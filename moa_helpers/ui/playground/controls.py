@@ -7,15 +7,7 @@ import ipywidgets as widgets
 
 from moa_helpers import offline
 from moa_helpers.ui.html import render
-from moa_helpers.ui.playground.choice import (
-    LIMITS,
-    MOST_LAYERS,
-    MOST_SAMPLES,
-    NO_AGGREGATOR,
-    OF_MIXTURES,
-    SWITCHES,
-    Choice,
-)
+from moa_helpers.ui.playground.choice import LIMITS, MOST, NO_AGGREGATOR, OF_MIXTURES, SWITCHES, Choice
 
 Action = Callable[[], None]
 
@@ -40,9 +32,9 @@ class Controls:
         self._list = widgets.VBox(layout=widgets.Layout(**frame)).add_class("moa-models")
         self._models: dict[str, widgets.Checkbox] = {}
         label = {"style": {"description_width": "initial"}}  # as wide as its text
-        samples = widgets.Dropdown(description="Samples of each", options=[*range(1, MOST_SAMPLES + 1)], **label)
+        samples = widgets.Dropdown(description="Samples of each", options=[*range(1, MOST["samples"] + 1)], **label)
         aggregator = widgets.Dropdown(description="Aggregator", options=[NO_AGGREGATOR], layout=full, **label)
-        layers = widgets.Dropdown(description="Layers", options=[*range(2, MOST_LAYERS + 1)], **label)
+        layers = widgets.Dropdown(description="Layers", options=[*range(2, MOST["layers"] + 1)], **label)
         prompt = widgets.Textarea(description="Prompt", layout=tall, **label)
         self._prepared = widgets.Dropdown(description="Prepared question", options=[""], layout=own, **label)
         look = {"style": {"description_width": "9em"}, "layout": full}
@@ -144,6 +136,5 @@ class Controls:
             self._choices["prompt"].value = self._prepared.value
 
     def _leave_prepared(self) -> None:
-        """Choose no prepared question once the prompt is another, so that it can be chosen again."""
         if self._choices["prompt"].value != self._prepared.value:
-            self._prepared.value = ""
+            self._prepared.value = ""  # so that it can be chosen again
