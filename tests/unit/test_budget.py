@@ -6,6 +6,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers.catalogue import listed
+from tests.support import scripts
 from tests.support.scripts import HAIKU, LUNA, OSS, SMALL, SOL, answers, breaks_off, fails, hangs
 
 THREE = [LUNA, HAIKU, SMALL]
@@ -96,6 +97,12 @@ def test_an_unknown_price_stays_unknown(question):
     assert (plan.calls, plan.usd, plan.most_usd, plan.unpriced) == (5, None, None, ("ollama:some",))
     assert "unknown" in str(plan)
     assert "no price known for ollama:some" in str(plan)
+
+
+def test_an_estimate_needs_no_key_and_makes_no_call(script, question, monkeypatch):
+    monkeypatch.setattr(scripts.CLIENT, lambda vendor: pytest.fail("no client is needed"))
+    assert moa.estimate(question, THREE, SOL, layers=4).calls == 10
+    assert not script.asked
 
 
 def counted(request, text):

@@ -2,15 +2,20 @@
 
 import asyncio
 import os
+import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
+from moa_helpers.vendors import colab as google
 from tests.support.waiting import wait_until
 
 SPEED = 1000.0
+GOOGLE_COLAB = Path(__file__).parents[1] / "google_colab"
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +43,11 @@ def run(_runner):
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
-    """Each test: an empty directory and .env, the environment as before, and offline settings."""
+    """Each test: an empty directory and .env, the environment as before, not on Colab, and offline settings."""
     before = dict(os.environ)
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(google, "session", google.Session())
     moa.setup("offline")
     yield
     os.environ.clear()
@@ -73,3 +79,16 @@ def well(_well, models, question, run, vendors):
         assert all(reply.ok for reply in _well.values())
         vendors.asked.clear()
     return _well
+
+
+@pytest.fixture
+def colab(monkeypatch):
+    """On Colab: its stand-in is there, fresh, and no mode is asked for."""
+    monkeypatch.delenv("MOA_MODE")
+    monkeypatch.syspath_prepend(GOOGLE_COLAB)
+    before = set(sys.modules)
+    from google.colab import ai, userdata
+
+    yield SimpleNamespace(ai=ai, userdata=userdata)
+    for name in [name for name in sys.modules if name.split(".")[0] == "google" and name not in before]:
+        del sys.modules[name]

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import warnings
 import weakref
 
@@ -87,8 +88,10 @@ def test_many_event_loops_leave_no_clients_behind(models):
     assert [loop() for loop in loops] == [None] * 4, "closed loops are kept"
 
 
-def test_moa_run_leaves_no_client_open(models, question, used):
+def test_moa_run_leaves_no_client_open_and_no_thread(models, question, used):
+    before = threading.active_count()
     assert all(reply.ok for reply in moa.run(moa.fan_out(models, question)))
+    assert threading.active_count() == before
     openai, anthropic, _ = used
     assert openai.is_closed()
     assert anthropic.is_closed()
