@@ -37,8 +37,8 @@ def table(calls: Answer | Sequence[Reply]) -> pd.DataFrame:
     """
     replies = calls.replies if isinstance(calls, Answer) else calls
     numbers = {"ttft_s": "Float64", "input_tokens": "Int64", "output_tokens": "Int64", "cost_usd": "Float64"}
-    found = pd.DataFrame({name: [value(reply) for reply in replies] for name, value in COLUMNS.items()})
-    found = found.astype(numbers).rename_axis("call")
+    rows = [[value(reply) for value in COLUMNS.values()] for reply in replies]
+    found = pd.DataFrame(rows, columns=[*COLUMNS]).astype(numbers).rename_axis("call")
     found["started_s"] -= found["started_s"].min()
     if isinstance(calls, Answer):
         found.insert(0, "role", roles(calls))
