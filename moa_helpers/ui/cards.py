@@ -3,8 +3,6 @@
 ``card`` says what each type of result shows; other modules register their own types. What came from a model is escaped.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from functools import singledispatch
 from moa_helpers.catalogue import VENDORS, Vendor
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies, Reply
-from moa_helpers.ui.html import LONGEST_MARKDOWN, STYLED, WRAP, escaped, render, rendered  # noqa: F401
+from moa_helpers.ui.html import render
 from moa_helpers.vendors.settings import Settings
 
 STAND_INS = " · offline stand-ins"
@@ -47,8 +45,7 @@ class Card:
 
     def html(self) -> str:
         """The same as HTML; the Markdown of the text is laid out."""
-        text = rendered(self.text) if self.text else ""
-        return render("card.html", heading=self.heading, header=self.header, rows=self.rows, text=text)
+        return render("card.html", card=self)
 
 
 @singledispatch
@@ -59,13 +56,8 @@ def card(result: object) -> Card:
 
 @card.register
 def _(reply: Reply) -> Card:
-    row = (
-        seconds(reply.ttft),
-        f"{count(reply.input_tokens)} in, {count(reply.output_tokens)} out",
-        spent(reply),
-        str(len(reply.attempts)),
-        reply.answered_by or "unknown",
-    )
+    tokens, attempts = f"{count(reply.input_tokens)} in, {count(reply.output_tokens)} out", str(len(reply.attempts))
+    row = (seconds(reply.ttft), tokens, spent(reply), attempts, reply.answered_by or "unknown")
     stand_in = " · offline stand-in" * reply.offline
     problem = f"{reply.failure.message}\n\n" if reply.failure else ""
     header = ("first token", "tokens", "cost", "attempts", "answered by")
@@ -75,10 +67,7 @@ def _(reply: Reply) -> Card:
 @card.register
 def _(replies: Replies) -> Card:
     stand_ins = STAND_INS * any(reply.offline for reply in replies)
-    rows = [
-        (reply.model, reply.summary, reply.text or (reply.failure.message if reply.failure else ""))
-        for reply in replies
-    ]
+    rows = [(one.model, one.summary, one.text or (one.failure.message if one.failure else "")) for one in replies]
     heading = f"{len(replies.good)} of {len(replies)} answered · {spent(replies)}{stand_ins}"
     return Card(heading, ("model", "outcome", "text"), rows)
 

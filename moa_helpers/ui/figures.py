@@ -3,8 +3,6 @@
 Colours are Okabe and Ito's, which colour-blind readers can tell apart, and each mark also differs by pattern or label.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import warnings
@@ -57,18 +55,11 @@ def blank(height: float, xlabel: str, ylabel: str = "", *, width: float = 8.5) -
     return picture, axes
 
 
-def timeline(
-    calls: Answer | Sequence[Reply], names: Sequence[str] = (), critical_path: Sequence[Reply] | None = None
-) -> Picture:
+def timeline(calls: Answer | Sequence[Reply]) -> Picture:
     """A bar for each request on a common clock: waiting, writing, failing, pausing before a retry, or abandoned.
 
-    The title says how long each stage waited, and for whom. A second request has a row of its own.
-
-    Args:
-        calls: an answer, or replies.
-        names: how to label the calls; default: the names of their models, and in an answer their roles.
-        critical_path: the call that each stage waited for, in order; default: an answer's own, or the last of the
-            replies to end.
+    The title says how long each stage waited, and for whom; of mere replies, how long it was until the last one ended.
+    A second request has a row of its own.
 
     Raises:
         ValueError: there is no call.
@@ -76,15 +67,17 @@ def timeline(
     replies = calls.replies if isinstance(calls, Answer) else Replies(calls)
     if not replies:
         raise ValueError("Nothing to draw: no call was made.")
-    if critical_path is None:
-        slowest = [replies.slowest] if replies.slowest else []
-        critical_path = calls.critical_path if isinstance(calls, Answer) else slowest
+    names, path = [reply.model for reply in replies], tuple(filter(None, [replies.slowest]))
+    if isinstance(calls, Answer):
+        path = calls.critical_path
+        unused = [", left out" * (reply in calls.left_out) for reply in replies]
+        names = [f"{role}{left_out}\n{name}" for role, left_out, name in zip(roles(calls), unused, names, strict=True)]
     zero = min(reply.started for reply in replies)
     whole = max(reply.ended for reply in replies) - zero or 1.0
     rows: list[tuple[str, Reply, bool]] = []  # name, request, and whether it was waited for
-    for name, reply in zip(names or _names(calls), replies, strict=True):
+    for name, reply in zip(names, replies, strict=True):
         first, *second = reply.hedged or (reply,)
-        waited_for = reply in critical_path
+        waited_for = reply in path
         rows.append((name, first, waited_for and not reply.by_hedge))
         rows += [(f"second request:\n{other.model}", other, waited_for and reply.by_hedge) for other in second]
     picture, axes = blank(1.4 + 0.46 * len(rows), "seconds since the first call began")
@@ -93,7 +86,7 @@ def timeline(
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, whole * 1.3)
-    waits = _waits(critical_path, zero, whole)
+    waits = _waits(path, zero, whole)
     axes.set_title("\n".join(waits), loc="left", fontsize="medium", parse_math=False)
     shown = {kind for _, reply, _ in rows for kind, _, _ in phases(reply)}
     legend = [Patch(label=kind, **_look(kind)) for kind in PHASES if kind in shown]
@@ -103,17 +96,7 @@ def timeline(
     return picture
 
 
-def _names(calls: Answer | Sequence[Reply]) -> list[str]:
-    if not isinstance(calls, Answer):
-        return [reply.model for reply in calls]
-    return [
-        f"{role}{', left out' * (reply in calls.left_out)}\n{reply.model}"
-        for role, reply in zip(roles(calls), calls.replies, strict=True)
-    ]
-
-
 def _draw(axes: Axes, place: int, reply: Reply, begin: float, whole: float, waited_for: bool) -> None:
-    """The bar of one request, and how it ended beside it; ``begin`` and ``whole`` in seconds of the timeline."""
     for kind, start, width in phases(reply):
         drawn = max(width, 0.012 * whole if "failed" in kind else 0)  # a refusal within milliseconds stays visible
         axes.barh(place, drawn, left=begin + start, linewidth=0.5, height=0.6, **_look(kind))
@@ -128,7 +111,6 @@ def _look(kind: str) -> dict[str, Any]:
 
 
 def _waits(path: Sequence[Reply], zero: float, whole: float) -> list[str]:
-    """Who was waited for, and how long: a line for each stage, and for each gap in which nobody useful was."""
     lines = []
 
     def note_gap(seconds: float) -> None:
@@ -187,11 +169,7 @@ def provenance_picture(text: str, references: Sequence[Reply]) -> Picture:
     Raises:
         ValueError: there is nothing to compare: no sentence in the text, or no usable reference.
     """
-    return picture_of_shares(provenance(text, references))
-
-
-def picture_of_shares(shares: pd.DataFrame) -> Picture:
-    """What ``provenance`` gave, as ``provenance_picture`` draws it."""
+    shares = provenance(text, references)
     if shares.empty:
         raise ValueError("Nothing to draw: the text has no sentence, or no reference has an answer.")
     total, shares = len(shares), shares[:MOST_SENTENCES]

@@ -3,27 +3,22 @@
 A panel looks at the calls several times a second and makes none itself.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections import Counter
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from contextlib import closing
+from typing import Any, NamedTuple, TypeVar, overload
 
 from moa_helpers.calls import Call
 from moa_helpers.limits.purse import tokens
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import results
-from moa_helpers.results import Replies, Reply
+from moa_helpers.results import Reply
 from moa_helpers.ui.cards import count, dollars, seconds
-from moa_helpers.ui.html import STYLED, WRAP, render, rendered
+from moa_helpers.ui.html import render
 from moa_helpers.ui.phases import PHASES, phases
 from moa_helpers.ui.progress import follow, progress_view
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 T = TypeVar("T")
 TAIL = 1500  # characters of a text that is still being written
@@ -31,23 +26,13 @@ MOST = 24  # requests that are shown one by one
 COLUMNS, GAP = "repeat(auto-fit,minmax(min(18em,100%),1fr))", "0.5em"  # of the grid of requests
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """A request at one moment: its name in the panel, the call that makes it, and what that has given so far."""
 
     name: str
     call: Call
     reply: Reply
-
-    @property
-    def done(self) -> bool:
-        """Whether it has ended."""
-        return self.call.state == "done"
-
-    @property
-    def wide(self) -> bool:
-        """Whether it takes a line of its own."""
-        return self.call.request.role == "aggregator"
+    done: bool
 
     @property
     def words(self) -> str:
@@ -79,15 +64,9 @@ class Seen:
         cost = dollars(usd, self.reply.least_usd) if exact or usd is None else f"about {dollars(usd)}"
         return f"{self.words} · {many} tokens · {'cost unknown' if cost == 'unknown' else cost}"
 
-
-class Parts(NamedTuple):
-    """The panel in pieces: its head; requests, and which take a line of their own; folded ones; how many are hidden."""
-
-    head: Markup
-    shown: list[Markup]
-    wide: list[bool]
-    folded: list[Markup]
-    hidden: int
+    def html(self, whole: bool) -> str:
+        """All of this as HTML; of a long text all, or just its end."""
+        return render("panel_call.html", one=self, whole=whole, tail=TAIL)
 
 
 class Live:
@@ -102,11 +81,6 @@ class Live:
         return [one for call in self._scope.calls for one in call.sent]
 
     @property
-    def replies(self) -> Replies:
-        """What each request has given so far."""
-        return Replies(call.reply() for call in self.calls)
-
-    @property
     def total(self) -> int:
         """How many requests there are."""
         return len(self.calls)
@@ -116,26 +90,20 @@ class Live:
         """How many requests have ended."""
         return sum(call.state == "done" for call in self.calls)
 
-    @property
-    def answered(self) -> tuple[int, int]:
-        """How many calls have an answer, and how many there are; a call and its second request count as one."""
-        calls = self._scope.calls
-        return sum(call.ok for call in calls), len(calls)
-
     def line(self) -> str:
         """How many requests have ended, what the others do, the seconds since the first began, and the cost so far."""
         return _line(self._look())
 
     def html(self, *, whole: bool = False) -> str:
         """All ``parts`` in one."""
-        parts = self.parts(whole=whole)
-        return str(framed(parts.head, parts.shown, parts.folded, parts.hidden))
+        head, shown, folded, hidden = self.parts(whole=whole)
+        return str(framed(head, [one.html(whole) for one in shown], [one.html(whole) for one in folded], hidden))
 
-    def parts(self, *, whole: bool = False, bars: bool = True) -> Parts:
-        """The panel in pieces. Of many requests it shows those that have not ended.
+    def parts(self, *, whole: bool = False, bars: bool = True) -> tuple[str, list[Seen], list[Seen], int]:
+        """The panel in pieces: its head; the requests that it shows; those that it folds; how many are not shown.
 
         Args:
-            whole: show all requests, the later ones folded, and of a long text all, not just its end.
+            whole: show all requests, the later ones folded; else, of many, those that have not ended.
             bars: draw the requests as bars on a common clock.
         """
         seen = self._look()
@@ -154,16 +122,14 @@ class Live:
             zero=zero,
             per_second=100 / (max((one.reply.ended for one, _ in drawn), default=0.0) - zero or 1.0),
         )
-        sections = [[_section(one, whole) for one in group] for group in (shown, folded)]
-        return Parts(head, sections[0], [one.wide for one in shown], sections[1], len(seen) - len(shown))
+        return head, shown, folded, len(seen) - len(shown)
 
     def _look(self) -> list[Seen]:
-        """All requests as they stand. The name of each is the number of its call, its role, and its model."""
         seen = []
         for number, call in enumerate(self._scope.calls, 1):
             for one in call.sent:
                 role = f"{one.request.role} · " if one.request.role else ""
-                seen.append(Seen(f"{number}. {role}{one.request.model.name}", one, one.reply()))
+                seen.append(Seen(f"{number}. {role}{one.request.model.name}", one, one.reply(), one.state == "done"))
         return seen
 
 
@@ -196,30 +162,25 @@ async def watch(*coroutines: Coroutine[Any, Any, T]) -> T | list[T]:
         BaseException: what a coroutine raised. The others are cancelled; its ``replies`` hold what has arrived.
     """
     try:
-        if not coroutines or not all(asyncio.iscoroutine(each) for each in coroutines):
+        if not coroutines or not all(map(asyncio.iscoroutine, coroutines)):
             raise TypeError("Give watch() calls that are not yet awaited: await moa.watch(moa.ask(...)).")
         view = progress_view()
     except BaseException:
-        for each in coroutines:
-            if asyncio.iscoroutine(each):
-                each.close()
+        for each in filter(asyncio.iscoroutine, coroutines):
+            each.close()
         raise
     scope = Scope()
     live = Live(scope)
-    try:
-        with scope.open():
-            tasks = [asyncio.create_task(each) for each in coroutines]
-            await follow(tasks, lambda last: view.update(live, last))
-            found = results(tasks)
-    finally:
-        view.close()
+    with closing(view), scope.open():
+        tasks = [asyncio.create_task(each) for each in coroutines]
+        await follow(tasks, lambda last: view.update(live, last))
+        found = results(tasks)
     return found if len(found) > 1 else found[0]
 
 
-def framed(head: str, shown: Sequence[str] = (), folded: Sequence[str] = (), hidden: int = 0) -> Markup:
+def framed(head: str, shown: Sequence[str] = (), folded: Sequence[str] = (), hidden: int = 0) -> str:
     """Pieces of the panel for a place of their own."""
-    values = {"styled": STYLED, "columns": COLUMNS, "gap": GAP}
-    return render("panel.html", head=head, shown=shown, folded=folded, hidden=hidden, **values)
+    return render("panel.html", head=head, shown=shown, folded=folded, hidden=hidden, columns=COLUMNS, gap=GAP)
 
 
 def _line(seen: Sequence[Seen]) -> str:
@@ -236,15 +197,3 @@ def _line(seen: Sequence[Seen]) -> str:
     else:
         parts.append("about " * (not all(exact for _, exact, _ in costs)) + dollars(known))
     return " · ".join([*parts, *["offline stand-ins"] * any(one.reply.offline for one in seen)])
-
-
-def _section(one: Seen, whole: bool) -> Markup:
-    reply = one.reply
-    text: str = reply.text
-    laid_out = one.done and (whole or len(text) <= TAIL)
-    if laid_out:
-        text = rendered(text) if text else ""
-    elif len(text) > TAIL:
-        text = f"… {text[-TAIL:]}"
-    problem = reply.failure.message if one.done and reply.failure else ""
-    return render("panel_call.html", one=one, problem=problem, text=text, laid_out=laid_out, wrap=WRAP)

@@ -1,7 +1,5 @@
 """What a call did, and when: the phases of its bar in a timeline, and how each of them looks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from moa_helpers.results import Reply

@@ -1,29 +1,13 @@
 """Show progress while tasks run: as an output of the notebook's cell, or as a bar on stderr."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from moa_helpers.limits.tasks import stop
 
 REFRESH = 0.1  # seconds between two looks at the tasks
-
-
-class _Progress(Protocol):
-    """What a view shows: how many of how many have ended, a line of text, and HTML."""
-
-    @property
-    def ended(self) -> int: ...
-
-    @property
-    def total(self) -> int: ...
-
-    def line(self) -> str: ...
-
-    def html(self, *, whole: bool = False) -> str: ...
 
 
 async def follow(tasks: Sequence[asyncio.Task[Any]], show: Callable[[bool], None]) -> None:
@@ -44,8 +28,11 @@ async def follow(tasks: Sequence[asyncio.Task[Any]], show: Callable[[bool], None
             show(True)
 
 
-def progress_view() -> _Output | _Bar:
-    """An output of the notebook's cell; outside a notebook, a progress bar on stderr."""
+def progress_view() -> "_Output | _Bar":
+    """An output of the notebook's cell; outside a notebook, a progress bar on stderr.
+
+    What it shows has ``ended`` and ``total``, as numbers, and a ``line()`` and ``html(whole=...)`` that say more.
+    """
     if "IPython" in sys.modules:
         from IPython.core.getipython import get_ipython
 
@@ -61,7 +48,7 @@ class _Output:
         self._shown: dict[str, str] = {}
         self._handle: Any = None
 
-    def update(self, progress: _Progress, last: bool) -> None:
+    def update(self, progress: Any, last: bool) -> None:
         from IPython.display import display
 
         bundle = {"text/html": progress.html(whole=last), "text/plain": progress.line()}
@@ -72,7 +59,7 @@ class _Output:
         self._shown = bundle
 
     def close(self) -> None:
-        """Leave the output as it is."""
+        pass  # the output stays
 
 
 class _Bar:
@@ -82,10 +69,8 @@ class _Bar:
         from tqdm import tqdm
 
         self._bar = tqdm(total=0, bar_format="{bar:20} {desc}")
+        self.close = self._bar.close
 
-    def update(self, progress: _Progress, last: bool) -> None:
+    def update(self, progress: Any, last: bool) -> None:
         self._bar.total, self._bar.n = progress.total, progress.ended
         self._bar.set_description_str(progress.line())
-
-    def close(self) -> None:
-        self._bar.close()

@@ -1,8 +1,7 @@
 """Tables of results, as pandas' data frames. Missing values are unknown."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -10,18 +9,20 @@ from moa_helpers.results import Answer, Reply
 from moa_helpers.steps.agreement import sentences_of, words_of
 from moa_helpers.ui.cards import roles
 
-COLUMNS = (
-    "model",
-    "outcome",
-    "started_s",
-    "ttft_s",
-    "elapsed_s",
-    "input_tokens",
-    "output_tokens",
-    "cost_usd",
-    "attempts",
-    "second_request",
-)
+COLUMNS: dict[str, Callable[[Reply], Any]] = {
+    "model": lambda reply: reply.model,
+    "outcome": lambda reply: reply.failure.kind if reply.failure else "truncated" if reply.truncated else "ok",
+    "started_s": lambda reply: reply.started,
+    "ttft_s": lambda reply: reply.ttft,
+    "elapsed_s": lambda reply: reply.elapsed,
+    "input_tokens": lambda reply: reply.input_tokens,
+    "output_tokens": lambda reply: reply.output_tokens,
+    "cost_usd": lambda reply: reply.cost_usd,
+    "attempts": lambda reply: len(reply.attempts),
+    "second_request": lambda reply: (
+        "".join(other.model for other in reply.hedged[1:]) + " (its answer counts)" * reply.by_hedge
+    ),
+}
 
 
 def table(calls: Answer | Sequence[Reply]) -> pd.DataFrame:
@@ -35,24 +36,10 @@ def table(calls: Answer | Sequence[Reply]) -> pd.DataFrame:
     left out.
     """
     replies = calls.replies if isinstance(calls, Answer) else calls
-    zero = min((reply.started for reply in replies), default=0.0)
-    rows = [
-        (
-            reply.model,
-            reply.failure.kind if reply.failure else "truncated" if reply.truncated else "ok",
-            reply.started - zero,
-            reply.ttft,
-            reply.elapsed,
-            reply.input_tokens,
-            reply.output_tokens,
-            reply.cost_usd,
-            len(reply.attempts),
-            reply.hedged[1].model + " (its answer counts)" * reply.by_hedge if reply.hedged else "",
-        )
-        for reply in replies
-    ]
     numbers = {"ttft_s": "Float64", "input_tokens": "Int64", "output_tokens": "Int64", "cost_usd": "Float64"}
-    found = pd.DataFrame(rows, columns=COLUMNS).astype(numbers).rename_axis("call")
+    rows = [[value(reply) for value in COLUMNS.values()] for reply in replies]
+    found = pd.DataFrame(rows, columns=[*COLUMNS]).astype(numbers).rename_axis("call")
+    found["started_s"] -= found["started_s"].min()
     if isinstance(calls, Answer):
         found.insert(0, "role", roles(calls))
         found["left_out"] = [reply in calls.left_out for reply in replies]

@@ -1,7 +1,5 @@
 """Controls for a mixture in a notebook: choose, run, watch, stop, and compare the runs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,7 @@ def playground(
     reference_models: Sequence[str] | None = None,
     aggregator: str | None = None,
     **options: Any,
-) -> Playground:
+) -> "Playground":
     """Controls for a mixture in a notebook: choose models, prompt and limits, run, watch, stop, compare the runs.
 
     A new playground stops what still runs in an older one. It makes no call until Run is pressed.

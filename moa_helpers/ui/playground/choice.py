@@ -1,13 +1,13 @@
 """What is chosen in the playground, as a plain value: the arguments that it gives, their price, and their code."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from moa_helpers import catalogue, offline
@@ -20,22 +20,10 @@ from moa_helpers.vendors.settings import Settings
 
 NO_AGGREGATOR = "none: only the proposers"
 ANY = "openai:any"  # stands for a model where any will do
-MOST_SAMPLES, MOST_LAYERS = 6, 6
-LIMITS = {  # the optional arguments -> what an empty field means, and the unit
-    "timeout": "60 seconds",
-    "retries": "2 times",
-    "deadline": "off; seconds",
-    "quorum": "off; how many answers",
-    "grace": "0 seconds",
-    "hedge_after": "off; seconds",
-    "hedge_with": "the same model",
-    "max_concurrency": "off; 8, or mistral=2, all=8",
-    "max_calls": "off; how many",
-    "budget_usd": "off; US dollars",
-    "max_tokens": "2048 tokens",
-    "stop_at": "off; a share of sentences, up to 1",
-}
-SWITCHES = {"robust": "leave out what agrees too little", "pick": "name the best answer, write none"}
+MOST = {"samples": 6, "layers": 6}
+HINTS = json.loads(Path(__file__).with_name("hints.json").read_text("utf-8"))
+LIMITS: dict[str, str] = HINTS["limits"]  # the optional arguments -> what an empty field means, and the unit
+SWITCHES: dict[str, str] = HINTS["switches"]
 OF_MIXTURES = {"layers", "stop_at", *SWITCHES}  # of no use without an aggregator
 _NAME = re.compile(r"[\w.:/@+-]+")  # names that can be listed: ipywidgets 7 takes a label for HTML
 
@@ -98,19 +86,14 @@ def given(
     Limits.of({name: value for name, value in options.items() if name in Limits.__dataclass_fields__})
     layers = options.get("layers", 2)
     check_number("layers", layers, least=2, whole=True)
-    if layers > MOST_LAYERS:
-        raise ValueError(f"layers is {layers}; the playground goes up to {MOST_LAYERS}.")
+    if layers > MOST["layers"]:
+        raise ValueError(f"layers is {layers}; the playground goes up to {MOST['layers']}.")
     mixture = {"prompt": "?" if prompt is None else prompt, "reference_models": [ANY], "aggregator": ANY}
     priced(mixture | {name: options[name] for name in (*OF_MIXTURES, "max_tokens") if name in options})
     often = Counter(reference_models)
-    return Choice(
-        prompt=prompt or "",
-        models=tuple(often),
-        samples=min(max(often.values(), default=1), MOST_SAMPLES),
-        aggregator=aggregator or "",
-        layers=layers,
-        options={name: _written(value) for name, value in options.items() if name != "layers" and value is not None},
-    )
+    samples = min(max(often.values(), default=1), MOST["samples"])
+    written = {name: _written(value) for name, value in options.items() if name != "layers" and value is not None}
+    return Choice(prompt or "", tuple(often), samples, aggregator or "", layers, written)
 
 
 def completed(asked: Choice, settings: Settings) -> tuple[Choice, dict[str, str]]:
@@ -160,7 +143,6 @@ def code_for(arguments: Mapping[str, Any], samples: int) -> str:
 
 
 def _obstacle(model: catalogue.Model, settings: Settings) -> str:
-    """Why a model cannot be asked now, in a few words; empty if it can."""
     if model.shutdown_date is not None and model.shutdown_date <= date.today():
         return f"shut down on {model.shutdown_date}"
     if settings.mode == "offline":
@@ -172,14 +154,12 @@ def _obstacle(model: catalogue.Model, settings: Settings) -> str:
 
 
 def _written(value: Any) -> str | bool:
-    """How a field shows a value; that of a switch stays."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={most}" for name, most in value.items())
     return value if isinstance(value, bool) else str(value)
 
 
 def _read(name: str, text: str) -> Any:
-    """What a field says: a name, a number, or numbers by vendor."""
     if name == "hedge_with":
         return text
     if "=" in text:
@@ -190,8 +170,6 @@ def _read(name: str, text: str) -> Any:
 
 def _number(name: str, text: str) -> int | float:
     for kind in (int, float):
-        try:
+        with suppress(ValueError):
             return kind(text)
-        except ValueError:
-            continue
     raise ValueError(f"{name} is {text.strip()!r}: write a number, or leave the field empty.")

@@ -1,7 +1,5 @@
 """The playground's controls. They use only what versions 7.7 (Google Colab) and 8 of ipywidgets have in common."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,19 +7,9 @@ import ipywidgets as widgets
 
 from moa_helpers import offline
 from moa_helpers.ui.html import render
-from moa_helpers.ui.playground.choice import (
-    LIMITS,
-    MOST_LAYERS,
-    MOST_SAMPLES,
-    NO_AGGREGATOR,
-    OF_MIXTURES,
-    SWITCHES,
-    Choice,
-)
+from moa_helpers.ui.playground.choice import LIMITS, MOST, NO_AGGREGATOR, OF_MIXTURES, SWITCHES, Choice
 
 Action = Callable[[], None]
-_LABEL = {"description_width": "initial"}  # as wide as its text
-_COLUMNS = {"grid_template_columns": "repeat(auto-fit, minmax(min(22em, 100%), 1fr))", "grid_gap": "0 1em"}
 
 
 class Controls:
@@ -37,50 +25,42 @@ class Controls:
         self, later: Callable[[Action], object], changed: Action, *, run: Action, stop: Action, reset: Action
     ) -> None:
         self._later, self._tell = later, changed
-        self._full = widgets.Layout(width="auto", min_width="0")  # of what is always shown
+        full = widgets.Layout(width="auto", min_width="0")  # of what is always shown
+        own = widgets.Layout(width="auto", min_width="0")  # of what is not
+        tall = widgets.Layout(width="auto", height="5em")
+        frame = {"max_height": "15em", "overflow": "auto", "border": "1px solid #8888", "flex_flow": "column nowrap"}
+        self._list = widgets.VBox(layout=widgets.Layout(**frame)).add_class("moa-models")
         self._models: dict[str, widgets.Checkbox] = {}
-        self._choices = self._make_choices()  # by the fields of ``Choice``, as are these:
-        self._options = self._make_options()
-        self.estimate = widgets.HTML(layout=self._full).add_class("moa-estimate")
+        label = {"style": {"description_width": "initial"}}  # as wide as its text
+        samples = widgets.Dropdown(description="Samples of each", options=[*range(1, MOST["samples"] + 1)], **label)
+        aggregator = widgets.Dropdown(description="Aggregator", options=[NO_AGGREGATOR], layout=full, **label)
+        layers = widgets.Dropdown(description="Layers", options=[*range(2, MOST["layers"] + 1)], **label)
+        prompt = widgets.Textarea(description="Prompt", layout=tall, **label)
+        self._prepared = widgets.Dropdown(description="Prepared question", options=[""], layout=own, **label)
+        look = {"style": {"description_width": "9em"}, "layout": full}
+        limits = {name: widgets.Text(description=name, placeholder=hint, **look) for name, hint in LIMITS.items()}
+        switches = {
+            name: widgets.Checkbox(description=f"{name}: {what}", indent=False) for name, what in SWITCHES.items()
+        }
+        self._options: dict[str, Any] = limits | switches  # by the fields of ``Choice``, as are these:
+        self._choices = {"samples": samples, "aggregator": aggregator, "layers": layers, "prompt": prompt}
+        self._unfold = widgets.Checkbox(description="Limits", indent=False)
+        grid = {"grid_template_columns": "repeat(auto-fit, minmax(min(22em, 100%), 1fr))", "grid_gap": "0 1em"}
+        self._folded = widgets.GridBox([*self._options.values()], layout=widgets.Layout(display="none", **grid))
+        self.estimate = widgets.HTML(layout=full).add_class("moa-estimate")
         self._run = self._button("Run", "Ask the chosen models", run, button_style="primary")
         self._stop = self._button("Stop", "Cancel the calls; what has arrived stays", stop)
         self._reset = self._button("Reset", "Back to what was chosen at first; the table of runs stays", reset)
         self._listen(self._changed, *self._choices.values(), self._prepared, *self._options.values())
         self._listen(self._take_prepared, self._prepared)
-        self._listen(self._leave_prepared, self._choices["prompt"])
+        self._listen(self._leave_prepared, prompt)
         self._listen(self._fold, self._unfold)
         title = widgets.HTML(render("play_text.html", text="Reference models", strong=True))
-        samples, *others, prompt = self._choices.values()
         left = widgets.VBox([title, self._list, samples])
-        right = widgets.VBox([*others, self._prepared, prompt, self._unfold])
-        chosen = widgets.GridBox([left, right], layout=widgets.Layout(**_COLUMNS))
+        right = widgets.VBox([aggregator, layers, self._prepared, prompt, self._unfold])
+        chosen = widgets.GridBox([left, right], layout=widgets.Layout(**grid))
         buttons = widgets.HBox([self._run, self._stop, self._reset], layout=widgets.Layout(flex_flow="row wrap"))
         self.parts = [chosen, self._folded, self.estimate, buttons]
-
-    def _make_choices(self) -> dict[str, Any]:
-        frame = {"max_height": "15em", "overflow": "auto", "border": "1px solid #8888", "flex_flow": "column nowrap"}
-        self._list = widgets.VBox(layout=widgets.Layout(**frame)).add_class("moa-models")
-        own = widgets.Layout(width="auto", min_width="0")  # it is not always shown
-        self._prepared = widgets.Dropdown(description="Prepared question", options=[""], style=_LABEL, layout=own)
-        counts = range(1, MOST_SAMPLES + 1), range(2, MOST_LAYERS + 1)
-        tall = widgets.Layout(width="auto", height="5em")
-        return {
-            "samples": widgets.Dropdown(description="Samples of each", options=[*counts[0]], style=_LABEL),
-            "aggregator": widgets.Dropdown(
-                description="Aggregator", options=[NO_AGGREGATOR], style=_LABEL, layout=self._full
-            ),
-            "layers": widgets.Dropdown(description="Layers", options=[*counts[1]], style=_LABEL),
-            "prompt": widgets.Textarea(description="Prompt", style=_LABEL, layout=tall),
-        }
-
-    def _make_options(self) -> dict[str, Any]:
-        look = {"style": {"description_width": "9em"}, "layout": self._full}
-        options = {name: widgets.Text(description=name, placeholder=hint, **look) for name, hint in LIMITS.items()}
-        for name, meaning in SWITCHES.items():
-            options[name] = widgets.Checkbox(description=f"{name}: {meaning}", indent=False)
-        self._unfold = widgets.Checkbox(description="Limits", indent=False)
-        self._folded = widgets.GridBox([*options.values()], layout=widgets.Layout(display="none", **_COLUMNS))
-        return options
 
     def _button(self, label: str, tip: str, pressed: Action, **look: str) -> widgets.Button:
         button = widgets.Button(description=label, tooltip=tip, **look)
@@ -156,6 +136,5 @@ class Controls:
             self._choices["prompt"].value = self._prepared.value
 
     def _leave_prepared(self) -> None:
-        """Choose no prepared question once the prompt is another, so that it can be chosen again."""
         if self._choices["prompt"].value != self._prepared.value:
-            self._prepared.value = ""
+            self._prepared.value = ""  # so that it can be chosen again

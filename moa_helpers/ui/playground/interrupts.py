@@ -1,14 +1,13 @@
 """The kernel's interrupt, for what runs while no cell does."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
-_interrupted: list[Callable[[], None]] = []  # what an interrupt calls, for each run under way
+_interrupted: list[Callable[[], object]] = []  # what an interrupt calls, for each run under way
 
 
 def _handle_interrupt(number: int, frame: object) -> None:
@@ -24,10 +23,7 @@ def interrupts(stop: Callable[[], None]) -> Iterator[Callable[[], None]]:
     handler that was there before. That may be the handler of a run that has ended since, so all runs share one.
     """
     main = threading.current_thread() is threading.main_thread()
-    loop = asyncio.get_running_loop()
-
-    def call() -> None:
-        loop.call_soon_threadsafe(stop)  # wakes the loop
+    call = partial(asyncio.get_running_loop().call_soon_threadsafe, stop)  # wakes the loop
 
     def keep() -> None:
         if main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

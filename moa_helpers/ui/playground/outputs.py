@@ -1,7 +1,5 @@
 """What the playground shows of a run, as widgets: how it stands, its calls, its result, its code, and the last runs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import ipywidgets as widgets
@@ -32,13 +30,14 @@ class Watched(widgets.VBox):  # type: ignore[misc]
             self._grid.children = ()
             self._head.value = self._more.value = ""
             return
-        parts = live.parts(whole=whole, bars=bars)
-        self._head.value = framed(parts.head)
-        self._more.value = framed("", folded=parts.folded, hidden=parts.hidden) if parts.hidden else ""
-        self._boxes += [_html() for _ in parts.shown[len(self._boxes) :]]
-        for box, section, wide in zip(self._boxes, parts.shown, parts.wide, strict=False):
-            box.value, box.layout.grid_column = framed(section), "1 / -1" if wide else "auto"
-        self._grid.children = tuple(self._boxes[: len(parts.shown)])
+        head, shown, folded, hidden = live.parts(whole=whole, bars=bars)
+        self._head.value = framed(head)
+        self._more.value = framed("", folded=[one.html(whole) for one in folded], hidden=hidden) if hidden else ""
+        self._boxes += [_html() for _ in shown[len(self._boxes) :]]
+        for box, one in zip(self._boxes, shown, strict=False):
+            box.value = framed(one.html(whole))
+            box.layout.grid_column = "1 / -1" if one.call.request.role == "aggregator" else "auto"
+        self._grid.children = tuple(self._boxes[: len(shown)])
 
 
 class Outputs:
@@ -50,12 +49,9 @@ class Outputs:
         self._said, self._result, self._runs = (
             widgets.HTML(layout=full).add_class(name) for name in ("moa-said", "moa-result", "moa-runs")
         )
-        self._code = widgets.Textarea(
-            description="Code that does the same",
-            style={"description_width": "initial"},
-            layout=widgets.Layout(width="auto", height="11em", display="none"),
-        ).add_class("moa-code")
-        self.parts = [self._said, self.calls, self._result, self._code, self._runs]
+        label, tall = "Code that does the same", widgets.Layout(width="auto", height="11em", display="none")
+        self._code = widgets.Textarea(description=label, style={"description_width": "initial"}, layout=tall)
+        self.parts = [self._said, self.calls, self._result, self._code.add_class("moa-code"), self._runs]
 
     def say(self, text: str, *, alert: bool = False) -> None:
         """Say how things stand; screen readers read it out, an alert at once."""

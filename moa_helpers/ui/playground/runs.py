@@ -1,32 +1,27 @@
 """A run of the playground: what it was, what came of it, and how one and several of them look."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-
-from markupsafe import Markup
 
 from moa_helpers import offline
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies
-from moa_helpers.ui.cards import dollars, seconds
-from moa_helpers.ui.html import STYLED, render, rendered
+from moa_helpers.ui.cards import STAND_INS, dollars, seconds, spent
+from moa_helpers.ui.html import render
 
 KEPT = 8  # runs that stay in the table
 SHORT = 60  # characters of a prompt there
-HEADER = ["run", "prompt", "models", "aggregator", "settings", "outcome", "seconds", "cost"]
-HEADER += ["points right / wrong", "answer"]
 
 
 @dataclass(frozen=True)
 class Run:
     """One run of the playground. ``answer`` is None where none came, because it was stopped or failed.
 
-    ``replies`` has a reply for each request, also for second requests; ``answered`` says how many calls have an answer,
-    and how many there are.
+    ``replies`` has a reply for each request, also for second requests; ``answered`` says how many calls of how
+    many have an answer.
     """
 
     code: str
@@ -34,7 +29,7 @@ class Run:
     estimate: Estimate
     answer: Answer | Replies | None
     replies: Replies
-    answered: tuple[int, int]
+    answered: str
     problem: str = ""
 
     @property
@@ -42,10 +37,9 @@ class Run:
         """What came of it."""
         if isinstance(self.answer, Answer):
             return self.answer.heading
-        answered = "{} of {}".format(*self.answered)
         if self.answer is not None:
-            return f"{answered} answered"
-        return f"failed: {self.problem}" if self.problem else f"stopped; {answered} calls have answered"
+            return f"{self.answered} answered"
+        return f"failed: {self.problem}" if self.problem else f"stopped; {self.answered} calls have answered"
 
 
 def estimated(planned: Estimate) -> str:
@@ -58,77 +52,63 @@ def estimated(planned: Estimate) -> str:
     )
 
 
-def result_html(run: Run) -> Markup:
+def result_html(run: Run) -> str:
     """All that an answer shows: its text, what it cost, its table, its timeline, and who contributed what."""
     from moa_helpers.ui import figures
 
     answer = run.answer
     if answer is None:
-        return Markup()
-    card, requests = answer._card(), sum(len(reply.attempts) for reply in run.replies)
+        return ""
+    requests = sum(len(reply.attempts) for reply in run.replies)
     table = answer.table().round({"started_s": 2, "ttft_s": 2, "elapsed_s": 2, "cost_usd": 6})
     unused = [name for name in ("second_request", "left_out") if name in table and not table[name].any()]
     table = table.drop(columns=unused).astype(object).where(table.notna(), "unknown")
     shares = None
-    if isinstance(answer, Answer) and answer.text:
-        found = figures.provenance(answer.text, answer.layers[-1])
-        shares = None if found.empty else _image(figures.picture_of_shares(found))
+    with suppress(ValueError):  # there is nothing to compare
+        if isinstance(answer, Answer):
+            shares = figures.provenance_picture(answer.text, answer.layers[-1])
     return render(
         "play_result.html",
-        styled=STYLED,
-        heading=card.heading,
-        text=rendered(card.text) if card.text else "",
+        card=answer._card(),
         estimated=estimated(run.estimate),
-        spent=f"{requests} request{'s' * (requests != 1)}, {dollars(answer.cost_usd, answer.least_usd)}",
-        table=Markup(table.to_html(border=0, float_format=_short)),
-        timeline=_image(answer.timeline()),
+        spent=f"{requests} request{'s' * (requests != 1)}, {spent(answer)}",
+        table=table.to_html(border=0, float_format=lambda value: f"{value:.6f}".rstrip("0").rstrip(".")),
+        timeline=answer.timeline(),
         shares=shares,
     )
 
 
-def comparison_html(runs: Sequence[Run]) -> Markup:
+def comparison_html(runs: Sequence[Run]) -> str:
     """The last runs, a row each."""
-    rows = []
-    for number, run in list(enumerate(runs, 1))[-KEPT:]:
-        text = run.answer.text if isinstance(run.answer, Answer) else ""
-        rows.append(([str(number), *_cells(run)], rendered(text) if text else ""))
-    return render("play_runs.html", styled=STYLED, header=HEADER, rows=rows)
+    last = list(enumerate(runs, 1))[-KEPT:]
+    rows = [(_cells(number, run), run.answer.text if isinstance(run.answer, Answer) else "") for number, run in last]
+    return render("play_runs.html", rows=rows)
 
 
-def _cells(run: Run) -> list[str]:
-    """The row of a run, from its prompt on."""
+def _cells(number: int, run: Run) -> list[str]:
     often = Counter(run.arguments["reference_models"])
     prompt = " ".join(run.arguments["prompt"].split())
     others = {k: v for k, v in run.arguments.items() if k not in ("prompt", "reference_models", "aggregator")}
-    stand_ins = " · offline stand-ins" * any(reply.offline for reply in run.replies)
+    answer, score = run.answer, None
+    if isinstance(answer, Answer) and answer.text and all(reply.offline for reply in answer.replies):
+        score = points(answer.prompt, answer.text)
     began, ended = [r.started for r in run.replies], [r.ended for r in run.replies]
     return [
+        str(number),
         prompt if len(prompt) <= SHORT else prompt[: SHORT - 1].rstrip() + "…",
-        ", ".join(f"{name} × {number}" if number > 1 else name for name, number in often.items()),
+        ", ".join(f"{name} × {times}" if times > 1 else name for name, times in often.items()),
         run.arguments.get("aggregator", "none"),
         ", ".join(f"{name}={value}" for name, value in others.items()),
         run.heading,
         seconds(max(ended) - min(began)) if run.replies else "",
-        dollars(run.replies.cost_usd, run.replies.least_usd) + stand_ins,
-        _points(run),
+        spent(run.replies) + STAND_INS * any(reply.offline for reply in run.replies),
+        f"{score.covered} of {score.possible} / {score.wrong}" if score else "",
     ]
 
 
-def _points(run: Run) -> str:
-    """Offline, how many points of a prepared question the answer has right and wrong."""
-    answer = run.answer
-    if not isinstance(answer, Answer) or not answer.text or not all(reply.offline for reply in answer.replies):
-        return ""
+def points(prompt: str, text: str) -> offline.Score | None:
+    """How a text scores as an answer; None if the prompt is no prepared question."""
     try:
-        score = offline.score(answer.prompt, answer.text)
-    except ValueError:  # not a prepared question
-        return ""
-    return f"{score.covered} of {score.possible} / {score.wrong}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.6f}".rstrip("0").rstrip(".")
-
-
-def _image(picture: Any) -> Markup:
-    return Markup(picture._repr_mimebundle_()["text/html"])
+        return offline.score(prompt, text)
+    except ValueError:
+        return None

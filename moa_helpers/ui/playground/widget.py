@@ -4,29 +4,26 @@ A click takes effect on the event loop of the notebook, even where the front end
 with JupyterLab's subshells.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, ClassVar
 from weakref import WeakSet
 
 import ipywidgets as widgets
 
-from moa_helpers import offline
 from moa_helpers.fanout import fan_out
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.limits.scope import Scope
 from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.results import Answer, Replies
-from moa_helpers.ui.html import STYLED, render
+from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import Live
 from moa_helpers.ui.playground.choice import code_for, completed, given, priced
 from moa_helpers.ui.playground.controls import Controls
 from moa_helpers.ui.playground.interrupts import interrupts
 from moa_helpers.ui.playground.outputs import Outputs
-from moa_helpers.ui.playground.runs import Run, estimated
+from moa_helpers.ui.playground.runs import Run, estimated, points
 from moa_helpers.ui.progress import follow
 from moa_helpers.vendors.settings import current
 
@@ -37,24 +34,19 @@ class Playground(widgets.VBox):  # type: ignore[misc]
     ``runs`` keeps every ``Run``, the newest last.
     """
 
-    _made: ClassVar[WeakSet[Playground]] = WeakSet()
+    _made: ClassVar[WeakSet["Playground"]] = WeakSet()
 
     def __init__(
-        self,
-        prompt: str | None,
-        reference_models: Sequence[str] | None,
-        aggregator: str | None,
-        options: Mapping[str, Any],
+        self, prompt: str | None, models: Sequence[str] | None, aggregator: str | None, options: Mapping[str, Any]
     ) -> None:
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
-            raise RuntimeError(
-                "moa.playground() needs a notebook. Elsewhere, use moa.run(moa.watch(moa.mixture_of_agents(...)))."
-            ) from None
-        self._given = given(prompt, reference_models, aggregator, options)
+            instead = "moa.run(moa.watch(moa.mixture_of_agents(...)))"
+            raise RuntimeError(f"moa.playground() needs a notebook. Elsewhere, use {instead}.") from None
+        self._given = given(prompt, models, aggregator, options)
         self._ready = "ready"
-        if Counter(reference_models or ()) != Counter(self._given.models * self._given.samples):
+        if Counter(models or ()) != Counter(self._given.models * self._given.samples):
             samples = self._given.samples
             self._ready += f"; your list differs: here each model is asked equally often, {samples} × at first"
         self.runs: list[Run] = []
@@ -62,7 +54,8 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         self._started: asyncio.Task[Run] | None = None  # the run that the button Run began
         for other in Playground._made:
             other.stop()
-        self._controls = Controls(self._later, self._changed, run=self._run, stop=self.stop, reset=self._reset)
+        later = self._loop.call_soon_threadsafe
+        self._controls = Controls(later, self._changed, run=self._run, stop=self.stop, reset=self._reset)
         self._outputs = Outputs()
         super().__init__([*self._controls.parts, *self._outputs.parts])
         Playground._made.add(self)
@@ -113,7 +106,9 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             problem = None if work.cancelled() else work.exception()
             answer = None if work.cancelled() or problem else work.result()
             why = _words(problem) if problem else ""
-            run = Run(code, arguments, planned, answer, live.replies, live.answered, why)
+            answered = f"{sum(call.ok for call in scope.calls)} of {len(scope.calls)}"
+            replies = Replies(call.reply() for call in live.calls)
+            run = Run(code, arguments, planned, answer, replies, answered, why)
             if scope.calls:
                 self.runs.append(run)
                 self._outputs.finish(self.runs, live)
@@ -122,7 +117,6 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         return run
 
     def _planned(self) -> tuple[dict[str, Any], str, Estimate]:
-        """The arguments that are chosen, their code, and their price; it raises what is wrong with them."""
         now = current()  # setup() may have been run in another cell
         if (now.mode, now.key_sources) != (self._settings.mode, self._settings.key_sources):
             raise ValueError("The settings have changed: press Reset.")
@@ -131,21 +125,19 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         return arguments, code_for(arguments, choice.samples), priced(arguments)
 
     def _changed(self) -> None:
-        """Say what a run of what is chosen would cost, or why it cannot be run."""
         try:
             arguments, _, planned = self._planned()
             text = estimated(planned)
             if self._settings.mode == "offline":
                 text += " Offline nothing is charged."
-                text += "" if _is_prepared(arguments["prompt"]) else " The stand-ins know the prepared questions alone."
+                text += "" if points(arguments["prompt"], "") else " The stand-ins know the prepared questions alone."
         except (TypeError, ValueError) as error:
             text = str(error)
         if not self._controls.can_choose:
             text = "No model can be asked now: the list says why. Without keys, moa.setup('offline') and Reset help."
-        self._controls.estimate.value = render("play_text.html", styled=STYLED, text=text)
+        self._controls.estimate.value = render("play_text.html", text=text)
 
     def _reset(self) -> None:
-        """Go back to what was given, with the models that can be asked now; during a run, do nothing."""
         if self._busy:
             return  # a click that was waiting in a busy kernel
         self._settings = current()
@@ -167,22 +159,11 @@ class Playground(widgets.VBox):  # type: ignore[misc]
     def _busy(self) -> bool:
         return self._work is not None or not (self._started is None or self._started.done())
 
-    def _later(self, function: Callable[[], None]) -> None:
-        self._loop.call_soon_threadsafe(function)
-
 
 def _call(arguments: Mapping[str, Any]) -> Coroutine[Any, Any, Answer | Replies]:
     if "aggregator" in arguments:
         return mixture_of_agents(**arguments)
     return fan_out(**{"models" if name == "reference_models" else name: value for name, value in arguments.items()})
-
-
-def _is_prepared(prompt: str) -> bool:
-    try:
-        offline.score(prompt, "")
-    except ValueError:
-        return False
-    return True
 
 
 def _words(error: BaseException) -> str:
