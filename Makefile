@@ -93,7 +93,8 @@ colab-check: $(VENV)/ready
 	$(VENV)/bin/python tools/colab.py check dist/colab $(NBVAL)
 
 %/ready: requirements.txt constraints.txt pyproject.toml tools/install
-	@python=$$(tools/find-python $(PYTHONS)) && echo "Setting up $(@D) with $$python." && "$$python" -m venv $(@D)
+	@$(@D)/bin/python -c '' 2>/dev/null || { rm -rf $(@D) && python=$$(tools/find-python $(PYTHONS)) && \
+	    echo "Setting up $(@D) with $$python." && "$$python" -m venv $(@D); }
 	tools/install $(@D) $(REQUIREMENTS) $(CONSTRAINTS)
 	@touch $@
 

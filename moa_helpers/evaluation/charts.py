@@ -40,7 +40,7 @@ def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | Non
 
 
 def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str) -> Picture:
-    """A line for each, with its interval at each whole number on the horizontal axis; labelled at its end."""
+    """A line for each, with its interval at each whole number on the horizontal axis, and its name in the legend."""
     picture, axes = blank(3.8, xlabel, ylabel)
     looks = zip(cycle(LINES), cycle(MARKERS))
     for number, ((name, line), ((colour, dashes), marker)) in enumerate(zip(lines.items(), looks, strict=False)):

@@ -62,7 +62,7 @@ class Seen:
 
     @property
     def cost(self) -> tuple[float | None, bool]:
-        """US dollars so far, or None if unknown, and whether the vendor counted the tokens; else it is an estimate."""
+        """US dollars so far, or None if unknown, and whether the vendor counted its tokens or we did."""
         reply, request = self.reply, self.call.request
         if self.done:
             return reply.cost_usd, reply.cost_usd is not None

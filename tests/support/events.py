@@ -37,6 +37,8 @@ def check_events(events, answer):
             mine = [event for event in events if _place(event) == (number, index)]
             assert [isinstance(event, moa.ProposerDone) for event in mine] == [False] * (len(mine) - 1) + [True]
             assert mine[-1].reply == reply
+            if not reply.ok and (reply.hedged or _last_void(mine)):
+                continue  # no text counts: there were two, or the retry that made it void was never sent
             last = mine[_last_void(mine) : -1]
             assert "".join(event.text for event in last if isinstance(event, moa.ProposerDelta)) == reply.text
             writers = {event.model for event in last if isinstance(event, moa.ProposerDelta)}

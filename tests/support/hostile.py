@@ -46,37 +46,41 @@ def attack(dice, known):
     return "".join(dice.choice(["\n", " ", ""]) + dice.choice(pieces) for _ in range(dice.randrange(1, 9)))
 
 
-def broken(system, texts, instruction):
+def broken(system, texts, harmless):
     """What is wrong with a message that has to carry these texts, or None; reads it line by line.
 
-    ``instruction(fence, texts)`` is the message without the texts.
+    ``harmless`` is the same message with as many texts in which nobody could see a fence.
     """
-    lines = system.split("\n")
-    first = system.split("\n\n")[0]
-    named = re.search(r"each between the lines <(\S+) number=\"N\">\sand\s</(\S+)>\.", first)
-    if not named or named[1] != named[2]:
+    fence, blocks, outside = read_fences(system)
+    other, _, instruction = read_fences(harmless)
+    if fence is None:
         return "the instruction names no fence"
-    fence = named[1]
-    inside, outside, blocks = None, [], []
-    for line in lines:
-        if inside is None and re.fullmatch(
-            rf'<{fence} number="{len(blocks) + 1}"( note="cut off before its end")?>', line
-        ):
+    if blocks is None:
+        return "a fence is not closed"
+    if blocks != texts:
+        return f"{len(blocks)} texts were read, not the {len(texts)} that were given"
+    # One for each text and the instruction's own: nothing else in the message looks like the fence, in capitals or not.
+    if system.lower().count(fence) != 2 * len(texts) + 2:
+        return "the fence occurs within a text"
+    if outside.rstrip("\n") != instruction.replace(other, fence).rstrip("\n"):
+        return "something else than the instruction stands outside of the fences"
+    return None
+
+
+def read_fences(system):
+    """The fence that a message names first, the texts in it (None: it is not closed), and what stands outside."""
+    named = re.search(r"each between the lines <(\S+) number=\"N\">\sand\s</(\S+)>\.", system.split("\n\n")[0])
+    if not named or named[1] != named[2]:
+        return None, None, ""
+    fence, inside, outside, blocks = named[1], None, [], []
+    opens = rf'<{fence} number="(\d+)"( note="cut off before its end")?>'
+    for line in system.split("\n"):
+        opened = re.fullmatch(opens, line)
+        if inside is None and opened and int(opened[1]) == len(blocks) + 1:
             inside = []
         elif inside is not None and line == f"</{fence}>":
             blocks.append("\n".join(inside))
             inside = None
-        elif inside is None:
-            outside.append(line)
         else:
-            inside.append(line)
-    if inside is not None:
-        return "a fence is not closed"
-    if blocks != texts:
-        return f"{len(blocks)} references were read, not the {len(texts)} that were given"
-    # One for each text and the instruction's own: nothing else in the message looks like the fence, in capitals or not.
-    if system.lower().count(fence) != 2 * len(texts) + 2:
-        return "the fence occurs within a reference"
-    if "\n".join(outside).rstrip("\n") != instruction(fence, texts).rstrip("\n"):
-        return "something else than the instruction stands outside of the fences"
-    return None
+            (outside if inside is None else inside).append(line)
+    return fence, blocks if inside is None else None, "\n".join(outside)

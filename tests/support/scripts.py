@@ -55,7 +55,8 @@ class Act:
     finish: str | None = "stop"  # None: no reason is given
     error: Exception | None = None  # raised after the last piece
     hangs: bool = False  # after the last piece, for ever
-    tokens: tuple[int, int] | None = (100, 20)  # in and out: reported with the first piece and with the reason
+    # In and out, reported with the first piece and with the reason; or how to count them, from request and text.
+    tokens: tuple[int, int] | Callable[[Request, str], tuple[int, int]] | None = (100, 20)
     closing: float = 0.0  # seconds to close what is cut off; a cancellation meanwhile leaves the stream open
     deaf: int = 0  # how many cancellations it loses while it waits for the first piece
 
@@ -185,7 +186,8 @@ class Script:
                     raise
                 deaf -= 1
         pieces = act.pieces(request)
-        took, wrote = act.tokens or (None, None)
+        counted = act.tokens(request, "".join(pieces)) if callable(act.tokens) else act.tokens
+        took, wrote = counted or (None, None)
         for number, piece in enumerate(pieces):
             if number:
                 await asyncio.sleep(act.per_piece)

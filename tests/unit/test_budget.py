@@ -1,9 +1,12 @@
 """What is risked: estimates before a call, max_calls and budget_usd while they run, and what is free again."""
 
+import math
+
 import pytest
 
 import moa_helpers as moa
 from moa_helpers.catalogue import listed
+from tests.support import scripts
 from tests.support.scripts import HAIKU, LUNA, OSS, SMALL, SOL, answers, breaks_off, fails, hangs
 
 THREE = [LUNA, HAIKU, SMALL]
@@ -94,6 +97,29 @@ def test_an_unknown_price_stays_unknown(question):
     assert (plan.calls, plan.usd, plan.most_usd, plan.unpriced) == (5, None, None, ("ollama:some",))
     assert "unknown" in str(plan)
     assert "no price known for ollama:some" in str(plan)
+
+
+def test_an_estimate_needs_no_key_and_makes_no_call(script, question, monkeypatch):
+    monkeypatch.setattr(scripts.CLIENT, lambda vendor: pytest.fail("no client is needed"))
+    assert moa.estimate(question, THREE, SOL, layers=4).calls == 10
+    assert not script.asked
+
+
+def counted(request, text):
+    """Tokens by the rule of thumb: four characters each."""
+    return math.ceil(len((request.system or "") + request.prompt) / 4), math.ceil(len(text) / 4)
+
+
+@pytest.mark.parametrize("layers", [2, 3, 5])
+def test_estimates_and_actuals_agree(layers, script, run, question):
+    """Told how long the answers are, the estimate comes within two in a hundred of what is counted."""
+    script.default = answers(lambda request: f"{request.model.id} says something. " * 20, tokens=counted, per_piece=0)
+    answer = run(moa.mixture_of_agents(question, THREE, HAIKU, layers=layers))
+    wrote = [reply.output_tokens for reply in answer.replies]
+    plan = moa.estimate(question, THREE, HAIKU, layers=layers, answer_tokens=round(sum(wrote) / len(wrote)))
+    assert plan.calls == len(answer.replies)
+    assert plan.usd == pytest.approx(answer.cost_usd, rel=0.02)
+    assert answer.cost_usd == answer.least_usd < plan.most_usd
 
 
 # While they run

@@ -169,6 +169,8 @@ def test_a_mixture_says_who_answered_instead(script, run, question):
     answer = run(moa.mixture_of_agents(question, [LUNA, SMALL], SOL, **options))
     assert answer.outcome == "complete"
     assert answer.heading.count(f"{SMALL} answered in 3.10 s by its second request, to {HAIKU}") == 2
+    table = answer.table()
+    assert list(table.second_request[table.model == SMALL]) == [f"{HAIKU} (its answer counts)"] * 2
     assert script.times(SOL) == pytest.approx([6.2])
     assert answer.critical_path == (answer.layers[0][1], answer.layers[1][1], answer.aggregator)
     second = [asked.request for asked in script.asked if asked.model == HAIKU]

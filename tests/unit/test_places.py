@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 import moa_helpers as moa
+from tests.support import scripts
 from tests.support.scripts import HAIKU, LUNA, OSS, SMALL, SOL, answers, fails, hangs
 
 
@@ -95,7 +96,6 @@ def test_places_are_for_each_layer(script, run, question):
 
 def test_setup_in_the_middle_of_a_mixture_redirects_nothing(script, run, question, monkeypatch):
     """A request is bound to its client before the first call."""
-    from tests.support import scripts
 
     def new_keys(request):
         monkeypatch.setattr(scripts.CLIENT, lambda vendor: "another client")

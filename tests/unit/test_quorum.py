@@ -64,6 +64,8 @@ def test_the_grace_begins_with_the_quorum_and_no_later_answer_prolongs_it(script
     replies = run(moa.fan_out([LUNA] * 6, question, quorum=2, grace=2.5))
     assert [reply.ok for reply in replies] == [True] * 4 + [False] * 2
     assert replies[5].elapsed == pytest.approx(4.5)
+    assert replies.slowest is replies[3]
+    assert "0.50 s of 4.50 s waited for calls that gave nothing by then" in replies.timeline().alt
 
 
 def test_within_the_grace_a_retry_may_still_be_made(script, run, question):

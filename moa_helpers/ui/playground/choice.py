@@ -1,4 +1,4 @@
-"""What is chosen in the playground, as a plain value, and the arguments and the code that it stands for."""
+"""What is chosen in the playground, as a plain value: the arguments that it gives, their price, and their code."""
 
 from __future__ import annotations
 
@@ -36,13 +36,16 @@ LIMITS = {  # the optional arguments -> what an empty field means, and the unit
     "stop_at": "off; a share of sentences, up to 1",
 }
 SWITCHES = {"robust": "leave out what agrees too little", "pick": "name the best answer, write none"}
-OF_MIXTURES = {"layers", "stop_at", *SWITCHES}  # what the proposers alone have no use for
-_NAME = re.compile(r"[\w.:/@+-]+")  # what a model may be called here: ipywidgets 7 takes a label for HTML
+OF_MIXTURES = {"layers", "stop_at", *SWITCHES}  # of no use without an aggregator
+_NAME = re.compile(r"[\w.:/@+-]+")  # names that can be listed: ipywidgets 7 takes a label for HTML
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the controls say: each of ``models`` is asked ``samples`` times, and ``options`` has fields and switches."""
+    """What the controls say. Each of ``models`` is asked ``samples`` times.
+
+    ``options`` has what the fields and switches say, by the names of ``mixture_of_agents``.
+    """
 
     prompt: str = ""
     models: tuple[str, ...] = ()
@@ -140,9 +143,9 @@ def priced(arguments: Mapping[str, Any]) -> Estimate:
 
 
 def code_for(arguments: Mapping[str, Any], samples: int) -> str:
-    """The call with these arguments, as Python; each model stands ``samples`` times in the list."""
+    """The call with these arguments, as Python; the list of models is written once, times ``samples``."""
 
-    def literal(value: Any) -> str:  # JSON text is Python text, once no character in it can end a line or is half a one
+    def literal(value: Any) -> str:  # JSON is Python, once what ends a line, or is half a character, is escaped
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | dict) else repr(value)
         return re.sub(r"[\x85\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 

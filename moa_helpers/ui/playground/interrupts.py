@@ -20,8 +20,8 @@ def _handle_interrupt(number: int, frame: object) -> None:
 def interrupts(stop: Callable[[], None]) -> Iterator[Callable[[], None]]:
     """Have the kernel's interrupt call ``stop``; while no cell runs, the kernel would ignore it.
 
-    It gives what to call now and then, as the kernel puts its own handling back after each message that it reads: that
-    may be this one, of a run which has ended meanwhile, so that all runs share one handler.
+    It yields a function that has to be called now and then: after each message that it reads, the kernel restores the
+    handler that was there before. That may be the handler of a run that has ended since, so all runs share one.
     """
     main = threading.current_thread() is threading.main_thread()
     loop = asyncio.get_running_loop()

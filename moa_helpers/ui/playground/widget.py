@@ -1,7 +1,7 @@
-"""The playground itself: controls, the run that they begin, and what is shown of it.
+"""The playground itself: it puts controls, runs and outputs together.
 
-All that a click does is done on the event loop of the notebook, also where the front end's messages arrive in a thread
-of their own, as with JupyterLab's subshells.
+A click takes effect on the event loop of the notebook, even where the front end's messages arrive in another thread, as
+with JupyterLab's subshells.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         return run
 
     def _planned(self) -> tuple[dict[str, Any], str, Estimate]:
-        """What is chosen: the arguments, the code, and the price; it raises what is wrong with it."""
+        """The arguments that are chosen, their code, and their price; it raises what is wrong with them."""
         now = current()  # setup() may have been run in another cell
         if (now.mode, now.key_sources) != (self._settings.mode, self._settings.key_sources):
             raise ValueError("The settings have changed: press Reset.")
@@ -145,7 +145,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         self._controls.estimate.value = render("play_text.html", styled=STYLED, text=text)
 
     def _reset(self) -> None:
-        """Put all but the table of runs to what was given, and to which models can be asked now; not during a run."""
+        """Go back to what was given, with the models that can be asked now; during a run, do nothing."""
         if self._busy:
             return  # a click that was waiting in a busy kernel
         self._settings = current()

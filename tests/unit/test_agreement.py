@@ -62,8 +62,12 @@ def chance_texts(dice):
 # What holds for any texts
 
 
-@pytest.mark.parametrize("seed", range(300))
-def test_promises_for_any_texts(seed):
+def test_promises_for_any_texts():
+    for seed in range(300):
+        keeps_its_promises(seed)
+
+
+def keeps_its_promises(seed):
     dice = random.Random(seed)
     texts = chance_texts(dice)
     enter, found = majority(texts), agreement.agreement(texts)
@@ -188,28 +192,35 @@ def test_limit_an_honest_answer_in_words_of_its_own_is_left_out():
 # The arithmetic behind it
 
 
+def slow_agreement(claims):
+    """By definition: for each text the share of its sentences that another says, near copies only if they are many."""
+    minority = (len(claims) - 1) // 2
+
+    def says(claim, own):
+        return any(2 * len(claim & other) >= len(claim) for other in own)
+
+    def share(one, other):
+        return sum(says(claim, claims[other]) for claim in claims[one]) / len(claims[one])
+
+    shares = []
+    for place, own in enumerate(claims):
+        copies = {n for n, _ in enumerate(claims) if min(share(place, n), share(n, place)) >= 0.8}
+        doubtful = copies if len(copies) <= minority else {place}
+        others = [claims[n] for n, _ in enumerate(claims) if n not in doubtful]
+        shares.append(sum(any(says(claim, other) for other in others) for claim in own) / len(own))
+    return shares
+
+
 def test_comparing_all_sentences_at_once_is_the_same_as_comparing_them_one_by_one():
-    dice = random.Random(9)
-    for _ in range(100):
-        vocabulary = [word(dice) for _ in range(dice.randrange(5, 30))]
+    for seed in range(200):
+        dice = random.Random(seed)
+        vocabulary = sorted({word(dice) for _ in range(dice.randrange(12, 40))} - agreement.COMMON)
         claims = [
-            {frozenset(dice.choices(vocabulary, k=dice.randrange(1, 12))) for _ in range(dice.randrange(0, 6))}
-            for _ in range(5)
+            {frozenset(dice.sample(vocabulary, dice.randrange(4, 12))) for _ in range(dice.randrange(1, 7))}
+            for _ in range(dice.randrange(1, 8))
         ]
-        slow = {
-            claim: {n for n, own in enumerate(claims) if any(2 * len(claim & other) >= len(claim) for other in own)}
-            for claim in set().union(*claims)
-        }
-        assert agreement._said_by(claims) == slow
-
-
-def test_bits_set_in_at_least_so_many_numbers():
-    dice = random.Random(10)
-    for _ in range(300):
-        numbers = [dice.getrandbits(20) for _ in range(dice.randrange(1, 20))]
-        least = dice.randrange(1, 20)
-        slow = sum(1 << bit for bit in range(20) if sum(number >> bit & 1 for number in numbers) >= least)
-        assert agreement._in_at_least(least, numbers) == slow
+        texts = ["\n".join(" ".join(claim).capitalize() + "." for claim in own) for own in claims]
+        assert agreement.agreement(texts) == pytest.approx(slow_agreement(claims)), seed
 
 
 # On the answer bank
@@ -219,7 +230,7 @@ def leave_outs(count, lying):
     """How often liars and honest ones are left out, over the whole bank."""
     tried, out = {"liar": 0, "honest": 0}, {"liar": 0, "honest": 0}
     for question in offline.questions():
-        for trio in combinations(moa.models().index[:8], count):
+        for trio in combinations(moa.models().index[:7], count):
             texts = [
                 standins.answer(moa.find(model), "", question.prompt, lie=place < lying)
                 for place, model in enumerate(trio)
