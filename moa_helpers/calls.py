@@ -1,14 +1,12 @@
 """One call: it is tried, tried again where that may help, and bounded in time; nothing that arrived is lost."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 from moa_helpers.events import Delta, Retry
 from moa_helpers.limits import retry
@@ -101,7 +99,7 @@ class Call:
         return self._failure is None
 
     @property
-    def sent(self) -> tuple[Call, ...]:
+    def sent(self) -> tuple[Self, ...]:
         """The calls of single requests that it is made of: itself alone, as it is not hedged."""
         return (self,)
 

@@ -1,7 +1,5 @@
 """What is heard while a mixture runs, in the order in which it happens."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias

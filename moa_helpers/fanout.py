@@ -1,7 +1,5 @@
 """Many calls at once: every model is asked at the same time, and every answer that arrives is kept."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

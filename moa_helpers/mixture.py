@@ -1,7 +1,5 @@
 """One answer out of many: layers of proposers, then an aggregator that writes, or a ranker that picks."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -60,9 +58,9 @@ async def mixture_of_agents(
         max_calls, budget_usd: as in ``fan_out``, for the whole mixture.
         robust: keep answers from the next stage that agree too little with the others, as those of a liar may. It costs
             no call and some coverage, helps more among six than among three, and fails where liars are the majority;
-            see ``agreement.majority``, and ``benchmarks/results/liars.csv`` for figures.
+            see ``steps.agreement.majority``, and ``benchmarks/results/liars.csv`` for figures.
         stop_at: leave out the layers of proposers that remain once a layer says the same as the one before, that is
-            once this share (0 to 1) of the sentences of both stands in the other; see ``agreement.between``.
+            once this share (0 to 1) of the sentences of both stands in the other; see ``steps.agreement.between``.
         pick: the aggregator does not write an answer, but names the best reference by its number: a *ranker*. The
             baseline that a synthesis has to beat.
         shuffle_seed: as in ``aggregator_system``.

@@ -1,10 +1,8 @@
 """A fan-out or a mixture as a value: checked, priced, and not begun."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from moa_helpers.catalogue import warn_if_shut_down
 from moa_helpers.limits.hedging import second_requests
@@ -50,7 +48,7 @@ class Plan:
         """A purse with all that may be spent."""
         return Purse(self.limits.max_calls, self.limits.budget_usd)
 
-    def bound(self) -> Plan:
+    def bound(self) -> Self:
         """The same, bound to the clients that will ask, so that no later ``setup()`` redirects it.
 
         Raises:

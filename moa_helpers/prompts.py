@@ -1,7 +1,5 @@
 """What an aggregator is told: an instruction, and the proposers' answers as fenced material."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 

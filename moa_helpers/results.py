@@ -1,7 +1,5 @@
 """What calls gave, as data: replies and answers, why they failed, and what they cost or will cost."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -65,7 +63,7 @@ class Reply(Shown):
     started: float = 0.0
     offline: bool = False
     least_usd: float = 0.0
-    hedged: tuple[Reply, ...] = ()
+    hedged: tuple["Reply", ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -1,7 +1,5 @@
 """Run a coroutine from code that cannot ``await``: a plain script, or a cell written for ``asyncio.run``."""
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 import math

@@ -3,8 +3,6 @@
 The idea is from J. Dean and L. A. Barroso, "The Tail at Scale", Communications of the ACM 56(2), 2013.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +11,7 @@ from typing import Protocol, TypeAlias
 from moa_helpers.events import Delta, Hedge, Retry
 from moa_helpers.limits.inputs import requests
 from moa_helpers.limits.purse import most
-from moa_helpers.limits.scope import Scope
+from moa_helpers.limits.scope import Scope, Shared
 from moa_helpers.limits.tasks import stop
 from moa_helpers.limits.values import Limits
 from moa_helpers.results import Failure, Reply, total
@@ -43,17 +41,10 @@ def second_requests(stage: Sequence[Request], limits: Limits) -> tuple[Request, 
     return tuple(replace(second or first, sample=sample, role=SECOND) for sample, first in enumerate(stage, len(stage)))
 
 
-class Single(Protocol):
+class Single(Shared, Protocol):
     """A call of one request: ``calls.Call``."""
 
     began: asyncio.Event
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is an answer to use."""
-
-    def reply(self) -> Reply:
-        """The reply so far."""
 
     async def run(self) -> Reply:
         """Wait for its end."""
@@ -80,7 +71,7 @@ class HedgedCall:
     ) -> None:
         self._make, self._request, self._after = make, second, scope.limits.hedge_after or 0.0
         self._scope, self._listen, self._wanted = scope, listen, wanted
-        self._first: Single = make(first, scope, self._hear_first, self._first_is_wanted)
+        self._first: Single = make(first, scope, lambda heard: self._hear(self._first, heard), self._first_is_wanted)
         self._due: Single | None = None  # the second, which waits for a place
         self._second: Single | None = None  # the second, once it is sent
         self._leader: Single | None = None  # the one whose text is passed on: it wrote first
@@ -145,7 +136,9 @@ class HedgedCall:
         return await self._due.run()
 
     def _new_second(self) -> Single:
-        return self._make(self._request, self._scope, self._hear_second, self._second_is_wanted)
+        return self._make(
+            self._request, self._scope, lambda heard: self._hear(self._second, heard), self._second_is_wanted
+        )
 
     def _first_is_wanted(self) -> bool:
         return not (self._second and self._second.ok) and self._wanted()
@@ -158,12 +151,6 @@ class HedgedCall:
             self._second = self._due
             self._listen(Hedge(self._request.model.name, self._after))
         return self._second is not None
-
-    def _hear_first(self, happened: Delta | Retry) -> None:
-        self._hear(self._first, happened)
-
-    def _hear_second(self, happened: Delta | Retry) -> None:
-        self._hear(self._second, happened)
 
     def _hear(self, who: Single | None, happened: Delta | Retry) -> None:
         """Pass on what one of the two writes, so that the listener reads a single text."""

@@ -1,7 +1,5 @@
 """What a call takes: the checks of all that can be checked before one is made."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

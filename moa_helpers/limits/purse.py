@@ -1,7 +1,5 @@
 """What calls will cost, before they are made; and what may still be spent while they run."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,7 +108,7 @@ def price(stages: Sequence[Sequence[Request]], frame: str = "", answer_tokens: i
     one = stages[0][0]
     text, max_tokens = (one.system or "") + one.prompt, one.max_tokens
     answer_tokens = min(answer_tokens, max_tokens)
-    unpriced: dict[str, None] = {}  # an ordered set
+    unpriced: list[str] = []
 
     def costs(written: int, at_most: bool) -> list[tuple[int, float | None]]:
         found, read = [], tokens(text, at_most=at_most)
@@ -118,13 +116,14 @@ def price(stages: Sequence[Sequence[Request]], frame: str = "", answer_tokens: i
         for stage in stages:
             usd = [request.model.cost(read, written) for request in stage]
             found.append((len(stage), total(usd)))
-            for request, known in zip(stage, usd, strict=True):
-                unpriced.update({_without_price(request.model): None} if known is None else {})
+            unpriced.extend(_without_price(one.model) for one, known in zip(stage, usd, strict=True) if known is None)
             read = later + len(stage) * written
         return found
 
     usd = total(stage_usd for _, stage_usd in costs(answer_tokens, at_most=False))
-    return Estimate(usd, answer_tokens, max_tokens, tuple(costs(max_tokens, at_most=True)), tuple(unpriced))
+    return Estimate(
+        usd, answer_tokens, max_tokens, tuple(costs(max_tokens, at_most=True)), tuple(dict.fromkeys(unpriced))
+    )
 
 
 def most(request: Request) -> float | None:

@@ -1,7 +1,5 @@
 """When a fan-out goes on: once all calls have ended, or once the grace is over that follows a quorum."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 

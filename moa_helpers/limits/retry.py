@@ -1,7 +1,5 @@
 """Whether a failed attempt is followed by another one, and after how long."""
 
-from __future__ import annotations
-
 import random
 import time
 from dataclasses import replace

@@ -1,13 +1,11 @@
 """The scope: one object for all that calls share. A fan-out narrows the scope of its mixture, and so on inwards."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.values import Limits
@@ -87,7 +85,7 @@ class Scope:
             self._outer.add(call)
 
     @contextmanager
-    def open(self) -> Iterator[Scope]:
+    def open(self) -> Iterator[Self]:
         """Make every call of the block in this scope. What it raises carries the replies of all calls so far."""
         token = _current.set(self)
         try:

@@ -1,7 +1,5 @@
 """Tasks that end when they are told to, and whose results are not lost."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence

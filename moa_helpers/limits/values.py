@@ -1,10 +1,8 @@
 """The limits of calls as a value, which refuses what makes no sense."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 from moa_helpers.catalogue import VENDORS, find
 from moa_helpers.limits.inputs import check_number
@@ -48,7 +46,7 @@ class Limits:
         self._check_places()
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Limits:
+    def of(cls, given: Mapping[str, Any]) -> Self:
         """The limits of these names; raises TypeError for a name that is none."""
         known = [field.name for field in fields(cls)]
         if unknown := [name for name in given if name not in known]:

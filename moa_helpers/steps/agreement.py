@@ -5,8 +5,6 @@ the larger cluster) and of "Krum" (Blanchard et al. 2017: trust what lies close 
 without a further call. It knows words and no meaning: it cannot tell truth from falsehood, only what stands alone.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Other models' answers as material in a prompt: numbered, and fenced so that none can pass for an instruction."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 

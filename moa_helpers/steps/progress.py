@@ -1,7 +1,5 @@
 """Where a mixture stands between two stages: who enters the next one, and whether there has to be one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from itertools import chain
 

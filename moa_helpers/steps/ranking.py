@@ -1,7 +1,5 @@
 """The best of several answers: what a ranker or a judge is told, and which number it names."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -100,19 +101,19 @@ def _said(error: Exception) -> str:
 
 def _retry_after(error: Exception) -> float | None:
     """Seconds that the vendor asked to wait: ``retry-after-ms``, or ``retry-after`` as seconds or as a date."""
-    from email.utils import parsedate_to_datetime  # takes long to load, and is needed after a refusal only
-
     headers = getattr(getattr(error, "response", error), "headers", None) or {}
-    for header, per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
-        value = headers.get(header)
-        if value is None:
-            continue
-        try:
-            return max(0.0, float(value) / per_second)
-        except ValueError:
-            pass
-        try:
-            return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-        except (ValueError, TypeError):
-            continue
+    waits = (_wait(headers.get("retry-after-ms"), 1000), _wait(headers.get("retry-after"), 1))
+    return next((wait for wait in waits if wait is not None), None)
+
+
+def _wait(value: str | None, per_second: int) -> float | None:
+    """The seconds in a header's value; None if it is missing, or neither a number nor a date."""
+    if value is None:
+        return None
+    with suppress(ValueError):
+        return max(0.0, float(value) / per_second)
+    from email.utils import parsedate_to_datetime  # takes long to load, and is hardly ever needed
+
+    with suppress(ValueError, TypeError):
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     return None

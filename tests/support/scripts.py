@@ -115,7 +115,7 @@ class Asked:
 class Script:
     """The vendors' part. Stands in for ``stream``: called with a request, it gives chunks."""
 
-    acts: dict[str, list[Act]] = field(default_factory=dict)
+    acts: dict[str, list[Act] | Callable[[Request], Act]] = field(default_factory=dict)
     default: Act = field(default_factory=Act)
     asked: list[Asked] = field(default_factory=list)
     now: Counter = field(default_factory=Counter)  # requests under way, by vendor and in "all"
@@ -123,8 +123,11 @@ class Script:
     written: list[str] = field(default_factory=list)  # texts that came to their end
 
     def __setitem__(self, model, acts):
-        """What a model does with its first request, its second, and so on; the last act is repeated."""
-        self.acts[model] = [acts] if isinstance(acts, Act) else list(acts)
+        """What a model does with its first request, its second, and so on; the last act is repeated.
+
+        Or a function that says what it does with a request.
+        """
+        self.acts[model] = [acts] if isinstance(acts, Act) else acts if callable(acts) else list(acts)
 
     def clear(self):
         """Forget what was asked, so that the scripts begin anew."""
@@ -149,7 +152,7 @@ class Script:
 
     async def __call__(self, request):
         acts = self.acts.get(request.model.name, [self.default])
-        act = acts[min(self.counts()[request.model.name], len(acts) - 1)]
+        act = acts(request) if callable(acts) else acts[min(self.counts()[request.model.name], len(acts) - 1)]
         asked = Asked(request, clock.now())
         self.asked.append(asked)
         places = (request.model.vendor.name, "all")

@@ -225,3 +225,14 @@ def test_a_grant_for_a_retry_that_is_stopped_in_its_pause_is_free_again(script, 
     script[LUNA], script[OSS] = fails(429, retry_after=20), [fails(503, retry_after=1), answers()]
     answer = run(moa.mixture_of_agents(question, [LUNA, HAIKU], OSS, quorum=1, max_calls=4))
     assert (answer.outcome, script.counts()) == ("single", {LUNA: 1, HAIKU: 1, OSS: 2})
+
+
+def test_a_grant_for_a_retry_that_its_second_request_made_needless_is_free_again(script, run, question):
+    """Five calls: two planned, a retry granted, two second requests. Another retry needs one that is free again."""
+    script[LUNA] = fails(429, retry_after=20)
+    script[SMALL] = [fails(503, after=3, retry_after=1), answers()]
+    script[HAIKU] = lambda request: answers() if request.sample == 2 else hangs()
+    options = {"hedge_after": 1, "hedge_with": HAIKU, "max_calls": 5}
+    replies = run(moa.fan_out([LUNA, SMALL], question, **options))
+    assert [reply.by_hedge for reply in replies] == [True, False]
+    assert (len(replies.good), script.counts()) == (2, {LUNA: 1, SMALL: 2, HAIKU: 2})

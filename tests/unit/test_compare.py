@@ -190,7 +190,11 @@ def test_a_budget_below_one_question(compare, script, question):
 
 
 def test_an_unknown_cost_is_not_shown_as_nothing(compare, question, capsys):
-    assert compare([question], {"single": "openai:new"}).cost_usd is None
+    found = compare([question], {"single": "openai:new"})
+    assert found.cost_usd is None
+    for text in (str(found), found._repr_html_(), found._repr_markdown_()):
+        assert "unknown" in text
+        assert "nan" not in text
     assert "1 of 1 questions · 1 calls made · unknown" in capsys.readouterr().err
 
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 import moa_helpers as moa
+from tests.support import clock
 from tests.support.events import check_events, collect
 from tests.support.scripts import HAIKU, LUNA, SMALL, SOL, answers, breaks_off, fails, hangs
 
@@ -68,11 +69,21 @@ def test_slow_counts_from_the_first_attempt_retries_and_pauses_included(script, 
     assert reply.elapsed == pytest.approx(11)
 
 
-def test_waiting_in_line_is_not_being_slow(script, run, question):
-    replies = run(moa.fan_out([LUNA] * 4, question, max_concurrency=1, hedge_after=2.5))
+@pytest.mark.parametrize("places", [1, {"openai": 1}])
+def test_waiting_in_line_is_not_being_slow(places, script, run, question):
+    """Even where there is a place for a second request, at another vendor."""
+    options = {"max_concurrency": places, "hedge_after": 2.5, "hedge_with": HAIKU}
+    replies = run(moa.fan_out([LUNA] * 4, question, **options))
     assert replies[3].started - replies[0].started == pytest.approx(3.6)
     assert all(reply.ok and not reply.hedged for reply in replies)
     assert script.counts() == {LUNA: 4}
+
+
+def test_a_retry_of_the_first_is_not_sent_once_the_second_has_answered(script, run, question):
+    """It waits for the only place, which the second has."""
+    script[LUNA] = [fails(429, retry_after=2.5), answers()]
+    (reply,) = run(hedged(question, max_concurrency=1))
+    assert (reply.by_hedge, script.counts()) == (True, {LUNA: 1, HAIKU: 1})
 
 
 @pytest.mark.parametrize("act", [fails(401), answers(""), answers("No.", finish="content_filter"), breaks_off("Ha")])
@@ -161,6 +172,22 @@ def test_the_events_say_when_a_second_request_goes_out_and_what_is_void(winner, 
     assert {event.model for event in deltas} <= {LUNA, HAIKU}
     voided = [event for event in events if isinstance(event, moa.Retrying) and event.layer == 1]
     assert any(event.retry.failure.kind == "cancelled" for event in voided) == written
+
+
+def test_once_the_text_of_one_is_void_the_other_is_heard_as_it_writes(script, run, question):
+    async def listen():
+        events = moa.stream_mixture(question, [LUNA], SOL, hedge_after=2, hedge_with=HAIKU)
+        return [(clock.now(), event) async for event in events if isinstance(event, moa.ProposerDelta)]
+
+    script[LUNA] = [breaks_off("Half", after=3), hangs()]
+    script[HAIKU] = answers("I am second.", after=4, per_piece=1)
+    heard = [(at, event.model, event.text) for at, event in run(listen())]
+    assert heard == [
+        (pytest.approx(3), LUNA, "Half"),
+        (pytest.approx(6), HAIKU, "I "),
+        (pytest.approx(7), HAIKU, "am "),
+        (pytest.approx(8), HAIKU, "second."),
+    ]
 
 
 def test_a_mixture_says_who_answered_instead(script, run, question):

@@ -2,15 +2,24 @@
 
 import asyncio
 import os
+import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
+from moa_helpers.catalogue import VENDORS
+from moa_helpers.offline.server import Server
+from moa_helpers.vendors import colab as google
+from tests.support.recorder import Recorder
+from tests.support.scripts import HAIKU, LUNA, SMALL
 from tests.support.waiting import wait_until
 
 SPEED = 1000.0
+GOOGLE_COLAB = Path(__file__).parents[1] / "google_colab"
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +47,11 @@ def run(_runner):
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
-    """Each test: an empty directory and .env, the environment as before, and offline settings."""
+    """Each test: an empty directory and .env, the environment as before, not on Colab, and offline settings."""
     before = dict(os.environ)
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(google, "session", google.Session())
     moa.setup("offline")
     yield
     os.environ.clear()
@@ -60,6 +70,18 @@ def vendors(_fresh, monkeypatch):
     assert vendors.under_way <= before, "a connection is still under way at the server"
 
 
+@pytest.fixture
+def models():
+    """One small model of each of the three vendors."""
+    return [LUNA, HAIKU, SMALL]
+
+
+@pytest.fixture
+def question():
+    """A prepared question."""
+    return offline.questions()[0].prompt
+
+
 @pytest.fixture(scope="session")
 def _well():
     return {}
@@ -73,3 +95,53 @@ def well(_well, models, question, run, vendors):
         assert all(reply.ok for reply in _well.values())
         vendors.asked.clear()
     return _well
+
+
+@pytest.fixture
+def colab(monkeypatch):
+    """On Colab: its stand-in is there, fresh, and no mode is asked for."""
+    monkeypatch.delenv("MOA_MODE")
+    monkeypatch.syspath_prepend(GOOGLE_COLAB)
+    before = set(sys.modules)
+    from google.colab import ai, userdata
+
+    yield SimpleNamespace(ai=ai, userdata=userdata)
+    for name in [name for name in sys.modules if name.split(".")[0] == "google" and name not in before]:
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def _recorder():
+    server = Server(Recorder())
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def recorder(_recorder):
+    """A vendor that writes down what it is sent; ``.url`` is its address."""
+    recorder = _recorder.vendors
+    recorder.url, recorder.requests, recorder.refuse, recorder.answer = _recorder.url, [], False, None
+    return recorder
+
+
+@pytest.fixture
+def live(recorder, monkeypatch):
+    """Live mode with a made-up key for each vendor and every address pointing at the recorder."""
+    return go_live(recorder.url, monkeypatch)
+
+
+@pytest.fixture
+def live_at(monkeypatch):
+    """The same with another server's address: ``live_at(url)``."""
+    return lambda url: go_live(url, monkeypatch)
+
+
+def go_live(url, monkeypatch):
+    for vendor in VENDORS.values():
+        if vendor.url_variable:
+            monkeypatch.setenv(vendor.url_variable, f"{url}/{vendor.name}" + ("/v1" if vendor.api == "openai" else ""))
+        if vendor.key_variable:
+            monkeypatch.setenv(vendor.key_variable, f"dummy-{vendor.name}")
+    monkeypatch.setenv("MOA_MODE", "live")
+    return moa.setup()

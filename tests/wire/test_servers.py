@@ -1,7 +1,6 @@
 """The embedded vendors as a server, here and as ``python -m moa_helpers.offline``: what any client gets from them."""
 
 import asyncio
-import http.client
 import json
 import os
 import re
@@ -9,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-from urllib.parse import urlsplit
 
 import anthropic.types
 import mistralai.client.models
@@ -23,26 +21,7 @@ import moa_helpers as moa
 from moa_helpers import offline
 from moa_helpers.offline import __main__ as program_of
 from moa_helpers.offline import standins
-from moa_helpers.offline.server import OfflineVendors, Server
-
-HEADERS = {"authorization": "Bearer any", "content-type": "application/json"}
-
-
-def ask(url, body=None, **headers):
-    """A plain HTTP client: status and text."""
-    place = urlsplit(url)
-    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
-    try:
-        sent = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        connection.request("GET" if body is None else "POST", place.path, sent, HEADERS | headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
-
-
-def chat(model_id, prompt, **rest):
-    return {"model": model_id, "messages": [{"role": "user", "content": prompt}], **rest}
+from tests.wire.test_plain_client import ask, chat
 
 
 def says(model, prompt, **options):
@@ -62,65 +41,6 @@ def test_a_model_that_is_not_listed_works_with_its_cost_unknown(run, question):
     assert reply.output_tokens > 0
     assert reply.cost_usd is None
     assert "unknown" in str(reply)
-
-
-BAD = [
-    (b"{", {}, 400, "malformed"),
-    (b"[]", {}, 400, "malformed"),
-    ({"messages": None}, {}, 400, "malformed"),
-    ({"messages": []}, {}, 400, "no user message"),
-    ({"messages": "hello"}, {}, 400, "malformed"),
-    ({}, {"authorization": ""}, 401, "No API key"),
-    ({"temperature": 1}, {}, 400, "Unsupported parameter: temperature"),
-    ({"max_tokens": 5}, {}, 400, "takes max_completion_tokens"),
-    ({"max_completion_tokens": "many"}, {}, 400, "malformed"),
-    ({"stream_options": "all"}, {}, 400, "malformed"),
-    ({}, {"x-moa-sample": "second"}, 400, "malformed"),
-    ({}, {"x-moa-fault": "flood"}, 400, "There is no fault"),
-    ({}, {"x-moa-fault": "429,retry_after=2"}, 429, "too many requests"),
-]
-
-
-def test_bad_requests_are_refused_with_words():
-    url = f"{offline.start().url}/openai/v1/chat/completions"
-    for body, headers, status, words in BAD:
-        whole = body if isinstance(body, bytes) else chat("gpt-6-luna", "Hello?") | body
-        found, text = ask(url, whole, **headers)
-        assert found == status, text
-        assert words in json.loads(text)["error"]["message"]
-    without = {"model": "gpt-6-luna"}
-    assert ask(url, without)[0] == 400
-    assert ask(url.replace("openai", "nobody"), chat("gpt-6-luna", "Hello?"))[0] == 400
-
-
-def test_a_server_of_ones_own_takes_faults_and_ends(question):
-    server = Server(OfflineVendors(speed=1000, faults="mistral=429,retry_after=2,times=1; openai:gpt-6-sol=401"))
-    url = f"{server.url}/v1/chat/completions"
-    asked = ("mistral-small-2603", "mistral-small-2603", "gpt-6-sol", "gpt-6-sol", "gpt-6-luna")
-    statuses = [ask(url, chat(model, question))[0] for model in asked]
-    server.stop()
-    assert statuses == [429, 200, 401, 401, 200]
-    with pytest.raises(ConnectionError):
-        ask(url, chat("gpt-6-luna", question))
-    with pytest.raises(OSError, match="in use"):
-        Server(OfflineVendors(), port=urlsplit(offline.start().url).port)
-
-
-def test_a_server_repeats_its_random_faults_for_its_seed():
-    """Over HTTP, where a fault that refuses sends no Retry-After unless it was given one."""
-
-    def statuses(seed):
-        server = Server(OfflineVendors(speed=1000, seed=seed, faults="*=429,chance=0.5"))
-        try:
-            url = f"{server.url}/v1/chat/completions"
-            return [ask(url, chat("gpt-6-luna", f"{number}?"))[0] for number in [*range(8)] * 2]
-        finally:
-            server.stop()
-
-    first = statuses(5)
-    assert first == statuses(5)
-    assert set(first) == {200, 429}
-    assert first != statuses(6)
 
 
 # As a program
