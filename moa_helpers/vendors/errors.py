@@ -58,7 +58,8 @@ def _said(error: Exception) -> str:
     while isinstance(body, dict) and isinstance(body.get("error"), dict):
         body = body["error"]
     words = body.get("message") if isinstance(body, dict) else None
-    text = redact(" ".join(str(words or error or type(error).__name__).split()))  # before it is cut, maybe in a key
+    text = str(words or str(error) or type(error).__name__)  # an error of the network may have no words
+    text = redact(" ".join(text.split()))  # before it is cut, maybe in a key
     return text[:200].rstrip(".") + "."
 
 

@@ -1,6 +1,7 @@
 """Mistral's SDK; its chat has the shape of OpenAI's."""
 
 from collections.abc import AsyncGenerator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from moa_helpers.catalogue import Vendor
@@ -12,18 +13,38 @@ def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     """A client that connects as ``how`` says; this SDK has no retries and no time-out unless told to."""
     from mistralai.client import Mistral
 
-    return Mistral(**how)
+    mistral = Mistral(**how)
+    http_client: Any = mistral.sdk_configuration.async_client
+    http_client.event_hooks["response"].append(_note)
+    return mistral
+
+
+_begun: ContextVar[list[Any]] = ContextVar("_begun")  # the responses that have begun, of the request that is read
+
+
+async def _note(response: Any) -> None:
+    _begun.get([]).append(response)
 
 
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
-    """Send a request and yield the answer as it arrives."""
-    answer = await request.sdk.chat.stream_async(
-        model=request.model.id,
-        messages=request.messages,
-        max_tokens=request.max_tokens,
-        http_headers=request.headers,
-        **request.sampling,
-    )
-    async with answer:
-        async for event in answer:
-            yield chat_chunk(event.data)
+    """Send a request and yield the answer as it arrives.
+
+    Once an answer has begun, this SDK hands it from thread to thread; if it is cancelled meanwhile, it forgets to close
+    the connection, and the vendor goes on writing. So it is closed here.
+    """
+    begun: list[Any] = []
+    _begun.set(begun)
+    try:
+        answer = await request.sdk.chat.stream_async(
+            model=request.model.id,
+            messages=request.messages,
+            max_tokens=request.max_tokens,
+            http_headers=request.headers,
+            **request.sampling,
+        )
+        async with answer:
+            async for event in answer:
+                yield chat_chunk(event.data)
+    finally:
+        for response in begun:
+            await response.aclose()

@@ -45,6 +45,7 @@ def test_the_vendors_own_sentence_is_found_in_whatever_an_sdk_wraps_it():
         error = APIStatusError(429, "What the SDK says")
         error.body = body
         assert ": What the SDK says. " in explain(error, LUNA).message
+    assert ": APIStatusError. " in explain(APIStatusError(500, ""), LUNA).message, "an error may have no words"
 
 
 def test_a_long_message_is_cut():

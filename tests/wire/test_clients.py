@@ -152,8 +152,31 @@ def test_a_second_cancellation_leaves_no_connection_open(models, question, run, 
             while vendors.under_way:
                 await asyncio.sleep(0.005)
 
-    for fault, asked in (("hang", models), ("stalled_stream", models[:2])):
+    for fault in ("hang", "stalled_stream"):
         with offline.fault("*", fault):
-            for model in asked:
+            for model in models:
                 for turns in range(4):
                     run(cancel_twice(model, turns))
+
+
+def test_cancelled_while_the_sdk_looks_at_the_head_of_an_answer(models, question, run, vendors, monkeypatch):
+    """Mistral's SDK does so in a thread, and forgets the connection if it is cancelled then."""
+    to_thread, reached = asyncio.to_thread, asyncio.Event()
+
+    async def held(function, *arguments):
+        result = await to_thread(function, *arguments)
+        if vendors.under_way:  # so this is not what it does before the request
+            reached.set()
+            await asyncio.get_running_loop().create_future()
+        return result
+
+    async def go():
+        asking = asyncio.create_task(moa.ask(models[2], question))
+        await reached.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    monkeypatch.setattr(asyncio, "to_thread", held)
+    with offline.fault("mistral", "stalled_stream"):
+        run(go())
