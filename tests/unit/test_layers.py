@@ -9,6 +9,7 @@ import moa_helpers as moa
 from moa_helpers import offline
 from moa_helpers.steps.agreement import between
 from tests.support.events import check_events, collect
+from tests.support.hostile import read_fences
 from tests.support.scripts import HAIKU, LUNA, SMALL, SOL, answers, fails
 
 THREE = [LUNA, HAIKU, SMALL]
@@ -76,7 +77,7 @@ def test_a_layer_that_is_not_made_is_not_called_left_out_where_one_failed(script
 def test_layers_that_agree_below_a_quorum_are_not_enough(script, run, question):
     script[LUNA], script[HAIKU], script[SMALL] = says(1), [says(1), fails(401)], [says(1), fails(401)]
     answer = run(moa.mixture_of_agents(question, THREE, SOL, layers=4, stop_at=0.9, quorum=2))
-    assert (answer.outcome, answer.skipped) == ("below_quorum", 0)
+    assert (answer.outcome, answer.skipped, len(script.asked)) == ("below_quorum", 0, 6)
 
 
 BLUE = "The molecules of the air scatter blue sunlight far more than red."
@@ -175,9 +176,10 @@ def test_a_ranker_is_asked_once_and_told_to_choose(script, run, question):
 def test_the_number_counts_in_the_order_that_the_ranker_saw(number, seed, script, run, question):
     script[SOL] = answers(str(number))
     answer = run(moa.mixture_of_agents(question, THREE, SOL, pick=True, shuffle_seed=seed))
-    blocks = script.asked[-1].request.system.split(f'number="{number}">\n')[1]
-    assert blocks.startswith(answer.picked.text)
-    assert seed is not None or answer.picked == answer.layers[0][number - 1]
+    seen = read_fences(script.asked[-1].request.system)[1]
+    assert answer.picked.text == seen[number - 1]
+    shuffled = read_fences(moa.aggregator_system(answer.layers[0], shuffle_seed=seed))[1]
+    assert seen == shuffled, "in the order in which an aggregator would have read them"
 
 
 def test_a_ranker_sees_no_failed_answer_and_none_that_is_left_out(script, run, question):

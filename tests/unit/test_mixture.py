@@ -136,7 +136,7 @@ OUTCOMES = [
     ),
     (
         {SMALL: fails(503), HAIKU: fails(401)},
-        {"quorum": 2},
+        {"quorum": 2, "layers": 4},
         "below_quorum",
         "no synthesis: 1 of 3 answered, 2 were needed; .*",
         3,
