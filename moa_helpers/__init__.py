@@ -22,6 +22,7 @@ from moa_helpers.plan import estimate
 from moa_helpers.prompts import aggregator_system
 from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
 from moa_helpers.running import run
+from moa_helpers.shown import lesson
 from moa_helpers.steps.ranking import ranker_system
 from moa_helpers.store.records import from_json, to_json
 from moa_helpers.vendors.settings import MissingKey, Settings, connection, setup
@@ -53,11 +54,12 @@ _MODULES = {"charts": "evaluation.charts", "figures": "ui.figures", "measures": 
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"moa_helpers.{_MODULES[name]}")
-    if name in _LATER:
-        return getattr(import_module(f"moa_helpers.{_LATER[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    place = _MODULES.get(name) or _LATER.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with lesson():
+        module = import_module(f"moa_helpers.{place}")
+    return module if name in _MODULES else getattr(module, name)
 
 
 __all__ = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +12,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def view(module: str, name: str, result: object) -> Any:
-    """What a function of a module makes of a result; the module is loaded on first use.
-
-    Raises:
-        ImportError: it needs a package that is not installed; the message says how to install it.
-    """
+@contextmanager
+def lesson() -> Iterator[None]:
+    """Where a package is missing that only the lesson needs, raise an ImportError that says how to install it."""
     try:
-        return getattr(import_module(module), name)(result)
+        yield
     except ModuleNotFoundError as error:
         what = f"This needs {error.name}, which is not installed: run `pip install 'moa-helpers[lesson]'`."
         raise ImportError(what, name=error.name) from error
+
+
+def view(module: str, name: str, result: object) -> Any:
+    """What a function of a module makes of a result; the module is loaded on first use."""
+    with lesson():
+        return getattr(import_module(module), name)(result)
 
 
 class Shown:
