@@ -21,8 +21,10 @@ lab: $(VENV)/ready ## open JupyterLab with the first notebook (options in LAB="-
 	$(VENV)/bin/jupyter lab --LabApp.default_url=/lab/tree/$(FIRST) $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB)
 
 test: $(VENV)/tests ## unit tests, all notebooks' outputs, and beside them ruff, mypy and the direction of imports
-	@nice $(MAKE) lint >$(VENV)/lint.txt 2>&1 & lint=$$!; \
-	    $(MAKE) -k checks; checks=$$?; wait $$lint; lint=$$?; cat $(VENV)/lint.txt; exit $$((checks + lint))
+	@nice $(MAKE) --no-print-directory lint >$(VENV)/lint.txt 2>&1 & lint=$$!; \
+	    $(MAKE) --no-print-directory -k checks; checks=$$?; wait $$lint; lint=$$?; \
+	    if [ $$lint = 0 ]; then echo "make lint: passed"; else cat $(VENV)/lint.txt; echo "make lint: FAILED"; fi; \
+	    exit $$((checks + lint))
 
 test-latest: ## the same with the newest versions of all packages instead of those in constraints.txt
 	rm -rf .venv-latest
