@@ -22,7 +22,7 @@ from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.results import Replies, Reply, total
 from moa_helpers.store.ledger import Ledger
 from moa_helpers.ui.cards import dollars
-from moa_helpers.ui.html import STYLED, escaped
+from moa_helpers.ui.html import render
 from moa_helpers.ui.progress import follow, progress_view
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current, world
@@ -167,8 +167,7 @@ class Work:
 
     def html(self, *, whole: bool = False) -> str:
         """The same as HTML."""
-        bar = f'<progress max="{self.total}" value="{self.ended}" aria-label="questions ended"></progress>'
-        return f'<div class="{STYLED}">{bar} {escaped(self.line())}</div>'
+        return str(render("comparing.html", total=self.total, ended=self.ended, line=self.line()))
 
     def _affordable(self, most_usd: float) -> bool:
         left = self._budget - self.known_usd - self.unknown_usd
@@ -217,10 +216,18 @@ class Work:
             text, stages = reply.text if reply.ok else "", [Replies([reply])]
             outcome = reply.failure.kind if reply.failure else "ok"
         replies = Replies(reply for stage in stages for reply in stage)
-        calls = sum(len(reply.attempts) for reply in replies)
-        seconds = math.fsum(max((reply.elapsed for reply in stage), default=0.0) for stage in stages)
-        taken = (calls, replies.cost_usd, seconds, len(text), any(reply.offline for reply in replies))
-        answered = Answered(question.id, name, outcome, text, *taken, *_points(question, text, replies))
+        answered = Answered(
+            question=question.id,
+            strategy=name,
+            outcome=outcome,
+            text=text,
+            calls=sum(len(reply.attempts) for reply in replies),
+            cost_usd=replies.cost_usd,
+            seconds=math.fsum(max((reply.elapsed for reply in stage), default=0.0) for stage in stages),
+            characters=len(text),
+            offline=any(reply.offline for reply in replies),
+            **_points(question, text, replies),
+        )
         stopped = any(reply.abandoned or reply.hedged for reply in replies)
         if stopped and text and all(reply.ok or reply.abandoned for reply in replies):
             self.ledger.keep_answer(asdict(answered), *asked)
@@ -261,9 +268,9 @@ class _Lane:
         self.work.ledger.check()
 
 
-def _points(question: Question, text: str, replies: Replies) -> tuple[int, ...]:
+def _points(question: Question, text: str, replies: Replies) -> dict[str, int]:
     if replies and all(reply.offline for reply in replies):
         with suppress(ValueError):  # it is not a prepared question
             score = offline.score(question.prompt, text)
-            return score.covered, score.wrong, score.possible
-    return ()
+            return {"points_right": score.covered, "points_wrong": score.wrong, "points_possible": score.possible}
+    return {}
