@@ -146,6 +146,17 @@ def test_an_aggregator_is_not_starved_by_retries_before_it(script, run, question
     assert (answer.outcome, script.counts()) == ("partial", {LUNA: 1, HAIKU: 1, SMALL: 1, SOL: 1})
 
 
+@pytest.mark.parametrize(("share", "attempts"), [(0.01, 1), (0.99, 1), (1.01, 2)])
+def test_an_aggregator_s_dollars_are_not_spent_on_retries_before_it(share, attempts, script, run, question):
+    """The first proposer fails at an unknown cost; what the plan leaves is a share of what its retry may cost."""
+    script[LUNA], script[HAIKU] = [breaks_off(after=1, tokens=None), answers()], answers("Slow.", after=9)
+    left = share * moa.estimate(question, [LUNA]).most_usd
+    budget = moa.estimate(question, [LUNA, HAIKU], SOL).most_usd + left
+    answer = run(moa.mixture_of_agents(question, [LUNA, HAIKU], SOL, budget_usd=budget))
+    assert script.counts() == {LUNA: attempts, HAIKU: 1, SOL: 1}
+    assert answer.outcome == ("complete" if attempts == 2 else "single")
+
+
 def test_a_refusal_costs_nothing_so_the_budget_still_allows_a_retry(script, run, question):
     script[LUNA] = [fails(429, retry_after=1), fails(429, retry_after=1), answers()]
     replies = run(moa.fan_out(THREE, question, budget_usd=moa.estimate(question, THREE).most_usd))
@@ -159,6 +170,17 @@ def test_an_unknown_cost_is_taken_for_the_most_that_it_may_be(share, attempts, s
     (reply,) = run(moa.fan_out([LUNA], question, budget_usd=budget, timeout=2, retries=2))
     assert len(reply.attempts) == len(script.asked) == attempts
     assert (NONE_LEFT in reply.failure.message) == (attempts < 3)
+
+
+@pytest.mark.parametrize(("share", "attempts"), [(1.01, 1), (1.49, 1), (1.51, 2)])
+def test_what_is_set_aside_for_a_call_under_way_is_not_granted_to_another(share, attempts, script, run, question):
+    """The first of two calls fails at an unknown cost, so that its retry would be the third that is paid for."""
+    script[LUNA] = [breaks_off(after=1, tokens=None), answers("Slow.", after=9), answers()]
+    budget = moa.estimate(question, [LUNA] * 2).most_usd * share
+    first, second = run(moa.fan_out([LUNA] * 2, question, budget_usd=budget))
+    assert (len(first.attempts), first.ok) == (attempts, attempts == 2)
+    assert first.ok or NONE_LEFT in first.failure.message
+    assert (len(second.attempts), second.ok) == (1, True)
 
 
 def test_what_was_spent_is_spent(script, run, question):

@@ -2,11 +2,15 @@
 
 import random
 import re
+import sys
 import time
 from pathlib import Path
 
+import pytest
+
 import moa_helpers as moa
 from moa_helpers import offline
+from moa_helpers.ui.html import LONGEST_MARKDOWN
 from tests.support import standins
 from tests.support.hostile import HOSTILE
 from tests.support.pages import MARKUP, read
@@ -84,6 +88,19 @@ def test_a_console_and_a_notebook_show_the_same_words():
         assert all(word in shown for word in re.findall(r"\w+", str(result)))
 
 
+def test_without_the_packages_of_a_lesson_a_table_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "moa_helpers.ui.tables", raising=False)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"^This needs pandas, .*: run `pip install 'moa-helpers\[lesson\]'`\.$"):
+        moa.Replies([reply("Yes.")]).table()
+
+
+def test_without_the_packages_of_a_lesson_a_notebook_shows_markdown(monkeypatch):
+    monkeypatch.setitem(sys.modules, "markupsafe", None)
+    assert reply("Yes.")._repr_html_() is None
+    assert "Yes." in reply("Yes.")._repr_markdown_()
+
+
 def test_a_models_text_is_never_markup():
     mixture = answer(f"{MARKUP} {GREEN}", [MARKUP, TIDES])
     for result in (reply(MARKUP), reply(MARKUP, failure="timeout"), mixture.layers[0], mixture):
@@ -153,6 +170,14 @@ def test_no_mixture_of_markup_becomes_anything_but_text():
         assert table or not missing, (text, missing)
         shown = read(moa.Replies([reply(text)])._repr_html_()).text  # in a cell of a table, as it stands
         assert all(word in shown for word in words), text
+
+
+def test_a_very_long_text_is_only_text_too():
+    text = " ".join([MARKUP] * 1000)
+    assert len(text) > LONGEST_MARKDOWN
+    found = read(reply(text)._repr_html_())
+    assert text in found.text
+    assert "img" not in found.tags
 
 
 def test_a_very_long_text_is_shown_whole_and_quickly():

@@ -222,6 +222,16 @@ def test_what_agrees_too_little_is_kept_from_the_aggregator_and_named(script, ru
     assert (again, again.left_out, again.heading) == (answer, answer.left_out, answer.heading)
 
 
+def test_what_an_earlier_layer_left_out_stays_named(script, run, question):
+    agree(script, THREE, [])
+    script[HAIKU] = [answers(f"{CHEESE} {SEA}"), answers(f"{BLUE} {RED}")]
+    answer = run(moa.mixture_of_agents(question, THREE, SOL, layers=3, robust=True))
+    assert answer.left_out == (answer.layers[0][1],)
+    assert systems(script)[-1] == moa.aggregator_system(answer.layers[1])
+    assert (answer.outcome, len(answer.replies)) == ("partial", 7)
+    assert answer.heading == f"synthesised from 3 of 3; {HAIKU} left out, as it agrees too little with the others"
+
+
 def test_robust_is_off_unless_asked_for(script, run, question):
     agree(script, THREE, [HAIKU])
     answer = run(moa.mixture_of_agents(question, THREE, SOL))

@@ -113,3 +113,12 @@ def test_no_call_counts_in_a_scope_that_has_ended(script, run, question):
         return [reply.model for reply in scope.replies]
 
     assert run(after()) == [LUNA]
+
+
+def test_a_scope_that_does_not_remember_its_calls_still_tells_the_scope_around(script, run, question):
+    async def ask():
+        with Scope().open() as around, Scope(remembers=False).open() as within:
+            await moa.fan_out([LUNA, HAIKU], question)
+        return [call.request.model.name for call in around.calls], within.calls
+
+    assert run(ask()) == ([LUNA, HAIKU], [])
