@@ -29,10 +29,14 @@ from moa_helpers.vendors.settings import MissingKey, Settings, connection, setup
 from moa_helpers.vendors.streams import close
 
 if TYPE_CHECKING:
+    from moa_helpers import offline as offline
+    from moa_helpers.evaluation import charts as charts
+    from moa_helpers.evaluation import measures as measures
     from moa_helpers.evaluation.compare import compare, estimate_comparison
     from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
     from moa_helpers.evaluation.judging import Verdict, judge
     from moa_helpers.evaluation.questions import Question, read_questions
+    from moa_helpers.ui import figures as figures
     from moa_helpers.ui.panel import watch
     from moa_helpers.ui.playground import playground
 
@@ -50,16 +54,23 @@ _LATER = {
     "read_questions": "evaluation.questions",
     "watch": "ui.panel",
 }
-_MODULES = {"charts": "evaluation.charts", "figures": "ui.figures", "measures": "evaluation.measures"}
+_MODULES = {
+    "charts": "evaluation.charts",
+    "figures": "ui.figures",
+    "measures": "evaluation.measures",
+    "offline": "offline",
+}
 
 
-def __getattr__(name: str) -> Any:
-    place = _MODULES.get(name) or _LATER.get(name)
-    if place is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with lesson():
-        module = import_module(f"moa_helpers.{place}")
-    return module if name in _MODULES else getattr(module, name)
+if not TYPE_CHECKING:  # else a type checker would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        place = _MODULES.get(name) or _LATER.get(name)
+        if place is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        with lesson():
+            module = import_module(f"moa_helpers.{place}")
+        return module if name in _MODULES else getattr(module, name)
 
 
 __all__ = [
@@ -110,4 +121,4 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *__all__})

@@ -178,6 +178,7 @@ class Call:
             self._scope.purse.release(self.request)
         if self._scope.store and self._attempts:
             self._scope.store.keep(self.request, self.reply())
+        del self._scope  # which knows this call: without a circle both are gone as soon as nobody asks for them
 
     async def _attempt(self) -> None:
         now = self._now = Arriving(self.request.model)

@@ -54,6 +54,8 @@ class Plan:
         Raises:
             MissingKey, ImportError: a vendor's key or its SDK is not there.
         """
+        for model in dict.fromkeys(one.model for stage in (*self.stages, *self.seconds, self.final) for one in stage):
+            warn_if_shut_down(model)
         stages, seconds = tuple(map(_bound, self.stages)), tuple(map(_bound, self.seconds))
         return replace(self, stages=stages, seconds=seconds, final=_bound(self.final))
 
@@ -137,6 +139,4 @@ def _plan(stages: Sequence[tuple[Request, ...]], final: tuple[Request, ...], lim
 
 def _bound(stage: Sequence[Request]) -> tuple[Request, ...]:
     offline = current().mode == "offline"
-    for request in stage:
-        warn_if_shut_down(request.model)
     return tuple(replace(request, sdk=client(request.model.vendor), offline=offline) for request in stage)

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moa_helpers.evaluation import measures
+from moa_helpers.evaluation.measures import Interval
 from moa_helpers.results import total
 from moa_helpers.shown import Shown, view
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from moa_helpers.evaluation.measures import Interval
 
 NULL = "null answer"  # the name of the control
 
@@ -106,20 +107,16 @@ class Comparison(Shown):
             return [right / of if right is not None and of else math.nan for right, of in pairs]
         return [math.nan if getattr(each, what) is None else float(getattr(each, what)) for each in own]
 
-    def win_rate(self, strategy: str, judge: str | None = None) -> "Interval | None":
+    def win_rate(self, strategy: str, judge: str | None = None) -> Interval | None:
         """The mean of ``scores`` with its interval (``measures.rate``); None if there are none."""
-        from moa_helpers.evaluation import measures
-
         scores = self.scores(strategy, judge)
         return measures.rate([*scores.values()]) if scores else None
 
-    def win_rate_at_equal_length(self, strategy: str) -> "Interval | None":
+    def win_rate_at_equal_length(self, strategy: str) -> Interval | None:
         """The win rate to expect if its answers were as long as the baseline's (``measures.at_equal_length``).
 
         Answers that failed have no length, and are left out. Raises ValueError if there is no such strategy.
         """
-        from moa_helpers.evaluation import measures
-
         self._check(strategy)
         size = {(each.question, each.strategy): each.characters for each in self.answers}
         pairs = [

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
+from moa_helpers.evaluation import measures
 from moa_helpers.evaluation.comparison import NULL, Comparison
 from moa_helpers.evaluation.judging import Verdict
+from moa_helpers.evaluation.measures import Interval
 from moa_helpers.ui.cards import STAND_INS, Card, card, dollars, spent
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from moa_helpers.evaluation.measures import Interval
 
 BIAS = ("position_bias", "position_bias_low", "position_bias_high")
 JUDGES_COLUMNS = ("judge", "pairs", "unread", "consistent", *BIAS, "null_lost", "verdict")
@@ -78,8 +79,6 @@ def warnings(comparison: Comparison) -> tuple[str, ...]:
 
 def _row(comparison: Comparison, name: str) -> dict[str, Any]:
     """What a strategy took, as means over its questions, and how good its answers are; NaN where it is unknown."""
-    from moa_helpers.evaluation import measures
-
     own = [each for each in comparison.answers if each.strategy == name]
     row: dict[str, Any] = {"strategy": name, "questions": len(own), "failed": sum(not each.text for each in own)}
     for what in ("calls", "cost_usd", "seconds", "characters"):
@@ -93,8 +92,6 @@ def _row(comparison: Comparison, name: str) -> dict[str, Any]:
 
 def _judge_row(comparison: Comparison, name: str) -> dict[str, Any]:
     """What a judge was swayed by."""
-    from moa_helpers.evaluation import measures
-
     own = [(each, each.places) for each in comparison.judgements if each.judge == name and each.places]
     nulls = [each.score for each, _ in own if each.strategy == NULL and each.score is not None]
     read = [places for each, places in own if each.strategy != NULL and each.score is not None]
@@ -111,7 +108,7 @@ def _judge_row(comparison: Comparison, name: str) -> dict[str, Any]:
     }
 
 
-def _bounds(name: str, found: "Interval | None") -> dict[str, float]:
+def _bounds(name: str, found: Interval | None) -> dict[str, float]:
     bounds = (found.value, found.low, found.high) if found else (math.nan,) * 3
     return dict(zip((name, f"{name}_low", f"{name}_high"), bounds, strict=True))
 

@@ -76,8 +76,8 @@ class HedgedCall:
         self._second: Single | None = None  # the second, once it is sent
         self._leader: Single | None = None  # the one whose text is passed on: it wrote first
         self._heard = ""  # what has been passed on since the last void
-        if not self._first.ok and scope.store and scope.store.find(second):
-            self._second = self._due = self._new_second()  # it answered last time, so it is not waited for
+        if scope.store and not self._first.ok and (kept := self._new_second()).ok:
+            self._second = self._due = kept  # it answered last time, so it is not waited for
 
     @property
     def ok(self) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol, Self
 
@@ -94,7 +94,9 @@ class Scope:
             error.replies = self.replies  # type: ignore[attr-defined]
             raise
         finally:
-            _current.reset(token)
+            with suppress(ValueError):  # a coroutine that nobody awaits any more is closed in another context
+                _current.reset(token)
+            self._remembers = False  # a task that outlives it goes on making calls
 
     def context(self) -> Context:
         """A context for ``asyncio.create_task``: every call that is made there is made in this scope."""

@@ -50,7 +50,10 @@ class Limits:
         """The limits of these names; raises TypeError for a name that is none."""
         known = [field.name for field in fields(cls)]
         if unknown := [name for name in given if name not in known]:
-            raise TypeError(f"There is no argument {', '.join(map(repr, unknown))}; the limits are {', '.join(known)}.")
+            raise TypeError(
+                f"There is no argument {', '.join(map(repr, unknown))}. "
+                f"Beside what is asked, and of whom, there are the limits {', '.join(known)}."
+            )
         return cls(**given)
 
     def places(self) -> Mapping[str, int]:

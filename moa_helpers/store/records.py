@@ -45,14 +45,15 @@ def read_reply(fields: Mapping[str, Any]) -> Reply:
 
 
 def _read(kind: Callable[..., T], fields: Mapping[str, Any]) -> T:
-    read = {name: _NESTED[name](value) for name, value in fields.items() if name in _NESTED and value is not None}
-    return kind(**{**fields, **read})
+    given = {name: value for name, value in fields.items() if name in _NESTED and (value or name not in _OPTIONAL)}
+    return kind(**{**fields, **{name: _NESTED[name](value) for name, value in given.items()}})
 
 
 def _replies(listed: Iterable[Mapping[str, Any]]) -> Replies:
     return Replies(map(read_reply, listed))
 
 
+_OPTIONAL = ("failure", "aggregator", "picked")  # may be None
 _NESTED: dict[str, Callable[[Any], Any]] = {  # the fields that hold data classes
     "failure": partial(_read, Failure),
     "attempts": lambda listed: tuple(_read(Attempt, fields) for fields in listed),

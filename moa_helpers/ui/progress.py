@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from moa_helpers.limits.tasks import stop
+from moa_helpers.shown import lesson
 
 REFRESH = 0.1  # seconds between two looks at the tasks
 
@@ -51,7 +52,8 @@ class _Output:
     def update(self, progress: Any, last: bool) -> None:
         from IPython.display import display
 
-        bundle = {"text/html": progress.html(whole=last), "text/plain": progress.line()}
+        with lesson():
+            bundle = {"text/html": progress.html(whole=last), "text/plain": progress.line()}
         if self._handle is None:
             self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         elif bundle != self._shown:

@@ -62,4 +62,5 @@ def _without_private_headers(key: str) -> dict[str, Any]:
     lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
     names = [line.partition(":")[0].strip() for line in lines if ":" in line]
     left_out: dict[str, Any] = dict.fromkeys(["OpenAI-Organization", "OpenAI-Project", *names], Omit())
-    return left_out | {"Authorization": f"Bearer {key}"}
+    as_always = {"authorization": f"Bearer {key}", "content-type": "application/json", "accept": "application/json"}
+    return left_out | {name: as_always[name.lower()] for name in ("Authorization", *names) if name.lower() in as_always}
