@@ -1,6 +1,7 @@
 """Unit tests: no server, no SDK; streams are scripted, and time is virtual."""
 
 import os
+import random
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.support import clock, scripts
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
     """Each test: an empty directory and .env, the environment as before, and offline settings without a server."""
+    random.seed(0)  # so that a backoff is the same in each run of a test
     before = dict(os.environ)
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
