@@ -122,3 +122,29 @@ def test_a_scope_that_does_not_remember_its_calls_still_tells_the_scope_around(s
         return [call.request.model.name for call in around.calls], within.calls
 
     assert run(ask()) == ([LUNA, HAIKU], [])
+
+
+class Broken:
+    """A store that cannot be written any more."""
+
+    def find(self, request):
+        return None
+
+    def check(self):
+        raise TimeoutError("the disk does not answer")
+
+
+def test_a_time_out_that_is_none_of_ours_is_raised(script, run, question):
+    async def kept():
+        with Scope(store=Broken()).open():
+            await moa.fan_out([LUNA, HAIKU], question, quorum=1)
+
+    with pytest.raises(TimeoutError, match="the disk does not answer"):
+        run(kept())
+    assert not script.asked
+
+
+def test_without_a_first_token_there_is_no_ttft(script, run, question):
+    script[SOL] = fails(401)
+    assert run(moa.mixture_of_agents(question, [LUNA], SOL)).ttft is None
+    assert run(moa.mixture_of_agents(question, [LUNA], HAIKU)).ttft > 0
