@@ -12,10 +12,9 @@ from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import stop
 from moa_helpers.plan import Plan, plan_mixture
-from moa_helpers.prompts import aggregator_system, shuffled
+from moa_helpers.prompts import aggregator_system, chosen, ranker_system, shuffled
 from moa_helpers.results import Answer, Reply
 from moa_helpers.steps.progress import Progress
-from moa_helpers.steps.ranking import chosen, ranker_system
 
 
 async def mixture_of_agents(

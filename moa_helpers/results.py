@@ -24,6 +24,7 @@ class Failure:
     message: str
     status: int | None = None  # the HTTP status, where the vendor refused with one
     retry_after: float | None = None  # seconds that the vendor asked to wait
+    final: bool = False  # whether asking again cannot help, though others of its kind are tried again
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Reply(Shown):
     ``elapsed`` from there, earlier attempts included. Tokens are the vendor's own count for the last attempt; money
     is US dollars for all attempts. None means unknown; ``least_usd`` is the part of the cost that is certain.
 
+    ``thinking`` is what the model thought aloud, which is no part of ``text``; ``thinking_tokens`` are among the output
+    tokens. ``warnings`` say what is doubtful about an answer that is usable all the same.
+
     A slow call may have been hedged. ``hedged`` then holds the replies of the first request and of the second, the
     fields above are those of the one that answered, and attempts and cost are those of both.
     """
@@ -64,6 +68,9 @@ class Reply(Shown):
     offline: bool = False
     least_usd: float = 0.0
     hedged: tuple["Reply", ...] = ()
+    thinking: str = ""
+    thinking_tokens: int | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -54,9 +54,10 @@ def _replies(listed: Iterable[Mapping[str, Any]]) -> Replies:
 
 
 _OPTIONAL = ("failure", "aggregator", "picked")  # may be None
-_NESTED: dict[str, Callable[[Any], Any]] = {  # the fields that hold data classes
+_NESTED: dict[str, Callable[[Any], Any]] = {  # the fields that JSON gives back in another form
     "failure": partial(_read, Failure),
     "attempts": lambda listed: tuple(_read(Attempt, fields) for fields in listed),
+    "warnings": tuple,
     "hedged": lambda listed: tuple(map(read_reply, listed)),
     "aggregator": read_reply,
     "picked": read_reply,

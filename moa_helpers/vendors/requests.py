@@ -18,6 +18,7 @@ class Request:
     temperature: float | None = None
     sample: int = 0  # which sample of the same question; the offline vendors answer each number differently
     offline: bool = False  # whether a stand-in answers
+    here: bool = False  # whether a server on this machine answers with a real model
     sdk: Any = field(default=None, repr=False, compare=False)  # the client, once it is bound to one
     role: str = ""  # its part in a mixture: "layer 1", "aggregator"; part of the ledger's keys, so never rename one
 
@@ -47,6 +48,8 @@ class Chunk:
     answered_by: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    thinking: str = ""  # what the model thinks aloud, where the vendor tells it from the answer
+    thinking_tokens: int | None = None
 
 
 # Each vendor's word for why an answer ended -> one vocabulary; anything else becomes "other".
