@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 from moa_helpers.catalogue import rows
 
-READ = 50_000  # so many characters at each end of a text
+READ = 16_000  # so many characters at each end of a text
 FEW = 150  # in a text of so few words, a word with one wrong letter is read as the word that is meant
 LONGEST = 4  # sentences of a question
 PLACES = 20  # where the rarest word of a question stands: so many at each end are looked at
@@ -49,8 +50,7 @@ class Asking:
         )
 
 
-@dataclass(frozen=True)
-class Sentence:
+class Sentence(NamedTuple):
     """The words between two marks, the mark that ends them, and the number of the line."""
 
     words: list[str]
@@ -75,6 +75,7 @@ INSIDE, AROUND, BEFORE, AFTER, ROLE, TASK = (
     for where in ("inside", "around", "before", "after", "role", "task")
 )
 NEEDED = sorted({word for asking in ASKINGS for need in asking.needs for word in need})
+RAREST = frozenset().union(*(asking.needs[0] for asking in ASKINGS))
 KNOWN = frozenset(NEEDED).union(INSIDE, AROUND, BEFORE, AFTER, TASK, *(asking.may for asking in ASKINGS))
 
 
@@ -84,11 +85,11 @@ def ends(text: str) -> str:
     return text if len(text) <= 2 * READ else f"{text[:READ]}\n{text[-READ:]}"
 
 
-@lru_cache(maxsize=64)
 def asked(text: str) -> str | None:
     """The id of the prepared question that a text asks, the last one if it asks several; None if it asks none."""
     sentences = _sentences(text)
-    found = [match for asking in ASKINGS for match in _matches(asking, sentences)]
+    places = [place for place, sentence in enumerate(sentences) if not RAREST.isdisjoint(sentence.words)]
+    found = [match for asking in ASKINGS for match in _matches(asking, sentences, places)]
     if not found:
         return None
     last, first, question = max(found)
@@ -102,15 +103,14 @@ def asked(text: str) -> str | None:
     return question
 
 
-@lru_cache(maxsize=64)
 def asks_anything(text: str) -> bool:
     """Whether a text asks any question of its own."""
     return any(sentence.asks_else() for sentence in _sentences(text))
 
 
-def _matches(asking: Asking, sentences: list[Sentence]) -> Iterator[tuple[int, int, str]]:
-    """The last and the first sentence of each place that asks the question."""
-    places = [place for place, sentence in enumerate(sentences) if asking.needs[0].intersection(sentence.words)]
+def _matches(asking: Asking, sentences: list[Sentence], near: list[int]) -> Iterator[tuple[int, int, str]]:
+    """The last and the first sentence of each place that asks the question; ``near`` are the places to look at."""
+    places = [place for place in near if not asking.needs[0].isdisjoint(sentences[place].words)]
     for place in dict.fromkeys(places[:PLACES] + places[-PLACES:]):
         for first in range(max(0, place - LONGEST + 1), place + 1):
             words: list[str] = []
@@ -127,8 +127,9 @@ def _turn(mark: Sentence, sentence: Sentence) -> bool:
     return len(mark.words) <= 2 and mark.words[0] in ROLE and sentence.asks_else()
 
 
+@lru_cache(maxsize=64)
 def _sentences(text: str) -> list[Sentence]:
-    plain = unicodedata.normalize("NFKC", text).casefold().replace("\\n", "\n")
+    plain = ends(unicodedata.normalize("NFKC", ends(text))).casefold().replace("\\n", "\n")
     tokens = TOKEN.findall(plain)
     if len(tokens) <= FEW:
         tokens = [_meant(token) for token in tokens]
