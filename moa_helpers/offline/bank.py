@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from moa_helpers.offline.asked import asked, asks_anything, ends
+from moa_helpers.offline.matching import asked, asks_anything, ends
 
 LIST, GO_LIVE = "It knows these:", "go live:"  # what stands around the list of the prepared questions
 VARIANT = re.compile(r"\(variant (\d+)\)")
