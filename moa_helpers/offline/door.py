@@ -48,16 +48,18 @@ async def opened(
 
 
 async def marked(request: web.Request, response: web.StreamResponse) -> None:
-    """Say of each response that a stand-in sent it, and which one it is."""
+    """Say of each response that a stand-in sent it, and which request it answers."""
     response.headers["x-moa-offline"] = "1"
-    response.headers[dialect_of(request).request_id_header()] = _identity(request)
+    response.headers.setdefault(dialect_of(request).request_id_header(), _new_id())
 
 
 def error(request: web.Request, dialect: Dialect, refused: Refused, retry_after: float | None = None) -> web.Response:
     """A refusal as a response; ``retry_after`` is in seconds."""
-    body = dialect.error(refused.status, refused.message, refused.param, refused.code, _identity(request))
-    wait = {} if retry_after is None else {"retry-after": f"{retry_after:f}".rstrip("0").rstrip(".")}
-    return web.json_response(body, status=refused.status, headers=wait)
+    headers = {dialect.request_id_header(): (identity := _new_id())}
+    if retry_after is not None:
+        headers["retry-after"] = f"{retry_after:f}".rstrip("0").rstrip(".")
+    body = dialect.error(refused.status, refused.message, refused.param, refused.code, identity)
+    return web.json_response(body, status=refused.status, headers=headers)
 
 
 def vendor_of(request: web.Request) -> str | None:
@@ -78,7 +80,5 @@ def dialect_of(request: web.Request, vendor: str | None = None, *, with_usage: b
     return Dialect("mistral" if vendor == "mistral" else "openai", with_usage)
 
 
-def _identity(request: web.Request) -> str:
-    if "id" not in request:
-        request["id"] = f"req_{uuid.uuid4().hex}"
-    return str(request["id"])
+def _new_id() -> str:
+    return f"req_{uuid.uuid4().hex}"

@@ -97,7 +97,7 @@ def parse(text: str) -> list[Fault]:
         given = dict(option.partition("=")[::2] for option in options)
         if unknown := [name for name in given if name not in OPTIONS]:
             raise ValueError(f"A fault takes retry_after, times and chance, not {', '.join(unknown)}.")
-        faults.append(Fault(where, kind, **{name: _number(name, value) for name, value in given.items() if value}))
+        faults.append(Fault(where, kind, **{name: _number(name, value) for name, value in given.items()}))
     return faults
 
 

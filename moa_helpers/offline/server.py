@@ -185,6 +185,7 @@ class Server:
     def stop(self) -> None:
         """Close the port, break off what is under way, and end the thread."""
         self._run(self._runner.cleanup())
+        self._run(asyncio.sleep(0))  # in which the connections that were broken off are closed
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
