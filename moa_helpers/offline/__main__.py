@@ -27,7 +27,7 @@ def main() -> None:
         epilog="\n\n".join([examples, faults, prepared]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=_port, default=8000, help="port on 127.0.0.1; 0 takes a free one (default 8000)")
+    parser.add_argument("--port", type=port, default=8000, help="port on 127.0.0.1; 0 takes a free one (default 8000)")
     parser.add_argument("--seed", type=int, help="seed of the delays and of random faults (default 0)")
     parser.add_argument("--speed", type=float, help="20 is twenty times as fast as the vendors (default 1)")
     parser.add_argument("--faults", help="such as '*=any,chance=0.1'; see below")
@@ -52,11 +52,12 @@ def main() -> None:
     server.stop()
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{port} is no port; a port is from 0 to 65535")
-    return port
+def port(text: str) -> int:
+    """A port, as it stands on the command line."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{number} is no port; a port is from 0 to 65535")
+    return number
 
 
 if __name__ == "__main__":

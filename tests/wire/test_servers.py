@@ -101,7 +101,7 @@ def test_the_command_line(monkeypatch, capsys):
         ("--speed nan", "The speed is nan"),
         ("--speed inf", "The speed is inf"),
         ("--seed 1.5", "invalid int value: '1.5'"),
-        ("--port many", "invalid _port value: 'many'"),
+        ("--port many", "invalid port value: 'many'"),
         ("--port 99999", "99999 is no port; a port is from 0 to 65535"),
         ("--port -1", "-1 is no port"),
         ("--port 65536", "65536 is no port"),
