@@ -219,7 +219,7 @@ def _check_for(model: Model, asked: Mapping[str, Any], headers: Mapping[str, str
     if only_completion and openai and not messages and asked.get("max_tokens") is not None:
         words = f"Unsupported parameter: max_tokens. {model.id} takes max_completion_tokens."
         raise Refused(400, words, "max_tokens", "unsupported_parameter")
-    accepts, version = model.accepts_temperature, headers.get("anthropic-version", NEW_API)
+    accepts, version = model.accepts_temperature, headers.get("anthropic-version", NEW_API if messages else OLD_API)
     taken = accepts in ("yes", "unknown")
     taken |= "reasoning_effort=none" in accepts and asked.get("reasoning_effort") == "none"
     taken |= "old API version" in accepts and version < NEW_API

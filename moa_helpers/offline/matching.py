@@ -39,7 +39,9 @@ class Asking:
             return False
         needed = frozenset().union(*self.needs)
         first = next(place for place, word in enumerate(words) if word in needed)
-        while _says_little(words[first : first + 1]) and all(need.intersection(words[first + 1 :]) for need in self.needs):
+        while _says_little(words[first : first + 1]) and all(
+            need.intersection(words[first + 1 :]) for need in self.needs
+        ):
             first += 1  # "Explain why": the "why" is enough
         end = max(place for place, word in enumerate(words, 1) if word in needed or word in self.may)
         before, asked, after = words[:first], words[first:end], words[end:]
@@ -79,10 +81,10 @@ RAREST = frozenset().union(*(asking.needs[0] for asking in ASKINGS))
 KNOWN = frozenset(NEEDED).union(INSIDE, AROUND, BEFORE, AFTER, TASK, *(asking.may for asking in ASKINGS))
 
 
-def ends(text: str) -> str:
-    """A text, or the beginning and the end of a long one."""
+def ends(text: str, read: int = READ) -> str:
+    """A text, or of a long one so many characters at the beginning and at the end."""
     text = text.strip()
-    return text if len(text) <= 2 * READ else f"{text[:READ]}\n{text[-READ:]}"
+    return text if len(text) <= 2 * read else f"{text[:read]}\n{text[-read:]}"
 
 
 def asked(text: str) -> str | None:
