@@ -8,6 +8,7 @@ import hashlib
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from moa_helpers.catalogue import Model, listed
 from moa_helpers.offline.bank import VARIANT, Point, Question, match, mentions, points_in, unprepared
@@ -46,8 +47,7 @@ def answer(model: Model, system: str, prompt: str, sample: int = 0, *, lie: bool
     if question is None:
         return f"{unprepared()}\n\n{stamp}"
     if references := _fenced("reference", told):
-        said = [list(dict.fromkeys(mentions(question, reference))) for reference in references]
-        points = _merge(question, said, model)
+        points = _merge(question, [dict.fromkeys(mentions(question, reference)) for reference in references], model)
     elif said := mentions(question, told):
         if obeyed := told.partition(INJECTION)[2].strip():  # no fence marks it as a text to read, so it is obeyed
             return obeyed.partition("\n")[0][:LONGEST_LURE].strip()
@@ -129,7 +129,7 @@ def _lies(question: Question) -> list[Point]:
     return false + [point for point in harmless if question.pick is None or point.topic in topics][:3]
 
 
-def _merge(question: Question, said: list[list[Point]], model: Model) -> list[Point]:
+def _merge(question: Question, said: Sequence[Iterable[Point]], model: Model) -> list[Point]:
     """Keep what the references say; of two points that contradict each other, the one more often or else first said."""
     support: Counter[Point] = Counter(point for points in said for point in points)  # in the order of first mention
     order, named, dropped = list(support), {point.id: point for point in support}, set()

@@ -84,6 +84,31 @@ SAME = {
     "database-move": ["How should a small team prepare for migrating its database to a new server?"],
     "help-email": ["How do I write a clear email that asks a coworker for help?"],
 }
+AROUND = [  # what may stand around any question
+    "{} Answer briefly.",
+    "{} Think carefully before you answer. Keep it under 50 words!",
+    "{}\n\nDo not use Markdown.",
+    "{} Antworte kurz.",
+    "I have a question. {} Thanks!",
+    "Can you tell me: {}",
+    "Hey, quick question — {}",
+    "What is the answer to the following question? {}",
+    "As an expert, answer this: {}",
+    "Dear assistant,\n\n{}\n\nBest regards,\nAnna",
+    "**{}**",
+    "`{}`",
+    "```\n{}\n```",
+    "„{}“",
+    "Given the question “{}”, write the best possible answer.",
+    "Given the question '{}' and the answers below, which is better?\nA: x\nB: y",
+    "[Question]\n{}\n\n[Assistant A]\nfoo\n[End]",
+    "User question: {}\n\nCandidates:\n[1] foo\n[2] bar\n\nWhich one is best?",
+    "### Instruction:\n{}\n\n### Response:",
+    "<s>[INST] {} [/INST]",
+    "Previous turns:\nUser: Who won the cup?\nAssistant: France.\n\nCurrent question: {}",
+    "{}\n\n--\nSent from my phone",
+    "{} (variant 3)\nAnswer in German.",
+]
 OTHER = [
     "What is the capital of France?",
     "Why is the sky blue on Mars?",
@@ -131,6 +156,24 @@ def test_the_same_question_is_found_in_other_words_and_inside_a_longer_text():
     found = {text: bank.match(text) for texts in SAME.values() for text in texts}
     wanted = {text: BY_ID[name] for name, texts in SAME.items() for text in texts}
     assert {text[:90]: (found[text], wanted[text]) for text in wanted if found[text] != wanted[text]} == {}
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_each_question_is_found_in_what_stands_around_it(around):
+    found = {question.id: bank.match(around.format(question.prompt)) for question in offline.questions()}
+    assert {name: found[name] and found[name].id for name in found} == {name: name for name in found}
+    for change in (str.lower, str.upper, lambda text: text.replace(" ", "  ")):
+        for question in offline.questions():
+            assert bank.match(around.format(change(question.prompt))) == question
+
+
+def test_one_strange_word_makes_it_another_question():
+    for question in offline.questions():
+        words = question.prompt.split()
+        for place, strange in itertools.product(range(len(words)), ("bananas", "never", "Mars", "5000")):
+            for text in ([*words[:place], strange, *words[place + kept :]] for kept in (0, 1)):
+                assert bank.match(" ".join(text)) is None, text
+        assert bank.match(f"{question.prompt[:-1]} for bananas?") is None
 
 
 def test_another_question_is_not_taken_for_a_prepared_one():
