@@ -18,7 +18,7 @@ from aiohttp import web
 
 from moa_helpers.catalogue import listed
 from moa_helpers.offline import door, standins
-from moa_helpers.offline.asked import LARGEST, Asked, Refused, named, over, read, tokens
+from moa_helpers.offline.asked import LARGEST, Asked, Refused, named, over, read, shown, tokens
 from moa_helpers.offline.faults import KINDS, Faults
 from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.wire import Choice, Dialect, Plan
@@ -60,7 +60,10 @@ class OfflineVendors:
         if vendor is None and dialect.name == "openai":
             dialect = Dialect("mistral")  # an entry of which has all that OpenAI's has
         if model_id := request.match_info.get("id"):
-            return web.json_response(dialect.listed(named(model_id, vendor)))
+            model = named(model_id, vendor)
+            if model.name not in listed():
+                raise Refused(404, f"The list has no model {shown(model_id)}; GET /v1/models gives all of it.", "model")
+            return web.json_response(dialect.listed(model))
         served = [model for model in listed().values() if vendor in (None, model.vendor.name) and not over(model)]
         return web.json_response(dialect.listing([*{model.id: model for model in served}.values()]))
 

@@ -163,9 +163,10 @@ def test_openai_lists_models(vendor):
     with OpenAI(base_url=at(f"{vendor}/v1"), api_key="any", max_retries=0) as client:
         ids = {model.id for model in client.models.list()}
         assert client.models.retrieve(OPENAI).id == OPENAI
-        with pytest.raises(OpenAIStatusError) as caught:
-            client.models.retrieve("claude-3-5-sonnet-20240620" if not vendor else " ")
-        assert caught.value.status_code == 404
+        for unknown in ("claude-3-5-sonnet-20240620", "gpt-99", "no/such", " "):
+            with pytest.raises(OpenAIStatusError) as caught:
+                client.models.retrieve(unknown)
+            assert (caught.value.status_code, caught.value.code) == (404, "model_not_found")
     assert OPENAI in ids
     assert (MISTRAL in ids) is (not vendor)
     for model in json.loads(well(f"{vendor}/v1/models", None))["data"]:
@@ -220,7 +221,13 @@ def test_models_whose_time_is_over_are_neither_listed_nor_answered():
 # Errors
 
 
-CODES = {401: "invalid_api_key", 403: "model_not_found", 404: "model_not_found", 429: "rate_limit_exceeded"}
+CODES = {
+    401: "invalid_api_key",
+    403: "model_not_found",
+    404: "model_not_found",
+    413: "request_too_large",
+    429: "rate_limit_exceeded",
+}
 TYPES = {429: "requests", 500: "server_error", 503: "server_error", 529: "server_error"}
 OF_ANTHROPIC = {
     400: "invalid_request_error",
@@ -236,26 +243,28 @@ OF_ANTHROPIC = {
 }
 
 
-@pytest.mark.parametrize("status", [int(kind) for kind in offline.KINDS if kind.isdigit()])
-def test_an_error_in_each_format(status):
-    how = {"api_key": "any", "max_retries": 0, "default_headers": {"x-moa-fault": str(status)}}
-    with OpenAI(base_url=at("/openai/v1"), **how) as client, pytest.raises(OpenAIStatusError) as caught:
-        client.chat.completions.create(**chat(OPENAI, QUESTION))
-    error = caught.value
-    assert (error.status_code, error.type) == (status, TYPES.get(status, "invalid_request_error"))
-    assert error.code == CODES.get(status, "request_too_large" if status == 413 else None)
-    assert error.request_id.startswith("req_")
-    with Anthropic(base_url=at("/anthropic"), **how) as client, pytest.raises(APIStatusError) as caught:
-        client.messages.create(**chat(ANTHROPIC, QUESTION, max_tokens=9))
-    error = caught.value
-    assert (error.status_code, error.body["error"]["type"]) == (status, OF_ANTHROPIC[status])
-    assert error.body["request_id"] == error.request_id
-    if status != 413:  # which the SDK's types have forgotten
-        strict(anthropic.types.ErrorResponse, error.body)
-    with Mistral(server_url=at("/mistral"), api_key="any") as client, pytest.raises(MistralError) as caught:
-        client.chat.complete(**chat(MISTRAL, QUESTION), http_headers=how["default_headers"])
-    assert caught.value.status_code == status
-    assert {"object", "message", "type", "param", "code"} == set(json.loads(caught.value.body))
+def test_an_error_in_each_format():
+    how, mistral = {"api_key": "any", "max_retries": 0}, Mistral(server_url=at("/mistral"), api_key="any")
+    with OpenAI(base_url=at("/openai/v1"), **how) as openai_, Anthropic(base_url=at(""), **how) as claude, mistral:
+        for status in [int(kind) for kind in offline.KINDS if kind.isdigit()]:
+            fault = {"x-moa-fault": str(status)}
+            with pytest.raises(OpenAIStatusError) as caught:
+                openai_.chat.completions.create(**chat(OPENAI, QUESTION), extra_headers=fault)
+            error = caught.value
+            assert (error.status_code, error.type) == (status, TYPES.get(status, "invalid_request_error"))
+            assert error.code == CODES.get(status)
+            assert error.request_id.startswith("req_")
+            with pytest.raises(APIStatusError) as caught:
+                claude.messages.create(**chat(ANTHROPIC, QUESTION, max_tokens=9), extra_headers=fault)
+            error = caught.value
+            assert (error.status_code, error.body["error"]["type"]) == (status, OF_ANTHROPIC[status])
+            assert error.body["request_id"] == error.request_id
+            if status != 413:  # which the SDK's types have forgotten
+                strict(anthropic.types.ErrorResponse, error.body)
+            with pytest.raises(MistralError) as caught:
+                mistral.chat.complete(**chat(MISTRAL, QUESTION), http_headers=fault)
+            assert caught.value.status_code == status
+            assert {"object", "message", "type", "param", "code"} == set(json.loads(caught.value.body))
 
 
 def test_every_response_says_who_sent_it():

@@ -78,7 +78,7 @@ def is_answered(server, path, body, headers):
 
 
 @given(st.sampled_from(PATHS), ANYTHING, st.sampled_from([{}, {"x-moa-sample": "x"}, {"x-moa-fault": "429,times=x"}]))
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_no_body_makes_it_fail(quick, path, body, headers):
     is_answered(quick, path, body, headers)
 

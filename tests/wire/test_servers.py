@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -120,6 +121,14 @@ def test_options_win_over_variables(monkeypatch, capsys):
     assert (vendors.speed, vendors.faults.next("openai", "openai:any").kind, port) == (33.0, "503", 8000)
     vendors, _ = command_line(monkeypatch, capsys, "--speed", "5", "--faults", "")
     assert (vendors.speed, vendors.faults.next("openai", "openai:any")) == (5.0, None)
+    monkeypatch.delenv("MOA_OFFLINE_SPEED")
+    Path(".env").write_text("MOA_OFFLINE_SPEED=44\nMOA_OFFLINE_FAULTS=*=401\nMOA_OFFLINE_SEED=\n")
+    vendors, _ = command_line(monkeypatch, capsys)
+    assert (vendors.speed, vendors.faults.next("openai", "openai:any").kind) == (44.0, "503"), "the environment wins"
+    Path(".env").write_text("MOA_OFFLINE_SPEED=44", encoding="utf-16")
+    vendors, _ = command_line(monkeypatch, capsys)
+    assert vendors.speed == 1.0
+    assert ".env cannot be read (UnicodeDecodeError)" in capsys.readouterr().err
     monkeypatch.setenv("MOA_OFFLINE_SPEED", "fast")
     code, shown = command_line(monkeypatch, capsys)
     assert (code, "MOA_OFFLINE_SEED, _SPEED or _FAULTS cannot be read" in shown) == (2, True)
