@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from moa_helpers.catalogue import rows
 
-READ = 16_000  # so many characters at each end of a text
+READ = 12_000  # so many characters at each end of a text
 FEW = 150  # in a text of so few words, a word with one wrong letter is read as the word that is meant
 LONGEST = 4  # sentences of a question
 PLACES = 20  # where the rarest word of a question stands: so many at each end are looked at
