@@ -10,6 +10,7 @@ from pathlib import Path
 from moa_helpers.offline.matching import asked, asks_anything, ends
 
 LIST, GO_LIVE = "It knows these:", "go live:"  # what stands around the list of the prepared questions
+LONG = 1_000  # characters
 VARIANT = re.compile(r"\(variant (\d+)\)")
 
 
@@ -82,6 +83,9 @@ def match(prompt: str, material: str = "") -> Question | None:
             send an aggregator the answers without the question), the question is the one that these answer.
     """
     text = ends(VARIANT.sub("", _without_list(prompt)))
+    if len(text) > LONG:  # it may run into the question without a mark
+        for question in _bank():
+            text = text.replace(question.prompt, f"| {question.prompt}")
     if found := asked(text):
         return next(question for question in _bank() if question.id == found)
     if not material or asks_anything(text):
