@@ -167,7 +167,7 @@ LONG = {
     "blanks": " " * 300_000,
     "lines": "\n" * 300_000,
     "fences": "<reference-00000000 number=1>\n" * 10_000,
-    "candidates": "<candidate-00000000 number=1>\nx\n</candidate-00000000>\n" * 6_000,
+    "candidates": "<candidate-00000000 number=1>\nx\n</candidate-00000000>\n" * 1_000,
     "numbers": "1. a\n" * 60_000,
     "variants": "Why is the sky blue? (variant 2) " * 10_000,
 }
