@@ -39,6 +39,27 @@ class Request:
         return {"x-moa-sample": str(self.sample)} if self.offline and self.sample else None
 
 
+class Refused(Exception):
+    """The vendor reported an error though its HTTP status was good: within a stream, or instead of one.
+
+    Args:
+        body: what it sent, as it came: an event as a dict, or a text. Its ``code`` is the vendor's own, if it has one.
+    """
+
+    status_code = None  # that of the HTTP answer said that all was well
+
+    def __init__(self, body: Any) -> None:
+        error = body.get("error") or body if isinstance(body, dict) else body
+        words = error.get("message") or error.get("detail") or error if isinstance(error, dict) else error
+        super().__init__(str(words))
+        self.body = body
+        self.code = next((part["code"] for part in (error, body) if isinstance(part, dict) and part.get("code")), None)
+
+
+class Malformed(Exception):
+    """What the vendor sent is no answer in its format. The message says what came instead."""
+
+
 @dataclass(frozen=True)
 class Chunk:
     """A piece of a streamed answer, in the vocabulary of the lesson. Only what this piece brought is set."""
