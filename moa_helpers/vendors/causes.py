@@ -40,8 +40,8 @@ def find_cause(error: BaseException) -> tuple[str, bool, str] | None:
 
 
 def address(error: BaseException) -> SplitResult | None:
-    """The address that was asked, if an error or one behind it knows."""
-    for each in _behind(error):
+    """The address that was asked, if an error or one behind it knows: the one furthest behind, after a redirect."""
+    for each in reversed(list(_behind(error))):
         for holder in ("request", "response", "raw_response"):
             with suppress(Exception):  # httpx raises a RuntimeError where there is no request
                 held = getattr(each, holder)
