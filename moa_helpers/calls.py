@@ -114,7 +114,7 @@ class Call:
                     if not self._may_begin():
                         break
                     await self._attempt()
-                happened = self._failure and retry.after(self._failure, len(self._attempts), self.request, self._scope)
+                happened = self._failure and retry.after(self._failure, self._attempts, self.request, self._scope)
                 if not isinstance(happened, Retry):
                     self._failure = happened
                     break

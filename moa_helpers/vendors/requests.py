@@ -23,13 +23,19 @@ class Request:
     offline: bool = False  # whether a stand-in answers
     here: bool = False  # whether a server on this machine answers with a real model
     sdk: Any = field(default=None, repr=False, compare=False)  # the client, once it is bound to one
+    reminder: str = ""  # says the task again after the prompt, which small models need; no part of the ledger's keys
     role: str = ""  # its part in a mixture: "layer 1", "aggregator"; part of the ledger's keys, so never rename one
 
     @property
     def messages(self) -> list[dict[str, str]]:
         """The system message, if any, and the prompt, as OpenAI and Mistral take them."""
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": self.prompt}]
+        return [*system, {"role": "user", "content": self.asked}]
+
+    @property
+    def asked(self) -> str:
+        """The user's message: the prompt, and for a model on this machine the reminder after it."""
+        return f"{self.prompt}\n\n{self.reminder}" if self.here and self.reminder else self.prompt
 
     @property
     def sampling(self) -> dict[str, float]:
