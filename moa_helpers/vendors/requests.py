@@ -7,6 +7,9 @@ from typing import Any
 from moa_helpers.catalogue import Model, rows
 
 
+MOST_TOKENS = 100_000_000  # more than any model reads or writes in one call
+
+
 @dataclass(frozen=True)
 class Request:
     """One question for one model; bound to the client that will ask it, so that no later ``setup()`` redirects it."""
@@ -68,7 +71,13 @@ class Malformed(Exception):
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of a streamed answer, in the vocabulary of the lesson. Only what this piece brought is set."""
+    """A piece of a streamed answer, in the vocabulary of the lesson. Only what this piece brought is set.
+
+    A number of tokens that cannot be is unknown, so that nothing is reckoned with it.
+
+    Raises:
+        Malformed: what should be text is something else.
+    """
 
     text: str = ""
     finish_reason: str | None = None
@@ -77,6 +86,23 @@ class Chunk:
     output_tokens: int | None = None
     thinking: str = ""  # what the model thinks aloud, where the vendor tells it from the answer
     thinking_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("text", "thinking", "finish_reason", "answered_by"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name in ("text", "thinking")):
+                raise Malformed(f"The answer's {name.replace('_', ' ')} is no text, but {str(value)[:100]!r}.")
+        for name in ("input_tokens", "output_tokens", "thinking_tokens"):
+            object.__setattr__(self, name, _count(getattr(self, name)))
+        object.__setattr__(self, "input_tokens", self.input_tokens or None)  # no prompt has none
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= MOST_TOKENS else None
 
 
 # Each vendor's word for why an answer ended -> one vocabulary; anything else becomes "other".
