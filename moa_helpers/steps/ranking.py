@@ -79,17 +79,17 @@ ENDS, WIDTH = 20, 200  # lines at either end of a reply, and characters at eithe
 _WORDS = {row["role"]: set(row["words"].split()) for row in rows(Path(__file__).with_name("verdicts.csv"))}
 _OPENS, _CLOSES = re.compile(r"(?i)<think(?:ing)?>|\[think\]"), re.compile(r"(?i)</think(?:ing)?>|\[/think\]")
 _WORD, _TOKEN = re.compile(r"[^\W\d_]"), re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
-_LABEL = r"(?:(?:answer|candidate|option|response|reply|number|choice|one|no) )"
-_STATED = re.compile(
+_NAME = r"(?:answer|candidate|option|response|reply|number|choice|one|no)"
+_STATED = re.compile(  # on words with a space between them
     r"\b(\d+) (?:is|was|are|seems|looks|would be) (?:[^\W\d]+ ){0,3}?(?:better|best|superior|stronger|strongest|winner"
-    r"|preferable|preferred)\b|\b(\d+) (?:clearly )?(?:wins|won)\b"
-    r"|\b(?:choose|chose|pick|select|prefer|vote for|go with|opt for"
-    rf"|(?:winner|verdict|decision|best|better|answer|choice) (?:{_LABEL}|overall )?(?:is|would be))"
-    rf" (?:the )?{_LABEL}{{0,2}}(\d+)\b"
+    r"|preferable|preferred)\b|\b(\d+) (?:clearly )?(?:wins|won)\b|\b(?:choose|chose|pick|select|prefer|vote for"
+    r"|go with|opt for|boxed"
+    rf"|(?:winner|verdict|decision|choice|final answer|best)(?: {_NAME}| overall)?(?: is| would be)?"
+    rf"|(?:better|answer)(?: {_NAME})?(?: is| would be)) (?:the )?(?:{_NAME} ){{0,2}}(\d+)\b(?! (?:or|and|vs|\d))"
 )
 _HEAD = re.compile(
     r"(?i)[^\w\s]{0,9}\s?(answer|candidate|option|response|number)?\W{0,3}(\d+)"
-    r"(?:\W{0,3}[.:)\]–—](?!\d)|\W{0,3} (?:-|because\b))"
+    r"(?:\W{0,3}[.:)(\],<–—](?!\d)|\W{0,3} (?:-|because\b|since\b))"
 )
 
 
@@ -121,12 +121,11 @@ def _at_the_beginning(lines: Sequence[str]) -> int | None:
         return None
     rest = lines[0][first.end() :]
     titled = re.match(r"\W{0,5}\w+(?: \w+){0,2}\W{0,3}:", rest)  # as the points of a list are
-    if titled or not rest.strip("*_ ") or (first[1] and len(lines) > 1):
+    if titled or not re.match(r"[\W_]*[^\W\d_]", rest) or (first[1] and len(lines) > 1):
         return None
-    others = re.sub(rf"(?i)than (?:the )?(?:{_LABEL}|answer |candidate )?\d+", "", " ".join([rest, *lines[1:]]))
-    return (
-        int(first[2][:9]) if not re.search(r"(?i)\b(?:answer|candidate|option|response|number) ?\d", others) else None
-    )
+    others = re.sub(rf"(?i)than (?:the )?(?:{_NAME} )?\d+", "", " ".join([rest, *lines[1:]]))
+    others_named = re.search(r"(?i)\b(?:answer|candidate|option|response|number) ?\d|\b\d+[.)]\s", others)
+    return None if others_named else int(first[2][:9])
 
 
 def _at_the_end(lines: Sequence[str]) -> int | None:
