@@ -78,13 +78,17 @@ class _Heard:
     @property
     def code(self) -> int | None:
         """The HTTP status, or the one that a vendor wrote into the body."""
-        return self.status or next((int(code[:3]) for code in self.codes if re.fullmatch(r"[345]\d\d(\.0)?", code)), None)
+        return self.status or next(
+            (int(code[:3]) for code in self.codes if re.fullmatch(r"[345]\d\d(\.0)?", code)), None
+        )
 
     @property
     def meaning(self) -> str | None:
         """The kind of failure that the words and codes speak of."""
         text, status = " ".join([self.said[:4000], *self.codes]).lower(), str(self.code or "-")
-        return next((kind for begins, words, kind in _MEANINGS if status.startswith(begins) and words.search(text)), None)
+        return next(
+            (kind for begins, words, kind in _MEANINGS if status.startswith(begins) and words.search(text)), None
+        )
 
 
 def _explained(heard: _Heard, error: Exception, model_name: str) -> Failure:

@@ -14,7 +14,7 @@ THOUGHT = [  # a text, its thinking, its answer
     ("\n <think>\nHm.\n</think>\nIt is 4.", "Hm.", "It is 4."),
     ("<THINK>Hm.</THINK>It is 4.", "Hm.", "It is 4."),
     ("<thinking>Hm.</thinking> It is 4.", "Hm.", "It is 4."),
-    ("<reasoning effort=\"high\">Hm.</reasoning >It is 4.", "Hm.", "It is 4."),
+    ('<reasoning effort="high">Hm.</reasoning >It is 4.', "Hm.", "It is 4."),
     ("[THINK]Hm.[/THINK]It is 4.", "Hm.", "It is 4."),
     ("\u25c1think\u25b7Hm.\u25c1/think\u25b7It is 4.", "Hm.", "It is 4."),
     ("<think>One.</think>\n<think>Two.</think>\n\nIt is 4.", "One.\n\nTwo.", "It is 4."),
@@ -53,8 +53,33 @@ ANSWERS = [  # texts in which no tag counts
     "  It is 4.\n\n",
     "",
 ]
-FRAGMENTS = ["<think>", "</think>", "<", "think", "</", ">", "`", "```\n", "\n", " ", "is", "It is 4.", '"', "(", "[THINK]"]
-FRAGMENTS += ["[/THINK]", "<Reasoning a='b'>", "</reasoning>", "<thinking/>", "\ud83d", "\ude00", "\u25c1think\u25b7", "```py\n"]
+FRAGMENTS = [
+    "<think>",
+    "</think>",
+    "<",
+    "think",
+    "</",
+    ">",
+    "`",
+    "```\n",
+    "\n",
+    " ",
+    "is",
+    "It is 4.",
+    '"',
+    "(",
+    "[THINK]",
+]
+FRAGMENTS += [
+    "[/THINK]",
+    "<Reasoning a='b'>",
+    "</reasoning>",
+    "<thinking/>",
+    "\ud83d",
+    "\ude00",
+    "\u25c1think\u25b7",
+    "```py\n",
+]
 
 
 @pytest.mark.parametrize(("text", "thinking", "answer"), THOUGHT)
@@ -132,7 +157,11 @@ def test_no_more_is_held_back_than_may_yet_be_a_tag():
 
 def test_where_the_opening_tag_is_missing_what_was_passed_on_is_void():
     splitter = Splitter()
-    assert [splitter.add(piece) for piece in ("Maybe 5.", "</think>", "It is 4.")] == [["Maybe 5."], [None], ["It is 4."]]
+    assert [splitter.add(piece) for piece in ("Maybe 5.", "</think>", "It is 4.")] == [
+        ["Maybe 5."],
+        [None],
+        ["It is 4."],
+    ]
 
 
 def test_an_odd_text_takes_no_longer_than_its_length():
@@ -156,7 +185,10 @@ def test_a_content_without_text_is_malformed(content):
         ([{"type": "text", "text": "a"}, {"text": "b"}, "c", None], ("abc", "")),
         ({"type": "text", "text": {"value": "a", "annotations": []}}, ("a", "")),
         ([{"type": "output_text", "text": "a"}, {"type": "image_url", "image_url": {}}], ("a", "")),
-        ([{"type": "thinking", "thinking": [{"type": "text", "text": "t"}]}, {"type": "text", "text": "a"}], ("a", "t")),
+        (
+            [{"type": "thinking", "thinking": [{"type": "text", "text": "t"}]}, {"type": "text", "text": "a"}],
+            ("a", "t"),
+        ),
         ([{"type": "reasoning.summary", "summary": "t"}, {"thought": True, "text": "u"}], ("", "tu")),
     ],
 )
