@@ -130,7 +130,8 @@ async def _lines(response: Any) -> AsyncGenerator[str, None]:
 
 async def _blocks(lines: AsyncIterator[str]) -> AsyncGenerator[tuple[str | None, str], None]:
     """The name and the data of each event. What has not the form of an event is a body to its end, without a name."""
-    name, data, begun, size = "", [], False, 0
+    data: list[str] = []
+    name, begun, size = "", False, 0
     async for raw in lines:
         line = raw if begun else raw.lstrip("\ufeff \t")
         if not line:
