@@ -132,7 +132,6 @@ NAMED = [
     ("2. It names 3 things.", 2),
     ("Answer: 2\n\nReason: 2 has fewer errors (0 against 1).", 2),
     ("<think>1 or 2?</think>\n2", 2),
-    ("<think>Answer 1 looks", None),  # cut off
     ("**Answer 2** covers all 5 points", None),
     ("None of them is good.", None),
     ("…", None),
