@@ -1,7 +1,5 @@
 """Live or offline, and with which keys: what ``setup()`` finds out, and how a client reaches its vendor."""
 
-import os
-import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,11 +9,11 @@ from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import VENDORS, UnknownModel, Vendor
 from moa_helpers.shown import Shown
-from moa_helpers.vendors import colab, local
+from moa_helpers.vendors import colab, local, variables
+from moa_helpers.vendors.secrets import redact as redact
 
 Mode = Literal["auto", "live", "offline"]
 PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
-_KEY_SHAPED = re.compile(r"\b(?:sk|gsk|csk|pk|key|hf|tgp)[-_][\w*.-]{6,}|\bBearer\s+\S+")
 
 
 class MissingKey(ValueError):
@@ -73,11 +71,11 @@ def setup(mode: Mode | None = None) -> Settings:
         ValueError: the mode is none of the three.
     """
     global _current
-    values = _variables()
+    values = variables.read()
     wanted = mode or values.get("MOA_MODE", "auto").lower()
     if wanted not in get_args(Mode):
         raise ValueError(f"MOA_MODE is {wanted!r}; it takes auto, live or offline.")
-    sources = _find_keys(values, ask_colab=wanted != "offline")
+    sources = variables.find_keys(values, ask_colab=wanted != "offline")
     live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
     if wanted == "auto":
         live, reason = bool(sources), "at least one API key is set" if sources else "no API key is set"
@@ -94,7 +92,7 @@ def setup(mode: Mode | None = None) -> Settings:
         offline_url=offline_url,
         ollama_models=local.running_ollama(_live_url(VENDORS["ollama"], values)),
         colab_models=() if wanted == "offline" else colab.session.models(),
-        notes=tuple(redact(note, values) for note in colab.session.notes()),
+        notes=tuple(redact(note) for note in colab.session.notes()),
         _values=values,
     )
     return _current
@@ -147,35 +145,6 @@ def world(*, offline: bool, chooses: bool) -> str:
     from moa_helpers.offline import world as stand_ins
 
     return stand_ins(chooses=chooses)
-
-
-def redact(text: str, values: Mapping[str, str] | None = None) -> str:
-    """The text without the keys among the values (default: those found last), and without what looks like a key."""
-    known = current()._values if values is None else values
-    token = os.environ.get(colab.TOKEN)  # set when google.colab.ai is first used
-    for key in filter(None, [*(known.get(vendor.key_variable or "") for vendor in VENDORS.values()), token]):
-        text = text.replace(key, "[key]")
-    return _KEY_SHAPED.sub("[key]", text)
-
-
-def _variables() -> dict[str, str]:
-    from dotenv import dotenv_values, find_dotenv
-
-    file = dotenv_values(find_dotenv(usecwd=True))
-    found = {**file, **{name: value for name, value in os.environ.items() if value.strip()}}
-    return {name: value.strip() for name, value in found.items() if value and value.strip()}
-
-
-def _find_keys(values: dict[str, str], *, ask_colab: bool) -> dict[str, str]:
-    """Where each vendor's key comes from; a secret of Colab's panel is added to the values."""
-    sources = {}
-    for vendor in VENDORS.values():
-        name = vendor.key_variable
-        if name in values:
-            sources[vendor.name] = "environment" if os.environ.get(name, "").strip() else ".env"
-        elif name and ask_colab and (secret := colab.session.secret(name)):
-            values[name], sources[vendor.name] = secret, "Colab secrets"
-    return sources
 
 
 def _live_url(vendor: Vendor, values: Mapping[str, str]) -> str:
