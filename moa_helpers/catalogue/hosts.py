@@ -109,7 +109,9 @@ def _host(
         raise ValueError(f"api is {api!r}; it takes 'openai' or 'anthropic', the format that the host speaks.")
     if not isinstance(stream_options, bool):
         raise TypeError(f"stream_options must be True or False, not {stream_options!r}.")
-    if key is not None and not (isinstance(key, str) and re.fullmatch(r"[A-Z][A-Z0-9_]*", key) and not _like_a_key(key)):
+    if key is not None and not (
+        isinstance(key, str) and re.fullmatch(r"[A-Z][A-Z0-9_]*", key) and not _like_a_key(key)
+    ):
         raise ValueError(
             "key is the name of a variable in capital letters, such as 'ACME_API_KEY', never the key itself: "
             "put the key into the environment or into .env."

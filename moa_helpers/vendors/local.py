@@ -126,7 +126,8 @@ def find_servers(values: Mapping[str, str]) -> tuple[tuple[Server, ...], tuple[s
     """
     began = time.monotonic()
     looks = [
-        (place, Look(place.url, values.get(place.row["key_variable"], ""), DETAILS)) for place in places(values).values()
+        (place, Look(place.url, values.get(place.row["key_variable"], ""), DETAILS))
+        for place in places(values).values()
     ]
     servers, notes = [], []
     for place, look in looks:
@@ -141,7 +142,9 @@ def find_servers(values: Mapping[str, str]) -> tuple[tuple[Server, ...], tuple[s
             servers.append(server)
         elif place.variable == "LOCAL_BASE_URL":
             where, key = without_login(place.url), place.row["key_variable"]
-            why = f"wants a key: set {key} to the right one" if look.status in (401, 403) else "does not list models now"
+            why = (
+                f"wants a key: set {key} to the right one" if look.status in (401, 403) else "does not list models now"
+            )
             why = "is a stand-in of this lesson: name a server of real models" if look.stand_in else why
             notes.append(f"LOCAL_BASE_URL: {where} {why}, and run moa.setup() again.")
     return tuple(servers), tuple(notes)
