@@ -45,8 +45,8 @@ def add_host(
 def read_hosts(values: Mapping[str, str]) -> None:
     """Add the hosts that variables and ``moa.toml`` name, and forget those that they named before.
 
-    ``MOA_HOST_ACME`` is the address of ``acme``, and ``ACME_API_KEY`` its key, if it is set. The file is looked for here
-    and above. A variable comes before the file, and ``add_host`` before both.
+    ``MOA_HOST_ACME`` is the address of ``acme``, and ``ACME_API_KEY`` its key, if it is set. The file is looked for
+    here and above. A variable comes before the file, and ``add_host`` before both.
 
     Args:
         values: the variables.
