@@ -1,21 +1,9 @@
-"""What runs on the reader's machine: Ollama, and how no proxy gets between us and it."""
+"""What runs on the reader's machine: Ollama."""
 
 import json
-import os
 import threading
 from contextlib import closing
 from urllib.parse import urlsplit
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-def keep_proxy_off_loopback() -> None:
-    """Exempt this machine from any proxy of the environment, for every HTTP client in this process."""
-    for name in ("no_proxy", "NO_PROXY"):
-        exempt = [part for part in os.environ.get(name, "").split(",") if part]
-        missing = [host for host in LOOPBACK if host not in exempt and "*" not in exempt]
-        if missing:
-            os.environ[name] = ",".join(exempt + missing)
 
 
 def ollama_address(host: str) -> str:

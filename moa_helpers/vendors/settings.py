@@ -1,16 +1,19 @@
 """Live or offline, and with which keys: what ``setup()`` finds out, and how a client reaches its vendor."""
 
+import os
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import VENDORS, UnknownModel, Vendor
 from moa_helpers.shown import Shown
 from moa_helpers.vendors import colab, local, variables
+from moa_helpers.vendors.secrets import Key, Variables
 from moa_helpers.vendors.secrets import redact as redact
+from moa_helpers.vendors.transport import for_hand_made
 
 Mode = Literal["auto", "live", "offline"]
 PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
@@ -32,7 +35,7 @@ class Settings(Shown):
     ollama_models: tuple[str, ...] = ()
     colab_models: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # what went wrong on the way, and what to do
-    _values: Mapping[str, str] = field(default_factory=dict, repr=False)  # variables, keys included
+    _values: Variables = field(default_factory=Variables, repr=False, compare=False)  # keys included
 
     def value(self, variable: str | None) -> str | None:
         """A variable's value from the environment, .env or Colab's secrets; None where it is unset or empty."""
@@ -47,12 +50,14 @@ class Settings(Shown):
 class Connection(dict[str, Any]):
     """Arguments for an SDK's client. It prints without the key, so that no notebook stores one."""
 
-    def __repr__(self) -> str:
-        return repr({**self, "api_key": "…hidden…"})
-
 
 _current: Settings | None = None
+_asked: tuple[Mode | None, int] = None, 0  # the mode that the last setup() was asked for, and in which process
 _found_versions: dict[str, str] = {}
+lock = threading.RLock()  # held where settings or clients change, which threads do at the same time
+getattr(os, "register_at_fork", dict)(  # a fork waits for it, or it would stay locked in the child
+    before=lock.acquire, after_in_child=lock.release, after_in_parent=lock.release
+)
 
 
 def setup(mode: Mode | None = None) -> Settings:
@@ -68,14 +73,20 @@ def setup(mode: Mode | None = None) -> Settings:
         The report: versions, mode, and which vendors have a key.
 
     Raises:
-        ValueError: the mode is none of the three.
+        ValueError: the mode is none of the three, or a key has something that no key has.
     """
-    global _current
-    values = variables.read()
+    with lock:
+        return _setup(mode)
+
+
+def _setup(mode: Mode | None) -> Settings:
+    global _current, _asked
+    values, notes = variables.read()
     wanted = mode or values.get("MOA_MODE", "auto").lower()
     if wanted not in get_args(Mode):
         raise ValueError(f"MOA_MODE is {wanted!r}; it takes auto, live or offline.")
-    sources = variables.find_keys(values, ask_colab=wanted != "offline")
+    sources, keys = variables.find_keys(values, ask_colab=wanted != "offline")
+    values = Variables({**values, **keys})
     live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
     if wanted == "auto":
         live, reason = bool(sources), "at least one API key is set" if sources else "no API key is set"
@@ -84,6 +95,7 @@ def setup(mode: Mode | None = None) -> Settings:
         from moa_helpers import offline
 
         offline_url = offline.start(values).url
+    _asked = mode, os.getpid()
     _current = Settings(
         mode="live" if live else "offline",
         reason=reason,
@@ -92,25 +104,39 @@ def setup(mode: Mode | None = None) -> Settings:
         offline_url=offline_url,
         ollama_models=local.running_ollama(_live_url(VENDORS["ollama"], values)),
         colab_models=() if wanted == "offline" else colab.session.models(),
-        notes=tuple(redact(note) for note in colab.session.notes()),
+        notes=tuple(redact(note) for note in [*notes, *colab.session.notes()]),
         _values=values,
     )
     return _current
 
 
 def current() -> Settings:
-    """The settings of the last ``setup()``; calls it first if nobody has."""
-    return _current or setup()
+    """The settings of the last ``setup()``; calls it first if nobody has, or if a fork left the stand-ins behind."""
+    mode, process = _asked
+    if _current and (process in (0, os.getpid()) or _current.mode == "live"):
+        return _current
+    return setup(mode)
 
 
 def connection(vendor_name: str) -> Connection:
     """The arguments for a vendor's SDK: its own address and your key, or offline those of the stand-in.
+
+    Where a variable for proxies or certificates would disturb calls to this machine, they also hold an HTTP client that
+    it does not reach, for the SDK's asynchronous client.
 
     Raises:
         UnknownModel: there is no such vendor.
         MissingKey: live, and the vendor's key is not set, or Colab's panel does not answer when asked for it.
         ImportError: live, and the vendor is ``colab``, but this is not Google Colab.
     """
+    how = reach(vendor_name)
+    for url in [how[name] for name in ("base_url", "server_url") if name in how]:
+        how |= for_hand_made(VENDORS[vendor_name].api, url)
+    return how
+
+
+def reach(vendor_name: str) -> Connection:
+    """The key and the address alone; errors are those of ``connection``."""
     if vendor_name not in VENDORS:
         raise UnknownModel(f"There is no vendor {vendor_name!r}; known are {', '.join(VENDORS)}.")
     vendor, settings = VENDORS[vendor_name], current()
@@ -124,13 +150,11 @@ def connection(vendor_name: str) -> Connection:
         url = f"{settings.offline_url}/{vendor.name}" + ("/v1" if vendor.api in ("openai", "colab") else "")
         key: str | None = "offline"
     else:
-        url = _live_url(vendor, settings._values)
+        url = Key(_live_url(vendor, settings._values))
         key = settings.value(vendor.key_variable) if vendor.key_variable else "none-needed"
     if key is None:
         raise MissingKey(colab.HINTS["no key"].format(vendor.name, vendor.key_variable))
-    if urlsplit(url).hostname in local.LOOPBACK:
-        local.keep_proxy_off_loopback()
-    return Connection({"api_key": key, "server_url" if vendor.api == "mistral" else "base_url": url})
+    return Connection({"api_key": Key(key), "server_url" if vendor.api == "mistral" else "base_url": url})
 
 
 def world(*, offline: bool, chooses: bool) -> str:
