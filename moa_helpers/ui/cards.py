@@ -12,8 +12,9 @@ from moa_helpers.catalogue import VENDORS, Vendor, listed
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies, Reply
 from moa_helpers.ui.html import render
-from moa_helpers.vendors.local import Server, is_here, without_login
+from moa_helpers.vendors.local import Server, without_login
 from moa_helpers.vendors.settings import Settings
+from moa_helpers.vendors.transport import loopback
 
 STAND_INS = " · offline stand-ins"
 MOST_NAMES = 12  # of models in a row of the report
@@ -119,7 +120,7 @@ def _(settings: Settings) -> Card:
 
 def _what_it_costs(settings: Settings) -> str:
     paid = any(
-        settings.key_sources.get(vendor.name) and not is_here(settings.address(vendor)) for vendor in VENDORS.values()
+        settings.key_sources.get(vendor.name) and not loopback(settings.address(vendor)) for vendor in VENDORS.values()
     )
     if not settings.free_models:
         return "Calls go to the vendors and cost money."
@@ -147,7 +148,7 @@ def _served(server: Server) -> tuple[str, str]:
         found += f"; {server.slots} slot{plural}{size}: more calls than slots wait for one another"
     elif alone:
         found += f"; a context of {alone:,} tokens, prompt and answer together"
-    return ("runs here, free" if is_here(server.url) else "model server", found)
+    return ("runs here, free" if loopback(server.url) else "model server", found)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -4,35 +4,24 @@
 side, for 0.3 s in all; a place that is silent is looked at for a moment only for the next minute.
 """
 
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import rows
 from moa_helpers.vendors.looking import Look
+from moa_helpers.vendors.secrets import remember
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ANY = ("0.0.0.0", "::")  # where a server listens that hears every address
 TABLE = rows(Path(__file__).with_name("local_servers.csv"))
 PATIENCE, MOMENT = 0.3, 0.05  # seconds to wait for all places, and for those that were silent
 REMEMBERED = 60.0  # seconds that a place is known to be silent
 DETAILS = ("/props", "/api/v1/models", "/api/tags", "/api/ps")  # what tells the server, and how large its contexts are
 _silent: dict[str, float] = {}  # address -> when nothing came from there in time
-
-
-def keep_proxy_off_loopback() -> None:
-    """Exempt this machine from any proxy of the environment, for every HTTP client in this process."""
-    for name in ("no_proxy", "NO_PROXY"):
-        exempt = [part for part in os.environ.get(name, "").split(",") if part]
-        missing = [host for host in LOOPBACK if host not in exempt and "*" not in exempt]
-        if missing:
-            os.environ[name] = ",".join(exempt + missing)
 
 
 @dataclass(frozen=True)
@@ -65,18 +54,6 @@ class Place:
     row: Mapping[str, str]
 
 
-def is_here(url: str) -> bool:
-    """Whether an address is on this machine."""
-    host = urlsplit(url).hostname or ""
-    if host in (*LOOPBACK, *ANY) or host.endswith(".localhost"):
-        return True
-    try:
-        found = ip_address(host)
-    except ValueError:
-        return False
-    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
-
-
 def without_login(url: str) -> str:
     """An address without a name and a password in it."""
     return re.sub(r"^(\w+://)?[^/]*@", r"\1", url)
@@ -107,7 +84,7 @@ def base_url(written: str, variable: str, port: int = 8080) -> str:
     login = parts.netloc.rpartition("@")[0]
     path = re.sub(r"(/chat/completions|/models)?/*$", "", parts.path)
     version = "" if re.search(r"/v\d+$", path) else "/v1"
-    return f"{parts.scheme}://{login}{'@' * bool(login)}{host}:{given}{path}{version}"
+    return remember(f"{parts.scheme}://{login}{'@' * bool(login)}{host}:{given}{path}{version}")
 
 
 def ollama_address(host: str) -> str:

@@ -164,21 +164,6 @@ def test_an_ollama_that_runs_is_offered_and_not_used_unasked(monkeypatch):
     assert asked == ["http://127.0.0.1:9/v1"]  # from OLLAMA_HOST
 
 
-def test_loopback_is_kept_off_proxies_and_the_rest_is_not(monkeypatch):
-    for before, after in (
-        (None, "127.0.0.1,localhost,::1"),
-        ("example.org", "example.org,127.0.0.1,localhost,::1"),
-        ("localhost,*", "localhost,*"),
-        ("::1,localhost,127.0.0.1", "::1,localhost,127.0.0.1"),
-    ):
-        for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-            if before is not None:
-                monkeypatch.setenv(name, before)
-        local.keep_proxy_off_loopback()
-        assert (os.environ["no_proxy"], os.environ["NO_PROXY"]) == (after, after)
-
-
 def test_all_public_names_exist():
     for name in moa.__all__:
         assert getattr(moa, name).__doc__, name
