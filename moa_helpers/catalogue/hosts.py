@@ -128,8 +128,8 @@ def _address(url: object) -> str:
         raise TypeError(f"The address must be text, such as 'https://llm.acme.example/v1', not {type(url).__name__}.")
     try:
         parts = urlsplit(url.strip())
-        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment
-        wrong = wrong or parts.port == 0 or re.search(r"\s", url.strip()) is not None
+        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+        wrong = wrong or bool(parts.query or parts.fragment or re.search(r"\s", url.strip()))
     except ValueError:  # no port, or no IPv6 address
         wrong = True
     if wrong:

@@ -139,7 +139,5 @@ def tokens(text: str, *, at_most: bool = False) -> int:
 
 
 def _without_price(model: Model) -> str:
-    """A model's name, and why its price is not known."""
-    if model.usd_out_per_m is not None:
-        return f"{model.name} above {model.prices_hold_to_input_tokens:,} input tokens"
-    return f"{model.name} ({'not in the catalogue' if model.tier == 'unlisted' else 'at another address than its own'})"
+    limit = model.prices_hold_to_input_tokens
+    return model.name if model.usd_out_per_m is None or not limit else f"{model.name} above {limit:,} input tokens"

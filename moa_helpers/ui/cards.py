@@ -60,7 +60,8 @@ def card(result: object) -> Card:
 @card.register
 def _(reply: Reply) -> Card:
     tokens, attempts = f"{count(reply.input_tokens)} in, {count(reply.output_tokens)} out", str(len(reply.attempts))
-    row = (seconds(reply.ttft), tokens, spent(reply) + _unpriced(reply), attempts, reply.answered_by or "unknown")
+    cost = spent(reply) + (_unlisted(reply.model) if reply.cost_usd is None else "")
+    row = (seconds(reply.ttft), tokens, cost, attempts, reply.answered_by or "unknown")
     stand_in = " · offline stand-in" * reply.offline
     problem = f"{reply.failure.message}\n\n" if reply.failure else ""
     header = ("first token", "tokens", "cost", "attempts", "answered by")
@@ -94,7 +95,7 @@ def _(estimate: Estimate) -> Card:
         (f"{estimate.answer_tokens} tokens", dollars(estimate.usd)),
         (f"{estimate.max_tokens} tokens, the most allowed", dollars(estimate.most_usd)),
     ]
-    unknown = f" · no price known for {', '.join(estimate.unpriced)}" if estimate.unpriced else ""
+    unknown = f" · no price known for {unpriced(estimate)}" if estimate.unpriced else ""
     return Card(f"{estimate.calls} calls, estimated{unknown}", ("if each answer has", "cost"), rows)
 
 
@@ -240,11 +241,16 @@ def spent(result: Reply | Replies | Answer) -> str:
     return dollars(result.cost_usd, result.least_usd)
 
 
-def _unpriced(reply: Reply) -> str:
-    """Why a cost is unknown, where the model's name says it."""
-    vendor, _, model = reply.model.partition(":")
-    known = reply.model in listed() or (vendor in VENDORS and model in VENDORS[vendor].prices)
-    return "" if known or reply.cost_usd is not None else " (not in the catalogue)"
+def unpriced(estimate: Estimate) -> str:
+    """The models whose price is not known, and why, where their name says it."""
+    return ", ".join(name + _unlisted(name.partition(" above ")[0]) for name in estimate.unpriced)
+
+
+def _unlisted(name: str) -> str:
+    """A remark on a model that nobody has priced."""
+    vendor, _, model = name.partition(":")
+    known = name in listed() or (vendor in VENDORS and model in VENDORS[vendor].prices)
+    return "" if known else " (not in the catalogue)"
 
 
 def count(value: int | None) -> str:

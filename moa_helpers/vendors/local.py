@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import rows
 from moa_helpers.vendors.looking import Look
-from moa_helpers.vendors.secrets import remember
+from moa_helpers.vendors.secrets import remember_logins
 
 ANY = ("0.0.0.0", "::")  # where a server listens that hears every address
 TABLE = rows(Path(__file__).with_name("local_servers.csv"))
@@ -84,7 +84,7 @@ def base_url(written: str, variable: str, port: int = 8080) -> str:
     login = parts.netloc.rpartition("@")[0]
     path = re.sub(r"(/chat/completions|/models)?/*$", "", parts.path)
     version = "" if re.search(r"/v\d+$", path) else "/v1"
-    return remember(f"{parts.scheme}://{login}{'@' * bool(login)}{host}:{given}{path}{version}")
+    return remember_logins(f"{parts.scheme}://{login}{'@' * bool(login)}{host}:{given}{path}{version}")
 
 
 def ollama_address(host: str) -> str:
@@ -184,7 +184,7 @@ def _told(place: Place, answers: Mapping[str, Any]) -> Server | None:
 
 def _entries(answer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The models of a list by their ids, in whichever of the servers' forms it is."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for listed in (answer.get("data"), answer.get("models")):
         for entry in listed if isinstance(listed, list) else []:
             names = [entry.get(field) for field in ("id", "key", "name", "model")] if isinstance(entry, dict) else []

@@ -13,7 +13,7 @@ from moa_helpers.catalogue import VENDORS, Model, UnknownModel, Vendor, find
 from moa_helpers.catalogue.hosts import read_hosts
 from moa_helpers.shown import Shown
 from moa_helpers.vendors import colab, local, variables
-from moa_helpers.vendors.secrets import Key, Variables, remember
+from moa_helpers.vendors.secrets import Key, Variables, remember, remember_logins
 from moa_helpers.vendors.secrets import redact as redact
 from moa_helpers.vendors.transport import for_hand_made, loopback
 
@@ -185,8 +185,8 @@ def reach(name: str) -> Connection:
         url, key = settings.address(vendor), settings.key(vendor)
     if key is None:
         raise MissingKey(colab.HINTS["no key"].format(vendor.name, vendor.key_variable))
-    url = remember(url) if "@" in url else Key(url)
-    return Connection({"api_key": Key(key), "server_url" if vendor.api == "mistral" else "base_url": url})
+    where = "server_url" if vendor.api == "mistral" else "base_url"
+    return Connection({"api_key": Key(key), where: remember_logins(url)})
 
 
 def is_here(model: Model) -> bool:
