@@ -21,6 +21,7 @@ TABLE = rows(Path(__file__).with_name("local_servers.csv"))
 PATIENCE, MOMENT = 0.3, 0.05  # seconds to wait for all places, and for those that were silent
 REMEMBERED = 60.0  # seconds that a place is known to be silent
 DETAILS = ("/props", "/api/v1/models", "/api/tags", "/api/ps")  # what tells the server, and how large its contexts are
+_MARKS = {"models", "data", "total_slots", "default_generation_settings"}  # of an answer at such a path
 _silent: dict[str, float] = {}  # address -> when nothing came from there in time
 
 
@@ -158,7 +159,7 @@ def _told(place: Place, answers: Mapping[str, Any]) -> Server | None:
     entries = listed.get("/v1/models") or listed.get("/api/tags") or listed.get("/api/v1/models") or {}
     owners = {entry.get("owned_by") for entry in entries.values() if isinstance(entry.get("owned_by"), str)}
     by_owner = [row for row in TABLE if row["owned_by"] and row["owned_by"] in owners]
-    by_path = [row for row in TABLE if row["tells"] in answers]
+    by_path = [row for row in TABLE if _MARKS & answers.get(row["tells"], {}).keys()]
     by_place = [] if place.row["tells"] or place.row["owned_by"] else [place.row]  # it has no mark of its own
     software = next(iter(by_owner + by_path + by_place), {"software": "", "key_variable": ""})
     if not entries and not by_path:
