@@ -13,7 +13,7 @@ from moa_helpers.vendors import colab
 SHORTEST = 8  # characters; a shorter text is no secret, and to hide each "a" would make garbage of a message
 _SHAPES = re.compile(
     r"\b(?:sk|gsk|csk|pk|key|hf|tgp)[-_][\w*.-]{6,}|\bBearer\s+\S+|\b(?i:basic|bearer)\s+(?=\S*\d)\S{8,}"
-    r"|(?<=://)[^\s/?#]*(?=@)|(?<=[?&])(?i:key|api[-_]?key|(?:access_)?token)=[^\s&#]+"
+    r"|(?<=://)[^\s/?#]*(?=@)|(?<=[?&])(?i:key|api[-_]?key|(?:access_)?token)=[^\s&#,;]+"
 )
 _used: dict[str, None] = {}  # every key and password since the process began
 

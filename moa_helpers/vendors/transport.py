@@ -58,24 +58,21 @@ def http_clients(api: Api, url: str, *, kept: int = 100) -> dict[str, Any]:
     """
     here, secure = loopback(url), urlsplit(url).scheme == "https"
     try:
-        options = {
-            "trust_env": not here,
-            "verify": (_trusted() if here else True) if secure else False,
-            "timeout": None,
-        }
+        httpx, of_sdk = _httpx(api)
+        trusted = (_trusted() if here else True) if secure else False  # without TLS there is nothing to load
+        limits = httpx.Limits(max_connections=1000, max_keepalive_connections=kept)  # Mistral's own would be 100
+        options = {"trust_env": not here, "verify": trusted, "limits": limits, "follow_redirects": False}
+        asynchronous = _guarded(httpx.AsyncClient if here else of_sdk)(**options)
         if api != "mistral":
-            return {"http_client": _asynchronous(_kind(api))(**options)}
-        limits = _httpx().Limits(max_connections=1000, max_keepalive_connections=kept)  # as the other SDKs
-        options |= {"limits": limits, "follow_redirects": False}
-        return {"client": _httpx().Client(**options), "async_client": _asynchronous(_kind(api))(**options)}
+            return {"http_client": asynchronous}
+        return {"client": httpx.Client(**options), "async_client": asynchronous}
     except ModuleNotFoundError:
         raise
     except Exception as error:
-        blamed = _set(_CERTIFICATES if isinstance(error, OSError) else _PROXIES)
-        problem = f"{' and '.join(blamed) or 'The system proxy'} cannot be used: {redact(str(error)).rstrip('.')}."
-    raise BrokenVariable(
-        f"{problem} Correct it or remove it."
-    )  # here no frame of the SDK is left, with keys in its locals
+        blamed = _set(_CERTIFICATES)[:1] if isinstance(error, OSError) else _odd_proxies(httpx) or _set(_PROXIES)
+        problem = redact(str(error)).rstrip(".")
+    # Out here no frame of the SDK is left, whose local variables may hold a login.
+    raise BrokenVariable(f"{_named(blamed)} cannot be used: {problem}. Correct or remove what is set there.")
 
 
 def for_hand_made(api: Api, url: str) -> dict[str, Any]:
@@ -86,18 +83,17 @@ def for_hand_made(api: Api, url: str) -> dict[str, Any]:
     return http_clients(api, url, kept=0) if loopback(url) and _disturbed(api, url) else {}
 
 
-def _httpx() -> Any:
-    return import_module("mistralai.client.httpclient").httpx  # httpx or httpx2
-
-
-def _kind(api: Api) -> Any:
+def _httpx(api: Api) -> tuple[Any, Any]:
+    """The httpx of an SDK, which is httpx or httpx2, and the class of its asynchronous client that the SDK uses."""
     if api == "mistral":
-        return _httpx().AsyncClient
-    return import_module("anthropic" if api == "anthropic" else "openai").DefaultAsyncHttpxClient
+        httpx = import_module("mistralai.client.httpclient").httpx
+        return httpx, httpx.AsyncClient
+    of_sdk = import_module("anthropic" if api == "anthropic" else "openai").DefaultAsyncHttpxClient
+    return import_module(of_sdk.__mro__[1].__module__), of_sdk
 
 
 @cache
-def _asynchronous(kind: Any) -> Any:
+def _guarded(kind: Any) -> Any:
     """A class like ``kind`` that follows no redirect, and names the variable behind an error."""
 
     class Client(kind):  # type: ignore[misc]
@@ -105,14 +101,16 @@ def _asynchronous(kind: Any) -> Any:
             try:
                 response = await super().send(request, **options | {"follow_redirects": False})
             except Exception as error:
-                if blamed := _blamed(error, str(request.url)):
+                if words := _blame(error, str(request.url)):
                     final = not str(error).startswith("5")  # what a proxy says of a server that it does not reach
-                    raise Unreachable(f"{error or type(error).__name__} (by way of {blamed}).", final=final) from error
+                    raise Unreachable(words, final=final) from error
                 raise
             if response.has_redirect_location:
                 await response.aclose()
                 place = urljoin(str(request.url), response.headers["location"])
-                raise Unreachable(f"The address redirects to {place}, where nothing was sent. If you trust it, set it.")
+                raise Unreachable(
+                    f"The address redirects to {place} and nothing was sent there: set it, if you mean it."
+                )
             return response
 
     return Client
@@ -124,14 +122,15 @@ def _trusted() -> ssl.SSLContext | bool:
     return ssl.create_default_context(cafile=file, capath=folder) if file or folder else True
 
 
-def _blamed(error: Exception, url: str) -> str:
-    """The variables that brought about an error, as far as one can tell."""
-    if "CERTIFICATE_VERIFY_FAILED" in str(error) and (names := _set(_CERTIFICATES)):
-        return " and ".join(names)
-    if type(error).__name__ not in ("ProxyError", "ConnectError") or not _by_proxy(url):
+def _blame(error: Exception, url: str) -> str:
+    """Which variable brought about an error, and what to do; empty if none did, as far as one can tell."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error) and (names := _set(_CERTIFICATES)[:1]):
+        return f"The certificates that {_named(names)} names do not vouch for this server: correct or remove it."
+    if type(error).__name__ not in ("ProxyError", "ConnectError", "ExceptionGroup") or not _by_proxy(url):
         return ""
     names = _set((f"{urlsplit(url).scheme}_proxy",)) or _set(("all_proxy",))
-    return " and ".join(names) or "the system's proxy"
+    said = redact(str(error)).rstrip(".") or type(error).__name__
+    return f"The proxy of {_named(names)} lets nothing through ({said}): correct or remove it."
 
 
 def _by_proxy(url: str) -> bool:
@@ -145,7 +144,7 @@ def _disturbed(api: Api, url: str) -> bool:
     if not _by_proxy(url) and not _set(_PROXIES + _CERTIFICATES):
         return False
     try:
-        _kind(api)()
+        _httpx(api)[1]()
     except ModuleNotFoundError:  # then nobody can make a client
         return False
     except Exception:
@@ -153,5 +152,23 @@ def _disturbed(api: Api, url: str) -> bool:
     return _by_proxy(url)
 
 
+def _odd_proxies(httpx: Any) -> list[str]:
+    """The variables of which httpx can make no proxy."""
+    odd = []
+    for name in _set(_PROXIES[:-1]):
+        place = os.environ[name]
+        try:
+            httpx.AsyncClient(proxy=place if "://" in place else f"http://{place}", verify=False, trust_env=False)
+        except Exception:
+            odd.append(name)
+    return odd
+
+
 def _set(names: tuple[str, ...]) -> list[str]:
-    return [name for name in [*os.environ] if os.environ.get(name) and {name, name.lower()} & {*names}]
+    """Which of the variables are set, in any case, in their order."""
+    around = [name for name in [*os.environ] if os.environ.get(name)]
+    return [found for name in names for found in around if name in (found, found.lower())]
+
+
+def _named(names: list[str]) -> str:
+    return " and ".join(names) or "the system"

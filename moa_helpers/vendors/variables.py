@@ -9,7 +9,8 @@ from moa_helpers.texts import decoded
 from moa_helpers.vendors import colab
 from moa_helpers.vendors.secrets import Key, Variables, remember, remember_logins
 
-LARGEST = 1_000_000  # bytes of a .env file that are read
+LARGEST = 100_000  # bytes of a .env file that are read: its reader takes a second for them
+PATIENCE = 1.0  # seconds for a pipe to say something
 _PLACEHOLDER = re.compile(
     r"\.{3}|<.*>|\b(?:your|insert)[-_ ]|(?:change|replace)[-_]?me|[-_]here$|^(?:sk-)?[x*]{3,}$", re.I
 )
@@ -81,7 +82,7 @@ def _file() -> tuple[dict[str, str], list[str]]:
         except (OSError, ValueError) as error:
             return {}, [*notes, f"{path} cannot be read: {error}"]
         if len(written) > LARGEST:
-            notes.append(f"{path} is larger than 1 MB: only its beginning was read.")
+            notes.append(f"{path} is larger than 100 kB: only its beginning was read.")
         if wrong := [str(line.original.line) for line in parse_stream(StringIO(text)) if line.error]:
             notes.append(f"{path}: cannot be read as NAME=value in line {', '.join(wrong[:5])}.")
         return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value}, notes
@@ -99,7 +100,7 @@ def _bytes(path: Path) -> bytes:
 
     written, pipe = b"", os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        while len(written) <= LARGEST and select([pipe], [], [], 1.0)[0] and (piece := os.read(pipe, 65536)):
+        while len(written) <= LARGEST and select([pipe], [], [], PATIENCE)[0] and (piece := os.read(pipe, 65536)):
             written += piece
     finally:
         os.close(pipe)
