@@ -12,7 +12,7 @@ from moa_helpers.vendors.local import LOOPBACK
 _CAUSES = [(re.compile(row["words"]), row) for row in rows(Path(__file__).with_name("causes.csv"))]
 # Names of classes: the SDKs bring httpx or httpx2, and may bring others.
 _NETWORK = {"OSError", "RequestError", "APIConnectionError", "InvalidURL", "UnicodeError", "ClientError", "ProxyError"}
-_NETWORK |= {"NoResponseError", "RecursionError"}
+_NETWORK |= {"NoResponseError", "RecursionError", "OverflowError"}
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -32,7 +32,7 @@ def find_cause(error: BaseException) -> tuple[str, bool, str] | None:
     place = place_of(url)
     final = row["final"] == "yes"
     if via and not final:
-        place = f"the proxy {via}, on the way to {place},"
+        place = f"the proxy {via} (on the way to {place})"
     host = (via or "").partition(":")[0] or (url.hostname if url else None) or "of the server"
     asked = shown(url) or "of the server"
     says = row["says"].format(place=place, host=host, url=asked, via=f" {via}" if via else "", said=said)
@@ -40,8 +40,8 @@ def find_cause(error: BaseException) -> tuple[str, bool, str] | None:
 
 
 def address(error: BaseException) -> SplitResult | None:
-    """The address that was asked, if an error or one behind it knows."""
-    for each in _behind(error):
+    """The address that was asked, if an error or one behind it knows: the one furthest behind, after a redirect."""
+    for each in reversed(list(_behind(error))):
         for holder in ("request", "response", "raw_response"):
             with suppress(Exception):  # httpx raises a RuntimeError where there is no request
                 held = getattr(each, holder)
@@ -62,8 +62,10 @@ def shown(url: SplitResult | None) -> str:
     """The address without login, query and fragment."""
     if url is None:
         return ""
-    after_login = (url.netloc or url.path).rpartition("@")[2]
-    return f"{url.scheme}://{after_login}{url.path}" if url.netloc else after_login
+    if url.netloc:
+        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+    without_scheme = f"{url.scheme}:{url.path}" if url.scheme else url.path
+    return without_scheme.rpartition("@")[2].lstrip("/").partition("/")[0]  # an SDK may have put it there twice
 
 
 def proxy_for(url: SplitResult | None) -> str | None:
@@ -86,7 +88,7 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(each))
         yield each
-        before = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+        before = each.__cause__ or each.__context__  # also one that httpcore hides
         waiting += [*([before] if before else []), *getattr(each, "exceptions", ())]
 
 

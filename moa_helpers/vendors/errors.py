@@ -19,7 +19,7 @@ _ROWS = rows(Path(__file__).with_name("failures.csv"))
 ADVICE = {row["kind"]: row["advice"] for row in _ROWS}  # what the reader can do about it
 ADVICE_HERE = {row["kind"]: row["advice_here"] for row in _ROWS if row["advice_here"]}  # the same on this machine
 RETRIED = tuple(row["kind"] for row in _ROWS if row["retried"] == "yes")
-STATUS_KINDS = {int(status): row["kind"] for row in _ROWS for status in row["statuses"].split()}
+STATUS_KINDS: dict[int, str] = {int(status): row["kind"] for row in _ROWS for status in row["statuses"].split()}
 # What the words of an error mean, where its status begins like this ("-": it has none); the first that fits counts.
 _MEANINGS = [
     (tuple(row["statuses"].split()), re.compile(row["words"]), row["kind"])
@@ -64,6 +64,8 @@ class _Heard:
         status = getattr(error, "status_code", None)
         status = status if isinstance(status, int) and status >= 300 else None
         body = getattr(error, "body", None)
+        with suppress(Exception):  # an answer that was not read, or an SDK of another making
+            body = error.response.text or body  # type: ignore[attr-defined]  # whole, where the SDK keeps a part
         words, codes = bodies.words(body), tuple(bodies.codes(body))
         names = _names(error)
         by_vendor = isinstance(error, Refused) or (bool(words or codes) and bool(names & {"APIError", "MistralError"}))
@@ -78,13 +80,17 @@ class _Heard:
     @property
     def code(self) -> int | None:
         """The HTTP status, or the one that a vendor wrote into the body."""
-        return self.status or next((int(code[:3]) for code in self.codes if re.fullmatch(r"[345]\d\d(\.0)?", code)), None)
+        return self.status or next(
+            (int(code[:3]) for code in self.codes if re.fullmatch(r"[345]\d\d(\.0)?", code)), None
+        )
 
     @property
     def meaning(self) -> str | None:
         """The kind of failure that the words and codes speak of."""
         text, status = " ".join([self.said[:4000], *self.codes]).lower(), str(self.code or "-")
-        return next((kind for begins, words, kind in _MEANINGS if status.startswith(begins) and words.search(text)), None)
+        return next(
+            (kind for begins, words, kind in _MEANINGS if status.startswith(begins) and words.search(text)), None
+        )
 
 
 def _explained(heard: _Heard, error: Exception, model_name: str) -> Failure:
@@ -93,7 +99,7 @@ def _explained(heard: _Heard, error: Exception, model_name: str) -> Failure:
     advice, final = None, False
     if cause:
         kind, final, said = cause
-        advice = ""
+        said, advice = redact(_printable(said)), ""
     elif heard.status or heard.by_vendor:
         kind = heard.meaning or (_status_kind(code) if code else "server_error")
         final = kind == "connection"  # a proxy, or a page to log in to, that stands in between
@@ -127,9 +133,12 @@ def _status_kind(code: int) -> str:
 
 def _short(words: str) -> str:
     """The words on one line, without keys, shortened, and without characters that do something to a screen."""
-    text = "".join(char if char.isprintable() else " " for char in words[:10_000])
-    text = redact(" ".join(text.split()))[:200].rstrip(". ")  # no key is cut, so that none shows in part
+    text = redact(_printable(words[:10_000]))[:200].rstrip(". ")  # no key is cut, so that none shows in part
     return text if text.endswith(("!", "?")) else f"{text}."
+
+
+def _printable(words: str) -> str:
+    return " ".join("".join(char if char.isprintable() else " " for char in words).split())
 
 
 def _where(error: Exception, kind: str, code: int | None) -> str:
@@ -137,12 +146,13 @@ def _where(error: Exception, kind: str, code: int | None) -> str:
     url = causes.address(error)
     if url is None or kind not in ("not_found", "connection", "malformed"):
         return ""
+    if code == 407:
+        return f" The proxy {causes.proxy_for(url) or 'in between'} wants a login: write it into its address."
     where = f" Asked: {redact(causes.shown(url))}."
-    versions = re.findall(r"/v\d[^/]*(?=/|$)", url.path)
     if code and code < 400:
-        headers = _headers(error)
-        to = causes.shown(urlsplit(str(headers.get("location") or "")))
-        return f"{where} It sends requests on{f' to {redact(to)[:200]}: if that is right, set it as the address' if to else ''}."
+        to = redact(causes.shown(urlsplit(str(_headers(error).get("location") or ""))))[:200]
+        return f"{where} It sends requests on to {to}: if that is right, set it as the address." if to else where
+    versions = re.findall(r"/v\d[^/]*(?=/|$)", url.path)
     if kind == "not_found" and not versions:
         return f"{where} Most addresses end in /v1, and this one has none."
     if kind == "not_found" and len(versions) > len(set(versions)):

@@ -30,6 +30,8 @@ async def _note(response: Any) -> None:
     _begun.get([]).append(response)
     if response.status_code == 200:
         response.headers["content-type"] = "text/event-stream"  # of anything else the SDK would read the whole
+    else:
+        await response.aread()  # else the SDK stumbles over an error without a body
 
 
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
