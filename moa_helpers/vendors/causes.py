@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from moa_helpers.catalogue import rows
-from moa_helpers.vendors.local import LOOPBACK
+from moa_helpers.vendors.transport import loopback
 
 _CAUSES = [(re.compile(row["words"]), row) for row in rows(Path(__file__).with_name("causes.csv"))]
 # Names of classes: the SDKs bring httpx or httpx2, and may bring others.
@@ -70,7 +70,7 @@ def shown(url: SplitResult | None) -> str:
 
 def proxy_for(url: SplitResult | None) -> str | None:
     """Host and port of the proxy that the environment names for an address, without a login."""
-    if url is None or not url.hostname or url.hostname in LOOPBACK:
+    if url is None or not url.hostname or loopback(url.geturl()):
         return None
     from urllib.request import getproxies, proxy_bypass  # takes long to load
 
