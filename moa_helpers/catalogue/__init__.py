@@ -28,7 +28,7 @@ class Vendor:
 
     name: str
     api: Api
-    base_url: str = ""
+    base_url: str = field(default="", repr=False)  # a host's may hold a login
     key_variable: str | None = None  # None: this vendor needs no key
     url_variable: str = ""
     optional_key_variable: str | None = None  # of a vendor that may have a key and needs none

@@ -1,4 +1,4 @@
-"""Model servers on this machine that are none: each answers what it is told to, or behaves as oddly as it is told to."""
+"""Model servers on this machine that are none: each answers what it is told to, or behaves oddly."""
 
 import json
 import socket
@@ -29,7 +29,9 @@ def answering(answers, *, status=200, headers=()):
 
         def do_GET(self):
             found = answers.get(self.path)
-            body = found if isinstance(found, str) else json.dumps({"error": "no such path"} if found is None else found)
+            body = (
+                found if isinstance(found, str) else json.dumps({"error": "no such path"} if found is None else found)
+            )
             self._say(404 if found is None else status, body, "application/json")
 
         def do_POST(self):
@@ -39,7 +41,11 @@ def answering(answers, *, status=200, headers=()):
 
         def _say(self, status, body, kind):
             self.send_response(status)
-            for name, value in {"content-type": kind, "content-length": str(len(body.encode())), **dict(headers)}.items():
+            for name, value in {
+                "content-type": kind,
+                "content-length": str(len(body.encode())),
+                **dict(headers),
+            }.items():
                 self.send_header(name, value)
             self.end_headers()
             with suppress(OSError):
@@ -63,7 +69,7 @@ def answering(answers, *, status=200, headers=()):
 
 @contextmanager
 def behaving(*pieces, again=None, waits=False):
-    """A port where each connection gets these bytes, then one piece again and again, or nothing for as long as it lasts."""
+    """A port where each connection gets these bytes, then one piece again and again, or nothing."""
     over = threading.Event()
 
     def serve(connection):

@@ -13,7 +13,7 @@ from tests.support import clock, scripts
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
-    """Each test: an empty directory and .env, the environment and the vendors as before, and offline settings without a server."""
+    """Each test: an empty directory and .env, environment and vendors as before, offline settings without a server."""
     random.seed(0)  # so that a backoff is the same in each run of a test
     before, vendors = dict(os.environ), dict(VENDORS)
     (tmp_path / ".env").touch()  # found first, so none above it is read

@@ -16,9 +16,13 @@ from tests.support.scripts import answers
 LOCAL = catalogue.find("ollama:qwen")
 CHANCE = random.Random(5)
 ENGLISH = "The moon pulls the ocean towards itself, and most coasts see two high tides a day because the Earth turns. "
-GERMAN = "Die Gezeitenreibung verlangsamt die Erdumdrehung um wenige Millisekunden je Jahrhundert, und Tage werden länger. "
+GERMAN = (
+    "Die Gezeitenreibung verlangsamt die Erdumdrehung um wenige Millisekunden je Jahrhundert, und Tage werden länger. "
+)
 CHINESE = "月球的引力把海水拉向自己，而地球在两个潮汐隆起之下转动，因此大多数海岸每天都会出现两次涨潮。"
-CODE = "def _bound(stage):\n    offline = current().mode == 'offline'\n    return tuple(replace(one, x=1) for one in stage)\n\n"
+CODE = (
+    "def _bound(stage):\n    here = current().mode == 'live'\n    return tuple(replace(one, x=1) for one in stage)\n\n"
+)
 
 # text, characters that common tokenizers put into a token of it: the fewest and the most
 HONEST = {
@@ -88,7 +92,9 @@ def test_where_nobody_can_tell_there_is_no_warning():
         assert not warned(text, nothing)
     assert not warned("word " * 100, 5)  # short
     assert not warned(text, 20, offline=True)
-    assert not warned(text, 20, model=catalogue.find("anthropic:claude-haiku-5-5"))  # leaves out what it had in its cache
+    assert not warned(
+        text, 20, model=catalogue.find("anthropic:claude-haiku-5-5")
+    )  # leaves out what it had in its cache
     assert warned(text, 2000, model=catalogue.find("groq:openai/gpt-oss-20b"))
     assert warned("Why?", 2000, system=text)
 

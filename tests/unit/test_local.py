@@ -132,7 +132,15 @@ def test_a_model_that_writes_no_text_or_runs_elsewhere_is_left_out():
 
 
 def test_garbage_is_no_server_and_odd_entries_are_left_out():
-    for listed in ({}, {"data": 5}, {"data": []}, {"data": [{}]}, {"data": ["x"]}, {"models": {"a": 1}}, {"data": [None]}):
+    for listed in (
+        {},
+        {"data": 5},
+        {"data": []},
+        {"data": [{}]},
+        {"data": ["x"]},
+        {"models": {"a": 1}},
+        {"data": [None]},
+    ):
         assert told({"/v1/models": listed}) is None
     odd = [{"id": 5}, {"id": ""}, {"id": " x"}, {"id": "a\nb"}, {"id": "x" * 400}, {"id": ["x"]}, {"id": "fine"}]
     props = {"total_slots": "4", "default_generation_settings": [1]}

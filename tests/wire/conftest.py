@@ -47,7 +47,7 @@ def run(_runner):
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
-    """Each test: an empty directory and .env, the environment and the vendors as before, not on Colab, and offline settings."""
+    """Each test: an empty directory and .env, environment and vendors as before, not on Colab, and offline settings."""
     before, vendors = dict(os.environ), dict(VENDORS)
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)

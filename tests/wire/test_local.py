@@ -113,7 +113,18 @@ def test_a_host_that_refuses_stream_options_is_not_sent_them(run):
     assert "stream_options" not in answering.asked[0][1]
 
 
-ODD_BODIES = ["[]", '{"data": 5}', '{"data": [{}]}', '{"data": ["x"]}', "<html>", "", "null", "[" * 100_000, '"\ud83d"', "9" * 9000]
+ODD_BODIES = [
+    "[]",
+    '{"data": 5}',
+    '{"data": [{}]}',
+    '{"data": ["x"]}',
+    "<html>",
+    "",
+    "null",
+    "[" * 100_000,
+    '"\ud83d"',
+    "9" * 9000,
+]
 
 
 def test_what_is_no_server_of_models_is_passed_over():
@@ -137,7 +148,12 @@ def test_a_server_that_wants_a_key_says_so_and_gets_it():
 
 
 def test_garbage_on_a_port_is_passed_over():
-    for pieces in ([b"SSH-2.0-Server\r\n"], [b"HTTP/1.1 200 OK\r\n\r\n{"], [b"\x00" * 1000], [b"HTTP/1.1 99999 ?\r\n\r\n"]):
+    for pieces in (
+        [b"SSH-2.0-Server\r\n"],
+        [b"HTTP/1.1 200 OK\r\n\r\n{"],
+        [b"\x00" * 1000],
+        [b"HTTP/1.1 99999 ?\r\n\r\n"],
+    ):
         with behaving(*pieces) as port:
             assert local.find_servers(at(port))[0] == (), pieces
 
@@ -190,3 +206,4 @@ def test_a_server_that_has_stopped_is_a_failure_that_says_where(run, monkeypatch
     reply = run(moa.ask("local:tiny", "Why?", retries=0))
     run(moa.close())
     assert reply.failure.kind == "connection"
+    assert f"127.0.0.1:{port}" in reply.failure.message
