@@ -65,7 +65,8 @@ def _(reply: Reply) -> Card:
     stand_in = " · offline stand-in" * reply.offline
     problem = f"{reply.failure.message}\n\n" if reply.failure else ""
     header = ("first token", "tokens", "cost", "attempts", "answered by")
-    return Card(f"{reply.model} {reply.summary}{stand_in}", header, [row], (problem + reply.text).strip())
+    heading = " · ".join([f"{reply.model} {reply.summary}{stand_in}", *reply.warnings])
+    return Card(heading, header, [row], (problem + reply.text).strip())
 
 
 @card.register

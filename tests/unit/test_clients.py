@@ -7,7 +7,7 @@ import threading
 import openai
 import pytest
 
-from moa_helpers.catalogue import VENDORS
+from moa_helpers.catalogue import VENDORS, find
 from moa_helpers.vendors import openai as adapter
 from moa_helpers.vendors import settings, streams, transport
 
@@ -42,7 +42,7 @@ def test_clients_made_by_many_threads_keep_the_organisation(monkeypatch):
     together = threading.Barrier(8)
 
     async def make():
-        clients = [streams.client(VENDORS[name]) for name in ("openai", "vllm", "openai")]
+        clients = [streams.client(find(f"{name}:any")) for name in ("openai", "vllm", "openai")]
         assert clients[0] is clients[2]
         seen.append([client.default_headers.get("OpenAI-Organization") for client in clients[:2]])
         await streams.close()
