@@ -114,7 +114,7 @@ class Call:
                     if not self._may_begin():
                         break
                     await self._attempt()
-                happened = self._failure and retry.after(self._failure, len(self._attempts), self.request, self._scope)
+                happened = self._failure and retry.after(self._failure, self._attempts, self.request, self._scope)
                 if not isinstance(happened, Retry):
                     self._failure = happened
                     break
@@ -151,6 +151,8 @@ class Call:
             started=self._started,
             offline=self.request.offline,
             least_usd=math.fsum(attempt.least_usd for attempt in attempts),
+            thinking=now.thinking(),
+            thinking_tokens=now.thinking_tokens,
         )
 
     def _may_begin(self) -> bool:
@@ -207,10 +209,11 @@ class Call:
     async def _read(self) -> None:
         async with aclosing(stream(self.request)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
-                self._now.take(chunk)
-                if chunk.text:
+                for piece in self._now.take(chunk):
                     self.state = "writing"
-                    self._listen(Delta(chunk.text, self.request.model.name))
+                    model = self.request.model.name
+                    void = Failure("cancelled", f"{model}: what it wrote so far was its thinking.")
+                    self._listen(Retry(void, 0.0) if piece is None else Delta(piece, model))
 
     def _fail(self, kind: str) -> Failure:
         return failed(kind, self.request.model.name)
