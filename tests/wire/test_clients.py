@@ -26,15 +26,6 @@ async def on_new_clients(models, **options):
     return replies
 
 
-def test_a_proxy_does_not_capture_loopback(models, live, monkeypatch, run):
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
-    monkeypatch.setenv("no_proxy", "example.org")
-    assert [reply.failure for reply in run(on_new_clients(models))] == [None] * 3
-    moa.setup("offline")
-    assert [reply.failure for reply in run(on_new_clients(models))] == [None] * 3
-
-
 def test_a_proxy_is_used_for_other_hosts(models, recorder, monkeypatch, run):
     monkeypatch.setenv("http_proxy", recorder.url)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://vendor.invalid/v1")
@@ -157,7 +148,7 @@ print(asked(), flush=True)
 def test_a_forked_process_has_stand_ins_and_clients_of_its_own(models):
     ways = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONWARNINGS": "ignore"}
     ran = subprocess.run(
-        [sys.executable, "-c", FORKED, *models[:2]], env=os.environ | ways, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", FORKED, models[0], "groq:any"], env=os.environ | ways, capture_output=True, text=True, timeout=60
     )
     assert ran.stdout.splitlines() == ["['ok', 'ok']", "['server_error', 'ok']", "['ok', 'ok']", "['ok', 'ok']"], (
         ran.stderr
