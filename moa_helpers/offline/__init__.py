@@ -16,7 +16,7 @@ from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.traits import Judging, Knowledge, Traits, judging, knowledge
 
 if TYPE_CHECKING:
-    from moa_helpers.offline.server import Server
+    from moa_helpers.offline.server import OfflineVendors, Server
 
 __all__ = [
     "KINDS",
@@ -50,15 +50,21 @@ def start(variables: Mapping[str, str] = os.environ) -> "Server":
     """
     global _running
     if _running is None:
-        from moa_helpers.offline.server import OfflineVendors, Server
+        from moa_helpers.offline.server import Server
 
-        try:
-            seed, speed = int(variables.get("MOA_OFFLINE_SEED", 0)), float(variables.get("MOA_OFFLINE_SPEED", 1))
-            vendors = OfflineVendors(seed=seed, speed=speed, faults=variables.get("MOA_OFFLINE_FAULTS", ""))
-        except ValueError as error:
-            raise ValueError(f"A variable MOA_OFFLINE_SEED, _SPEED or _FAULTS cannot be read: {error}") from None
-        _running = Server(vendors)
+        _running = Server(vendors(variables))
     return _running
+
+
+def vendors(variables: Mapping[str, str]) -> "OfflineVendors":
+    """Embedded vendors as the variables say, not yet started; the arguments and errors are those of ``start``."""
+    from moa_helpers.offline.server import OfflineVendors
+
+    seed, speed, faults = (variables.get(f"MOA_OFFLINE_{name}") or "" for name in ("SEED", "SPEED", "FAULTS"))
+    try:
+        return OfflineVendors(seed=int(seed or 0), speed=float(speed or 1), faults=faults)
+    except ValueError as error:
+        raise ValueError(f"A variable MOA_OFFLINE_SEED, _SPEED or _FAULTS cannot be read: {error}") from None
 
 
 def fault(

@@ -8,7 +8,6 @@ from moa_helpers.vendors.errors import failed
 from moa_helpers.vendors.requests import FINISH_REASONS, Chunk, Malformed
 from moa_helpers.vendors.thinking import Splitter, split, whole
 
-
 ALL_THINKING = (
     "{}: empty: all that came was the model's thinking ({:,} characters, kept in .thinking), and no answer. "
     "Raise max_tokens=, as thinking counts, too; or have the model think less, or use another."

@@ -6,7 +6,6 @@ from typing import Any
 
 from moa_helpers.catalogue import Model, rows
 
-
 MOST_TOKENS = 100_000_000  # more than any model reads or writes in one call
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from moa_helpers.catalogue import Api, Vendor
+from moa_helpers.catalogue import Api, Model, Vendor
 from moa_helpers.vendors import anthropic, colab, mistral, openai
 from moa_helpers.vendors.requests import Chunk, Request
 from moa_helpers.vendors.secrets import redact
@@ -32,15 +32,16 @@ async def stream(request: Request) -> AsyncIterator[Chunk]:
             yield replace(chunk, answered_by=redact(chunk.answered_by)) if chunk.answered_by else chunk
 
 
-def client(vendor: Vendor) -> Any:
-    """The SDK's client for a vendor: one for each event loop, made on first use.
+def client(model: Model) -> Any:
+    """The SDK's client for a model's address: one for each event loop, made on first use.
 
     Raises:
         MissingKey: live, and the vendor's key is not set.
+        UnknownModel: live, and no server lists that model of ``local:``.
         ImportError: the vendor's SDK is not installed.
         ValueError: the address is none, or a variable for proxies or certificates is broken.
     """
-    how = reach(vendor.name)
+    vendor, how = model.vendor, reach(model.name)
     if not how:
         return colab.ai()  # a module: it needs no key and no address, and has nothing to close
     with lock:

@@ -36,7 +36,11 @@ def loopback(url: str) -> bool:
     """Whether an address is one of this machine."""
     try:
         host = (urlsplit(url).hostname or "").rstrip(".")
-        return host == "localhost" or host.endswith(".localhost") or ip_address(host).is_loopback
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        found = ip_address(host)
+        found = getattr(found, "ipv4_mapped", None) or found
+        return found.is_loopback or found.is_unspecified  # 0.0.0.0, where a server listens that hears all
     except ValueError:  # a name, or no address at all
         return False
 

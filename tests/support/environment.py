@@ -13,6 +13,10 @@ OURS = (
     "CEREBRAS_",
     "VLLM_",
     "OLLAMA_",
+    "LOCAL_",
+    "LLAMA_",
+    "LM_STUDIO_",
+    "JAN_",
     "MODEL_PROXY_",
 )
 KEPT = ("MOA_BROWSER", "MOA_CHROMIUM")  # they steer the browser tests
