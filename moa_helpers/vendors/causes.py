@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from moa_helpers.catalogue import rows
-from moa_helpers.vendors.transport import loopback
+from moa_helpers.vendors.transport import Unreachable, loopback
 
 _CAUSES = [(re.compile(row["words"]), row) for row in rows(Path(__file__).with_name("causes.csv"))]
 # Names of classes: the SDKs bring httpx or httpx2, and may bring others.
@@ -19,6 +19,9 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 def find_cause(error: BaseException) -> tuple[str, bool, str] | None:
     """The kind of failure, whether it is final, and what the reader is told; None if no known cause is behind it."""
     behind = list(_behind(error))
+    for each in behind:
+        if isinstance(each, Unreachable):
+            return "connection", each.final, str(each)
     if not any(_NETWORK & {kind.__name__ for kind in type(each).__mro__} for each in behind):
         return None
     lines = [f"{type(each).__name__}: {each}"[:500] for each in behind]

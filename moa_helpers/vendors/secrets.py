@@ -69,7 +69,12 @@ def remember_logins(addresses: str) -> Key:
 
 
 def redact(text: str) -> str:
-    """The text without the keys and passwords that were used since the process began, and without what looks like one.
+    """The text without the keys and passwords that this process ever used, and without what looks like one."""
+    return _SHAPES.sub("[key]", hide_used(text))
+
+
+def hide_used(text: str) -> str:
+    """The text without the keys and passwords that this process ever used.
 
     They are also found in capitals, quoted for an address or for JSON, with other blanks, or in a header's base64.
     """
@@ -77,7 +82,7 @@ def redact(text: str) -> str:
         remember(token)
     for key in sorted([*_used], key=len, reverse=True):
         text = _any_form(key).sub("[key]", text)
-    return _SHAPES.sub("[key]", text)
+    return text
 
 
 @cache

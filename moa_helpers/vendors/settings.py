@@ -183,6 +183,8 @@ def reach(name: str) -> Connection:
         url, key = _on_a_server(name, settings)
     else:
         url, key = settings.address(vendor), settings.key(vendor)
+    if key is None and "@" in url:
+        key = "none-needed"  # the login in the address is sent in its place
     if key is None:
         raise MissingKey(colab.HINTS["no key"].format(vendor.name, vendor.key_variable))
     where = "server_url" if vendor.api == "mistral" else "base_url"

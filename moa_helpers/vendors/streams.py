@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from moa_helpers.catalogue import Api, Model, Vendor
 from moa_helpers.vendors import anthropic, colab, mistral, openai
 from moa_helpers.vendors.requests import Chunk, Request
-from moa_helpers.vendors.secrets import redact
+from moa_helpers.vendors.secrets import hide_used, redact
 from moa_helpers.vendors.settings import Connection, current, lock, reach
 from moa_helpers.vendors.transport import BrokenVariable
 
@@ -27,9 +27,12 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[object, ...], 
 async def stream(request: Request) -> AsyncIterator[Chunk]:
     """Send a request to its vendor and yield the answer as it arrives; raises whatever the SDK raises."""
     sdk = _sdk(request.model.vendor, offline=request.offline)
+    names: dict[str, str] = {}  # of models, without a key that a server may put there
     async with aclosing(sdk.stream(request)) as chunks:
         async for chunk in chunks:
-            yield replace(chunk, answered_by=redact(chunk.answered_by)) if chunk.answered_by else chunk
+            if chunk.answered_by and chunk.answered_by not in names:
+                names[chunk.answered_by] = hide_used(chunk.answered_by)
+            yield replace(chunk, answered_by=names[chunk.answered_by]) if chunk.answered_by else chunk
 
 
 def client(model: Model) -> Any:

@@ -8,8 +8,8 @@ import openai
 import pytest
 
 from moa_helpers.catalogue import VENDORS, find
+from moa_helpers.vendors import local, settings, streams, transport
 from moa_helpers.vendors import openai as adapter
-from moa_helpers.vendors import settings, streams, transport
 
 HOW = {"api_key": "a-key", "base_url": "http://127.0.0.1:9/v1"}
 
@@ -35,6 +35,7 @@ def test_a_client_is_made_without_changing_the_environment(vendor, monkeypatch):
 
 def test_clients_made_by_many_threads_keep_the_organisation(monkeypatch):
     monkeypatch.setattr(settings, "_current", None)
+    monkeypatch.setattr(local, "find_servers", lambda values: ((), []))
     for name, value in {"ORG_ID": "ours", "API_KEY": "dummy-of-ours", "BASE_URL": "http://127.0.0.1:9/v1"}.items():
         monkeypatch.setenv(f"OPENAI_{name}", value)
     monkeypatch.setenv("MOA_MODE", "live")

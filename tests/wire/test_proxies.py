@@ -12,6 +12,7 @@ from mistralai.client import Mistral
 from openai import AsyncOpenAI, OpenAI
 
 import moa_helpers as moa
+from tests.support.recorder import chat, messages
 from tests.wire.test_clients import on_new_clients
 
 PROMPT = "Why is the sky blue?"
@@ -157,6 +158,23 @@ def test_a_login_in_an_address_is_sent_and_not_shown(models, recorder, live_at, 
     ):
         assert "joe" not in shown
         assert "word" not in shown
+
+
+def test_a_login_needs_no_key(recorder, run, monkeypatch):
+    monkeypatch.setenv("GROQ_BASE_URL", recorder.url.replace("://", "://joe:dummy-word@"))
+    moa.setup("live")
+    assert run(moa.ask("groq:any", PROMPT)).text == "Hello there."
+    assert recorder.requests[0]["headers"]["Authorization"] == "Basic am9lOmR1bW15LXdvcmQ="
+
+
+def test_a_server_that_says_the_key_instead_of_its_name(models, recorder, live, run):
+    async def telling(request, body):
+        key = request.headers.get("x-api-key") or request.headers["authorization"].removeprefix("Bearer ")
+        write = messages if request.path.endswith("/messages") else chat
+        return web.Response(body=write(f"hf-model-of-{key}"), content_type="text/event-stream")
+
+    recorder.answer = telling
+    assert [reply.answered_by for reply in run(on_new_clients(models))] == ["hf-model-of-[key]"] * 3
 
 
 def test_more_than_a_hundred_mistral_calls_at_once(models, run, vendors, monkeypatch):
