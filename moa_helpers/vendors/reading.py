@@ -12,7 +12,9 @@ from moa_helpers.vendors.requests import Malformed, Refused
 
 LARGEST = 16_000_000  # bytes of one event, or of a body that is no stream
 TURN = 0.01  # seconds after which others get their turn, however much has arrived at once
-LAST = 0.1  # seconds for the end of the body after the end mark; a connection is used again only if it was read to there
+LAST = (
+    0.1  # seconds for the end of the body after the end mark; a connection is used again only if it was read to there
+)
 STOP = {"type": "message_stop"}  # the end mark, whether it came as Anthropic's event or as OpenAI's [DONE]
 _FIELD = re.compile(r"(data|event|id|retry)?:|(data|event|id|retry)$")
 
@@ -87,7 +89,9 @@ def mapping(value: object) -> Mapping[str, Any]:
 
 
 def _whole(digits: str) -> int | None:
-    return int(digits) if len(digits) < 20 else None  # Python refuses some thousand digits, and nothing here has so many
+    return (
+        int(digits) if len(digits) < 20 else None
+    )  # Python refuses some thousand digits, and nothing here has so many
 
 
 def _is_error(event: Mapping[str, Any]) -> bool:
@@ -126,7 +130,8 @@ async def _lines(response: Any) -> AsyncGenerator[str, None]:
 
 async def _blocks(lines: AsyncIterator[str]) -> AsyncGenerator[tuple[str | None, str], None]:
     """The name and the data of each event. What has not the form of an event is a body to its end, without a name."""
-    name, data, begun, size = "", [], False, 0
+    data: list[str] = []
+    name, begun, size = "", False, 0
     async for raw in lines:
         line = raw if begun else raw.lstrip("\ufeff \t")
         if not line:
