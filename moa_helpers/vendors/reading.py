@@ -66,7 +66,7 @@ def parsed(name: str | None, data: str) -> list[dict[str, Any]]:
         lines = [line.strip() for line in data.splitlines() if line.strip()]
         if len(lines) > 1 and all(line.startswith("{") or line == "[DONE]" for line in lines):
             return [event for line in lines for event in parsed("", line)]
-        shown = " ".join(data[:1000].split())[:200]
+        shown = "".join(one if one.isprintable() else "\ufffd" for one in " ".join(data[:1000].split())[:200])
         if name == "error" or (name is not None and shown[:1].isalpha() and "\ufffd" not in shown):
             raise Refused(shown) from None
         raise Malformed(f"This came instead of an answer: {shown}") from None
@@ -78,7 +78,7 @@ def parsed(name: str | None, data: str) -> list[dict[str, Any]]:
             raise Malformed(f"This came instead of an event: {str(event)[:200]}")
         if name:
             event.setdefault("type", name)
-        if _is_error(event):
+        if name == "error" or _is_error(event):
             raise Refused(event)
     return [*found, STOP] if name is None else found
 

@@ -4,10 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+import moa_helpers as moa
 from moa_helpers.catalogue import find
 from moa_helpers.vendors.arriving import Arriving
 from moa_helpers.vendors.requests import Chunk, Malformed
 from moa_helpers.vendors.thinking import Splitter, split, told_apart
+from tests.support.events import collect
+from tests.support.replies import reply
+from tests.support.scripts import HAIKU, LUNA, SMALL, answers, breaks_off, hangs
 
 THOUGHT = [  # a text, its thinking, its answer
     ("<think>Maybe 4, maybe 5.</think>\n\nIt is 4.", "Maybe 4, maybe 5.", "It is 4."),
@@ -168,7 +172,7 @@ def test_an_odd_text_takes_no_longer_than_its_length():
     """Of many tags none is compared with all others: this test would take minutes."""
     for odd in ("</think> a ", "<think><think></think>", "`<think>", "<", "```\n<think>", "\n"):
         text = odd * (200_000 // len(odd))
-        assert passed_on([text[at : at + 1000] for at in range(0, len(text), 1000)]) == split(text)[1]
+        assert passed_on([text[at : at + 5000] for at in range(0, len(text), 5000)]) == split(text)[1]
 
 
 @pytest.mark.parametrize("content", [5, True, 2.5, [5], {"type": "text", "text": 5}, [[[[[[[[[["deep"]]]]]]]]]]])
@@ -194,3 +198,53 @@ def test_a_content_without_text_is_malformed(content):
 )
 def test_a_content_may_be_nested(content, told):
     assert told_apart(content) == told
+
+
+def test_the_first_token_is_the_first_of_the_answer(script, run, question):
+    script[LUNA] = answers("<think>One two three</think> Four.", after=1, per_piece=1)
+    script[HAIKU] = answers("One two three.</think> Four.", after=1, per_piece=1)
+    script[SMALL] = answers("<think>One two three.", after=1, per_piece=1)
+    replies = run(moa.fan_out([LUNA, HAIKU, SMALL], question))
+    assert [one.ttft for one in replies] == [pytest.approx(4), pytest.approx(4), None]
+    assert [one.text for one in replies] == ["Four.", "Four.", ""]
+    assert replies[2].failure.kind == "empty"
+
+
+def test_an_attempt_that_was_stopped_or_was_late_keeps_its_thinking(script, run, question):
+    script[LUNA] = hangs("<think>Maybe 4")
+    script[HAIKU] = breaks_off("<think>Maybe 5</think>It")
+    late, cut = run(moa.fan_out([LUNA, HAIKU], question, timeout=5, retries=0))
+    assert (late.failure.kind, late.text, late.thinking) == ("timeout", "", "Maybe 4")
+    assert (cut.failure.kind, cut.text, cut.thinking) == ("incomplete", "It", "Maybe 5")
+    (stopped, _) = run(moa.fan_out([LUNA, SMALL], question, quorum=1, grace=2, timeout=30))
+    assert (stopped.abandoned, stopped.text, stopped.thinking) == (True, "", "Maybe 4")
+
+
+@pytest.mark.parametrize("text", ["<think>Hm, hm.</think>It is 4.", "Hm, hm.</think>It is 4."])
+def test_a_second_request_thinks_for_itself_and_listeners_read_its_answer(text, script, run, question):
+    script[LUNA], script[HAIKU] = hangs("Let me see, <think> it", after=1), answers(text, after=1)
+    options = {"hedge_after": 2, "hedge_with": HAIKU, "timeout": 30}
+    events, answer = run(collect(question, [LUNA], SMALL, **options))
+    heard = ""
+    for event in events:
+        if isinstance(event, moa.ProposerDelta):
+            heard += event.text
+        elif isinstance(event, moa.Retrying) and event.index == 0:
+            heard = ""
+    (one,) = answer.layers[0]
+    assert (one.text, one.thinking, one.by_hedge, heard) == ("It is 4.", "Hm, hm.", True, "It is 4.")
+    assert moa.from_json(moa.to_json(one)) == one
+
+
+def test_a_card_folds_the_thinking_and_escapes_it():
+    one = reply("It is 4.", thinking="<img src=x> Hm.", thinking_tokens=12, warnings=("The prompt was cut.",))
+    page = one._repr_html_()
+    assert page.count("<details") == 1
+    assert "&lt;img src=x&gt; Hm." in page
+    assert page.index("Hm.") < page.index("</details>") < page.index("It is 4.")
+    for shown in (str(one), one._repr_markdown_().replace("\\", "")):
+        assert "thought first: 15 characters, 12 tokens, in .thinking" in shown
+        assert "Hm." not in shown
+        assert "The prompt was cut." in shown
+    assert "<details" not in reply("It is 4.")._repr_html_()
+    assert "thought" not in str(reply("It is 4."))

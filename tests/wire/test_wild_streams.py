@@ -101,6 +101,7 @@ WHOLE = {  # streams that hold TEXT, whole
     "a message that repeats it": sse(
         says(TEXT), bare(choices=[{"message": {"content": TEXT}, "finish_reason": "stop"}])
     ),
+    "a broken model name": sse(says(TEXT, "stop", model="m\ud800")),
     "odd numbers": sse(says(TEXT, "stop")).replace('"created": 1', '"created": ' + "9" * 5000),
 }
 MESSAGES = {
@@ -135,6 +136,7 @@ def test_no_harmless_oddity_loses_an_answer(ask):
     for model, name, body in cases:
         reply = ask(model, body)
         assert (reply.text, reply.failure, reply.finish_reason) == (TEXT, None, "stop"), (model, name)
+        str(reply).encode()
 
 
 @pytest.mark.parametrize("shape", ["compact", "indented", "after a blank line"])
@@ -260,6 +262,8 @@ ERRORS = [  # an error in a good answer: what was sent, and words that the reade
     (sse(says("Hel")) + 'data: [{"error": {"message": "It broke down"}}]\n\n', "It broke down"),
     (sse(says("Hel")) + "data: It broke down\n\n", "It broke down"),
     (sse(says("Hel")) + 'data: "It broke down"\n\n', "It broke down"),
+    (sse(says("Hel")) + 'event: error\ndata: {"type": "odd", "message": "It broke down"}\n\n', "It broke down"),
+    (sse(says("Hel")) + 'data: {"error": "It broke down \\ud800"}\n\n', "It broke down"),
     (sse(says("Hel")) + "event: error\ndata: 503 It broke down\n\n", "It broke down"),
     (sse(says("Hel")) + '{"error": {"message": "It broke down"}}', "It broke down"),
     (sse(says("Hel")) + '{\n  "error": "It broke down"\n}\n', "It broke down"),
@@ -273,6 +277,7 @@ def test_an_error_in_a_stream_is_told(ask):
             assert words in reply.failure.message, (model, body)
             assert reply.failure.kind not in ("unexpected", "incomplete"), (model, body)
             assert (reply.text, reply.cost_usd) == ("Hel", None)
+            str(reply).encode()
 
 
 INSTEAD = [  # what came instead of a stream: its type, its bytes, words that the reader must see
@@ -355,6 +360,14 @@ THINKS = [  # models that think aloud, each in another way
         LUNA,
         sse(
             chunk({"reasoning_details": [{"type": "reasoning.text", "text": "Maybe 4, maybe 5."}]}),
+            says("It is 4.", "stop"),
+        ),
+    ),
+    (
+        VLLM,
+        sse(
+            chunk({"reasoning": "Maybe 4, maybe 5."}),
+            says("<think>Maybe 4, maybe 5.</think>"),
             says("It is 4.", "stop"),
         ),
     ),
