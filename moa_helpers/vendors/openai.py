@@ -23,7 +23,7 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
         model=request.model.id,
         messages=request.messages,
         stream=True,
-        stream_options={"include_usage": True},
+        **({"stream_options": {"include_usage": True}} if request.model.vendor.stream_options else {}),
         extra_headers=request.headers,
         **{request.model.token_parameter: request.max_tokens},
         **request.sampling,

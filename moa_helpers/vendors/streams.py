@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from moa_helpers.catalogue import Api, Vendor
+from moa_helpers.catalogue import Api, Model, Vendor
 from moa_helpers.vendors import anthropic, colab, mistral, openai
 from moa_helpers.vendors.requests import Chunk, Request
 from moa_helpers.vendors.settings import connection, current
@@ -28,14 +28,15 @@ async def stream(request: Request) -> AsyncIterator[Chunk]:
             yield chunk
 
 
-def client(vendor: Vendor) -> Any:
-    """The SDK's client for a vendor: one for each event loop, made on first use.
+def client(model: Model) -> Any:
+    """The SDK's client for a model's address: one for each event loop, made on first use.
 
     Raises:
         MissingKey: live, and the vendor's key is not set.
+        UnknownModel: live, and no server lists that model of ``local:``.
         ImportError: the vendor's SDK is not installed.
     """
-    how = connection(vendor.name)
+    vendor, how = model.vendor, connection(model.name)
     if not how:
         return colab.ai()  # a module: it needs no key and no address, and has nothing to close
     for ended in [loop for loop in _clients if loop.is_closed()]:
