@@ -5,6 +5,7 @@ REQUIREMENTS = -r requirements.txt
 CONSTRAINTS = -c constraints.txt
 FIRST = notebooks/01-one-question-three-vendors.ipynb
 REAL = notebooks/real/real-models.ipynb
+REAL_TESTS = -m "real and not slow" tests/real
 JUPYTER = $(VENV)/bin/jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB) --LabApp.default_url=/lab/tree
 # Kernels wait more than they compute, so there are more of them than processors; the longest notebooks come first.
 NBVAL = -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
@@ -48,7 +49,7 @@ browser: $(VENV)/tests ## a reader's way through JupyterLab, in a real browser; 
 	$(VENV)/bin/pytest -rs -m browser tests/browser
 
 real: $(VENV)/tests ## the wire, a mixture, a comparison and notebooks 1 to 4 against a real model on this machine
-	$(VENV)/bin/python tools/local.py --or-skip $(VENV)/bin/pytest -rs --durations=8 -m "real and not slow" tests/real
+	$(VENV)/bin/python tools/local.py --or-skip $(VENV)/bin/pytest -rs --durations=8 $(REAL_TESTS)
 
 notebooks: $(VENV)/ready ## execute all notebooks offline, in place, and bring them into normal form
 	$(VENV)/bin/python tools/notebooks.py notebooks/*.ipynb

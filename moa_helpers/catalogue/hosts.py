@@ -45,8 +45,8 @@ def add_host(
 def read_hosts(values: Mapping[str, str]) -> None:
     """Add the hosts that variables and ``moa.toml`` name, and forget those that they named before.
 
-    ``MOA_HOST_ACME`` is the address of ``acme``, and ``ACME_API_KEY`` its key, if it is set. The file is looked for here
-    and above. A variable comes before the file, and ``add_host`` before both.
+    ``MOA_HOST_ACME`` is the address of ``acme``, and ``ACME_API_KEY`` its key, if it is set. The file is looked for
+    here and above. A variable comes before the file, and ``add_host`` before both.
 
     Args:
         values: the variables.
@@ -109,7 +109,9 @@ def _host(
         raise ValueError(f"api is {api!r}; it takes 'openai' or 'anthropic', the format that the host speaks.")
     if not isinstance(stream_options, bool):
         raise TypeError(f"stream_options must be True or False, not {stream_options!r}.")
-    if key is not None and not (isinstance(key, str) and re.fullmatch(r"[A-Z][A-Z0-9_]*", key) and not _like_a_key(key)):
+    if key is not None and not (
+        isinstance(key, str) and re.fullmatch(r"[A-Z][A-Z0-9_]*", key) and not _like_a_key(key)
+    ):
         raise ValueError(
             "key is the name of a variable in capital letters, such as 'ACME_API_KEY', never the key itself: "
             "put the key into the environment or into .env."
@@ -126,8 +128,8 @@ def _address(url: object) -> str:
         raise TypeError(f"The address must be text, such as 'https://llm.acme.example/v1', not {type(url).__name__}.")
     try:
         parts = urlsplit(url.strip())
-        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment
-        wrong = wrong or parts.port == 0 or re.search(r"\s", url.strip()) is not None
+        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+        wrong = wrong or bool(parts.query or parts.fragment or re.search(r"\s", url.strip()))
     except ValueError:  # no port, or no IPv6 address
         wrong = True
     if wrong:

@@ -19,7 +19,7 @@ from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.plan import estimate, plan_fan_out, plan_mixture
 from moa_helpers.results import total
 from moa_helpers.steps.ranking import ranker_system
-from moa_helpers.vendors.settings import priced
+from moa_helpers.vendors import settings
 
 VERDICT_TOKENS = 5  # what a judge is expected to write: a number
 Strategies: TypeAlias = Mapping[str, str | Mapping[str, Any]]
@@ -122,7 +122,7 @@ class Planned:
         if not isinstance(judge, str | Sequence | None):
             raise TypeError(f"The judge is a model's name, or a list of them, not {judge!r}.")
         self.judges = tuple([judge] if isinstance(judge, str) else judge or ())
-        self.models = [priced(name) for name in self.judges]
+        self.models = [settings.priced(name) for name in self.judges]
         if len(set(self.judges)) < len(self.judges):
             raise ValueError(f"A judge is listed twice: {', '.join(self.judges)}. It would say the same again.")
         self.options, self._null_checks = options, null_checks
@@ -149,7 +149,8 @@ class Planned:
                 raise
         if self.judges:
             plan_fan_out(self.judges, prompt, max_tokens=JUDGE_TOKENS).bound()
-        seconds = [priced(how["hedge_with"]) for how in self.strategies.values() if how.get("hedge_with") is not None]
+        others = [how["hedge_with"] for how in self.strategies.values() if how.get("hedge_with") is not None]
+        seconds = [settings.priced(name) for name in others]
         for number, question in enumerate(self.questions if priced else ()):
             read = tokens(question.prompt, at_most=True)
             unpriced = [*self.price(number).unpriced, *(each.name for each in seconds if each.cost(read, 1) is None)]

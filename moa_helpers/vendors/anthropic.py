@@ -5,13 +5,14 @@ from typing import Any
 
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.requests import Chunk, Request
+from moa_helpers.vendors.transport import http_clients
 
 
 def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     """A client that connects as ``how`` says, without retries and time-outs of its own."""
     from anthropic import AsyncAnthropic
 
-    return AsyncAnthropic(**how, max_retries=0, timeout=None)
+    return AsyncAnthropic(**how, **http_clients("anthropic", how["base_url"]), max_retries=0, timeout=None)
 
 
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:

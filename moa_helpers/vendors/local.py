@@ -4,35 +4,24 @@
 side, for 0.3 s in all; a place that is silent is looked at for a moment only for the next minute.
 """
 
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import rows
 from moa_helpers.vendors.looking import Look
+from moa_helpers.vendors.secrets import remember_logins
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ANY = ("0.0.0.0", "::")  # where a server listens that hears every address
 TABLE = rows(Path(__file__).with_name("local_servers.csv"))
 PATIENCE, MOMENT = 0.3, 0.05  # seconds to wait for all places, and for those that were silent
 REMEMBERED = 60.0  # seconds that a place is known to be silent
 DETAILS = ("/props", "/api/v1/models", "/api/tags", "/api/ps")  # what tells the server, and how large its contexts are
 _silent: dict[str, float] = {}  # address -> when nothing came from there in time
-
-
-def keep_proxy_off_loopback() -> None:
-    """Exempt this machine from any proxy of the environment, for every HTTP client in this process."""
-    for name in ("no_proxy", "NO_PROXY"):
-        exempt = [part for part in os.environ.get(name, "").split(",") if part]
-        missing = [host for host in LOOPBACK if host not in exempt and "*" not in exempt]
-        if missing:
-            os.environ[name] = ",".join(exempt + missing)
 
 
 @dataclass(frozen=True)
@@ -65,18 +54,6 @@ class Place:
     row: Mapping[str, str]
 
 
-def is_here(url: str) -> bool:
-    """Whether an address is on this machine."""
-    host = urlsplit(url).hostname or ""
-    if host in (*LOOPBACK, *ANY) or host.endswith(".localhost"):
-        return True
-    try:
-        found = ip_address(host)
-    except ValueError:
-        return False
-    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
-
-
 def without_login(url: str) -> str:
     """An address without a name and a password in it."""
     return re.sub(r"^(\w+://)?[^/]*@", r"\1", url)
@@ -107,7 +84,7 @@ def base_url(written: str, variable: str, port: int = 8080) -> str:
     login = parts.netloc.rpartition("@")[0]
     path = re.sub(r"(/chat/completions|/models)?/*$", "", parts.path)
     version = "" if re.search(r"/v\d+$", path) else "/v1"
-    return f"{parts.scheme}://{login}{'@' * bool(login)}{host}:{given}{path}{version}"
+    return remember_logins(f"{parts.scheme}://{login}{'@' * bool(login)}{host}:{given}{path}{version}")
 
 
 def ollama_address(host: str) -> str:
@@ -126,7 +103,8 @@ def find_servers(values: Mapping[str, str]) -> tuple[tuple[Server, ...], tuple[s
     """
     began = time.monotonic()
     looks = [
-        (place, Look(place.url, values.get(place.row["key_variable"], ""), DETAILS)) for place in places(values).values()
+        (place, Look(place.url, values.get(place.row["key_variable"], ""), DETAILS))
+        for place in places(values).values()
     ]
     servers, notes = [], []
     for place, look in looks:
@@ -141,7 +119,9 @@ def find_servers(values: Mapping[str, str]) -> tuple[tuple[Server, ...], tuple[s
             servers.append(server)
         elif place.variable == "LOCAL_BASE_URL":
             where, key = without_login(place.url), place.row["key_variable"]
-            why = f"wants a key: set {key} to the right one" if look.status in (401, 403) else "does not list models now"
+            why = (
+                f"wants a key: set {key} to the right one" if look.status in (401, 403) else "does not list models now"
+            )
             why = "is a stand-in of this lesson: name a server of real models" if look.stand_in else why
             notes.append(f"LOCAL_BASE_URL: {where} {why}, and run moa.setup() again.")
     return tuple(servers), tuple(notes)
@@ -204,7 +184,7 @@ def _told(place: Place, answers: Mapping[str, Any]) -> Server | None:
 
 def _entries(answer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The models of a list by their ids, in whichever of the servers' forms it is."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for listed in (answer.get("data"), answer.get("models")):
         for entry in listed if isinstance(listed, list) else []:
             names = [entry.get(field) for field in ("id", "key", "name", "model")] if isinstance(entry, dict) else []

@@ -49,7 +49,9 @@ class Look:
         self._get("/v1/models", self._place.path + "/models")
         if self.status is not None and not self.stand_in:
             root = self._place.path.rpartition("/")[0]
-            threads = [threading.Thread(target=self._get, args=(path, root + path), daemon=True) for path in self._others]
+            threads = [
+                threading.Thread(target=self._get, args=(path, root + path), daemon=True) for path in self._others
+            ]
             for thread in threads:
                 thread.start()
             for thread in threads:

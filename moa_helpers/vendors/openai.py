@@ -7,6 +7,7 @@ from typing import Any
 
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.requests import Chunk, Request
+from moa_helpers.vendors.transport import http_clients
 
 
 def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
@@ -14,7 +15,8 @@ def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     from openai import AsyncOpenAI
 
     headers = {} if vendor.name == "openai" else _without_private_headers(how["api_key"])
-    return AsyncOpenAI(**how, max_retries=0, timeout=None, default_headers=headers)
+    http = http_clients("openai", how["base_url"])
+    return AsyncOpenAI(**how, **http, max_retries=0, timeout=None, default_headers=headers)
 
 
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:

@@ -1,6 +1,8 @@
 """Live or offline, and with which keys: what ``setup()`` finds out, and how a client reaches its vendor."""
 
+import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -11,8 +13,9 @@ from moa_helpers.catalogue import VENDORS, Model, UnknownModel, Vendor, find
 from moa_helpers.catalogue.hosts import read_hosts
 from moa_helpers.shown import Shown
 from moa_helpers.vendors import colab, local, variables
+from moa_helpers.vendors.secrets import Key, Variables, remember, remember_logins
 from moa_helpers.vendors.secrets import redact as redact
-from moa_helpers.vendors.secrets import remember
+from moa_helpers.vendors.transport import for_hand_made, loopback
 
 Mode = Literal["auto", "live", "offline"]
 PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
@@ -35,7 +38,7 @@ class Settings(Shown):
     local_models: Mapping[str, str] = field(default_factory=dict)  # their models, local:id -> the server's address
     colab_models: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # what went wrong on the way, and what to do
-    _values: Mapping[str, str] = field(default_factory=dict, repr=False)  # variables, keys included
+    _values: Variables = field(default_factory=Variables, repr=False, compare=False)  # keys included
 
     def value(self, variable: str | None) -> str | None:
         """A variable's value from the environment, .env or Colab's secrets; None where it is unset or empty."""
@@ -44,7 +47,7 @@ class Settings(Shown):
     @property
     def free_models(self) -> tuple[str, ...]:
         """Real models that cost nothing: those of servers on this machine, and on Colab those of google.colab.ai."""
-        here = [name for name, url in self.local_models.items() if local.is_here(url)]
+        here = [name for name, url in self.local_models.items() if loopback(url)]
         return (*here, *self.colab_models)
 
     @property
@@ -69,12 +72,14 @@ class Settings(Shown):
 class Connection(dict[str, Any]):
     """Arguments for an SDK's client. It prints without the key, so that no notebook stores one."""
 
-    def __repr__(self) -> str:
-        return repr({**self, "api_key": "…hidden…"})
-
 
 _current: Settings | None = None
+_asked: tuple[Mode | None, int] = None, 0  # the mode that the last setup() was asked for, and in which process
 _found_versions: dict[str, str] = {}
+lock = threading.RLock()  # held where settings or clients change, which threads do at the same time
+getattr(os, "register_at_fork", dict)(  # a fork waits for it, or it would stay locked in the child
+    before=lock.acquire, after_in_child=lock.release, after_in_parent=lock.release
+)
 
 
 def setup(mode: Mode | None = None) -> Settings:
@@ -90,15 +95,21 @@ def setup(mode: Mode | None = None) -> Settings:
         The report: versions, mode, and which vendors have a key.
 
     Raises:
-        ValueError: the mode is none of the three.
+        ValueError: the mode is none of the three, or a key has something that no key has.
     """
-    global _current
-    values = variables.read()
+    with lock:
+        return _setup(mode)
+
+
+def _setup(mode: Mode | None) -> Settings:
+    global _current, _asked
+    values, notes = variables.read()
     read_hosts(values)
     wanted = mode or values.get("MOA_MODE", "auto").lower()
     if wanted not in get_args(Mode):
         raise ValueError(f"MOA_MODE is {wanted!r}; it takes auto, live or offline.")
-    sources = variables.find_keys(values, ask_colab=wanted != "offline")
+    sources, keys = variables.find_keys(values, ask_colab=wanted != "offline")
+    values = Variables({**values, **keys})
     live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
     if wanted == "auto":
         live, reason = bool(sources), "at least one API key is set" if sources else "no API key is set"
@@ -109,6 +120,7 @@ def setup(mode: Mode | None = None) -> Settings:
         from moa_helpers import offline
 
         offline_url = offline.start(values).url
+    _asked = mode, os.getpid()
     _current = Settings(
         mode="live" if live else "offline",
         reason=reason,
@@ -118,19 +130,25 @@ def setup(mode: Mode | None = None) -> Settings:
         servers=servers,
         local_models=local_models,
         colab_models=() if wanted == "offline" else colab.session.models(),
-        notes=tuple(redact(note) for note in (*local_notes, *twice, *colab.session.notes())),
+        notes=tuple(redact(note) for note in [*notes, *local_notes, *twice, *colab.session.notes()]),
         _values=values,
     )
     return _current
 
 
 def current() -> Settings:
-    """The settings of the last ``setup()``; calls it first if nobody has."""
-    return _current or setup()
+    """The settings of the last ``setup()``; calls it first if nobody has, or if a fork left the stand-ins behind."""
+    mode, process = _asked
+    if _current and (process in (0, os.getpid()) or _current.mode == "live"):
+        return _current
+    return setup(mode)
 
 
 def connection(name: str, sdk: str | None = None) -> Connection:
     """The arguments for a vendor's SDK: its own address and your key, or offline those of the stand-in.
+
+    Where a variable for proxies or certificates would disturb calls to this machine, they also hold an HTTP client that
+    it does not reach, for the SDK's asynchronous client.
 
     Args:
         name: a vendor, or a model ``vendor:model-id``; models of ``local:`` may each have an address of their own.
@@ -142,6 +160,14 @@ def connection(name: str, sdk: str | None = None) -> Connection:
         MissingKey: live, and the vendor's key is not set, or Colab's panel does not answer when asked for it.
         ImportError: live, and the vendor is ``colab``, but this is not Google Colab.
     """
+    how = reach(name)
+    for url in [how[part] for part in ("base_url", "server_url") if part in how]:
+        how |= for_hand_made(VENDORS[name.partition(":")[0]].api, url)
+    return how
+
+
+def reach(name: str) -> Connection:
+    """The key and the address alone; errors are those of ``connection``."""
     vendor_name = name.partition(":")[0]
     if vendor_name not in VENDORS:
         raise UnknownModel(f"There is no vendor {vendor_name!r}; known are {', '.join(VENDORS)}.")
@@ -161,18 +187,23 @@ def connection(name: str, sdk: str | None = None) -> Connection:
         url, key = settings.address(vendor), settings.key(vendor)
     if key is None:
         raise MissingKey(colab.HINTS["no key"].format(vendor.name, vendor.key_variable))
+<<<<<<< HEAD
     if urlsplit(url).hostname in local.LOOPBACK:
         local.keep_proxy_off_loopback()
     url = remember(url) if "@" in url else url
     if sdk in ("anthropic", "mistral"):  # these add the version to the address themselves
         url = url.removesuffix("/v1")
     return Connection({"api_key": key, "server_url" if (sdk or vendor.api) == "mistral" else "base_url": url})
+=======
+    where = "server_url" if vendor.api == "mistral" else "base_url"
+    return Connection({"api_key": Key(key), where: remember_logins(url)})
+>>>>>>> w12-local
 
 
 def is_here(model: Model) -> bool:
     """Whether a real model answers on this machine, as ``setup()`` found it: live, at a loopback address."""
     settings = current()
-    return settings.mode == "live" and model.vendor.api != "colab" and local.is_here(_address(model, settings))
+    return settings.mode == "live" and model.vendor.api != "colab" and loopback(_address(model, settings))
 
 
 def priced(name: str) -> Model:

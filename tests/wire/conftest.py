@@ -47,15 +47,16 @@ def run(_runner):
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
-    """Each test: an empty directory and .env, the environment as before, not on Colab, and offline settings."""
-    before = dict(os.environ)
+    """Each test: an empty directory and .env, the environment and the vendors as before, not on Colab, and offline settings."""
+    before, vendors = dict(os.environ), dict(VENDORS)
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(google, "session", google.Session())
     moa.setup("offline")
     yield
-    os.environ.clear()
-    os.environ.update(before)
+    for known, then in ((os.environ, before), (VENDORS, vendors)):
+        known.clear()
+        known.update(then)
 
 
 @pytest.fixture(autouse=True)
