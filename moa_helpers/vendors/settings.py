@@ -160,13 +160,13 @@ def connection(name: str, sdk: str | None = None) -> Connection:
         MissingKey: live, and the vendor's key is not set, or Colab's panel does not answer when asked for it.
         ImportError: live, and the vendor is ``colab``, but this is not Google Colab.
     """
-    how = reach(name)
+    how = reach(name, sdk)
     for url in [how[part] for part in ("base_url", "server_url") if part in how]:
-        how |= for_hand_made(VENDORS[name.partition(":")[0]].api, url)
+        how |= for_hand_made(sdk or VENDORS[name.partition(":")[0]].api, url)
     return how
 
 
-def reach(name: str) -> Connection:
+def reach(name: str, sdk: str | None = None) -> Connection:
     """The key and the address alone; errors are those of ``connection``."""
     vendor_name = name.partition(":")[0]
     if vendor_name not in VENDORS:
@@ -187,17 +187,10 @@ def reach(name: str) -> Connection:
         url, key = settings.address(vendor), settings.key(vendor)
     if key is None:
         raise MissingKey(colab.HINTS["no key"].format(vendor.name, vendor.key_variable))
-<<<<<<< HEAD
-    if urlsplit(url).hostname in local.LOOPBACK:
-        local.keep_proxy_off_loopback()
-    url = remember(url) if "@" in url else url
-    if sdk in ("anthropic", "mistral"):  # these add the version to the address themselves
+    api = sdk or vendor.api
+    if api in ("anthropic", "mistral"):  # these SDKs add the version to the address themselves
         url = url.removesuffix("/v1")
-    return Connection({"api_key": key, "server_url" if (sdk or vendor.api) == "mistral" else "base_url": url})
-=======
-    where = "server_url" if vendor.api == "mistral" else "base_url"
-    return Connection({"api_key": Key(key), where: remember_logins(url)})
->>>>>>> w12-local
+    return Connection({"api_key": Key(key), "server_url" if api == "mistral" else "base_url": remember_logins(url)})
 
 
 def is_here(model: Model) -> bool:
