@@ -18,6 +18,7 @@ from moa_helpers.vendors.secrets import redact as redact
 from moa_helpers.vendors.transport import for_hand_made, loopback
 
 Mode = Literal["auto", "live", "offline"]
+Sdk = Literal["openai", "anthropic", "mistral"]
 PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
 
 
@@ -144,7 +145,7 @@ def current() -> Settings:
     return setup(mode)
 
 
-def connection(name: str, sdk: str | None = None) -> Connection:
+def connection(name: str, sdk: Sdk | None = None) -> Connection:
     """The arguments for a vendor's SDK: its own address and your key, or offline those of the stand-in.
 
     Where a variable for proxies or certificates would disturb calls to this machine, they also hold an HTTP client that
@@ -152,8 +153,8 @@ def connection(name: str, sdk: str | None = None) -> Connection:
 
     Args:
         name: a vendor, or a model ``vendor:model-id``; models of ``local:`` may each have an address of their own.
-        sdk: ``"openai"``, ``"anthropic"`` or ``"mistral"``, for whose client they are. Default: the vendor's. Servers of
-            models on your machine speak the formats of all three.
+        sdk: ``"openai"``, ``"anthropic"`` or ``"mistral"``, for whose client they are. Default: the vendor's. Model
+            servers on your machine speak the formats of all three.
 
     Raises:
         UnknownModel: there is no such vendor; or live, no server on this machine lists that model of ``local:``.
@@ -166,7 +167,7 @@ def connection(name: str, sdk: str | None = None) -> Connection:
     return how
 
 
-def reach(name: str, sdk: str | None = None) -> Connection:
+def reach(name: str, sdk: Sdk | None = None) -> Connection:
     """The key and the address alone; errors are those of ``connection``."""
     vendor_name = name.partition(":")[0]
     if vendor_name not in VENDORS:
