@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from moa_helpers.events import Delta, Retry
 from moa_helpers.limits import retry
+from moa_helpers.limits.cut import cut_warnings
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import cancelled_once, pause
 from moa_helpers.plan import plan_fan_out
@@ -151,6 +152,7 @@ class Call:
             started=self._started,
             offline=self.request.offline,
             least_usd=math.fsum(attempt.least_usd for attempt in attempts),
+            warnings=cut_warnings(self.request, now.input_tokens, now.output_tokens),
             thinking=now.thinking(),
             thinking_tokens=now.thinking_tokens,
         )

@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 _running: "Server | None" = None
+# A fork leaves the server's thread with the parent; what the child knows of it is kept, as to free it would close it.
+getattr(os, "register_at_fork", dict)(after_in_child=lambda: globals().update(_running=None, _of_parent=_running))
 
 
 def start(variables: Mapping[str, str] = os.environ) -> "Server":

@@ -8,13 +8,14 @@ from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.reading import STOP, events, mapping
 from moa_helpers.vendors.requests import Chunk, Request
 from moa_helpers.vendors.thinking import told_apart
+from moa_helpers.vendors.transport import http_clients
 
 
 def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     """A client that connects as ``how`` says, without retries and time-outs of its own."""
     from anthropic import AsyncAnthropic
 
-    return AsyncAnthropic(**how, max_retries=0, timeout=None)
+    return AsyncAnthropic(**how, **http_clients("anthropic", how["base_url"]), max_retries=0, timeout=None)
 
 
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:

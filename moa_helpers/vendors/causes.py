@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from moa_helpers.catalogue import rows
-from moa_helpers.vendors.local import LOOPBACK
+from moa_helpers.vendors.transport import Unreachable, loopback
 
 _CAUSES = [(re.compile(row["words"]), row) for row in rows(Path(__file__).with_name("causes.csv"))]
 # Names of classes: the SDKs bring httpx or httpx2, and may bring others.
@@ -19,6 +19,9 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 def find_cause(error: BaseException) -> tuple[str, bool, str] | None:
     """The kind of failure, whether it is final, and what the reader is told; None if no known cause is behind it."""
     behind = list(_behind(error))
+    for each in behind:
+        if isinstance(each, Unreachable):
+            return "connection", each.final, str(each)
     if not any(_NETWORK & {kind.__name__ for kind in type(each).__mro__} for each in behind):
         return None
     lines = [f"{type(each).__name__}: {each}"[:500] for each in behind]
@@ -70,7 +73,7 @@ def shown(url: SplitResult | None) -> str:
 
 def proxy_for(url: SplitResult | None) -> str | None:
     """Host and port of the proxy that the environment names for an address, without a login."""
-    if url is None or not url.hostname or url.hostname in LOOPBACK:
+    if url is None or not url.hostname or loopback(url.geturl()):
         return None
     from urllib.request import getproxies_environment, proxy_bypass  # takes long to load
 

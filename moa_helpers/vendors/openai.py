@@ -10,6 +10,7 @@ from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.reading import STOP, events, mapping
 from moa_helpers.vendors.requests import Chunk, Malformed, Request
 from moa_helpers.vendors.thinking import told_apart
+from moa_helpers.vendors.transport import http_clients
 
 # Where hosts put what a model thinks aloud; some send the same in two of them.
 ALOUD = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details")
@@ -20,7 +21,8 @@ def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     from openai import AsyncOpenAI
 
     headers = {} if vendor.name == "openai" else _without_private_headers(how["api_key"])
-    return AsyncOpenAI(**how, max_retries=0, timeout=None, default_headers=headers)
+    http = http_clients("openai", how["base_url"])
+    return AsyncOpenAI(**how, **http, max_retries=0, timeout=None, default_headers=headers)
 
 
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
@@ -29,7 +31,7 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
         model=request.model.id,
         messages=request.messages,
         stream=True,
-        stream_options={"include_usage": True},
+        **({"stream_options": {"include_usage": True}} if request.model.vendor.stream_options else {}),
         extra_headers=request.headers,
         **{request.model.token_parameter: request.max_tokens},
         **request.sampling,
