@@ -28,12 +28,14 @@ class Card:
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     text: str = ""
+    thinking: str = ""  # folded, as it is no part of the text
+    thinking_note: str = ""  # what is said of it where nothing can be folded
 
     def __str__(self) -> str:
         table = [self.header, *self.rows] if self.rows else []
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
-        return "\n".join([self.heading, *lines, *([self.text] if self.text else [])])
+        return "\n".join([self.heading, *lines, *filter(None, [self.thinking_note, self.text])])
 
     def markdown(self) -> str:
         """The same as Markdown; the text is a code block, whose fence is longer than any run of backticks in it."""
@@ -41,6 +43,8 @@ class Card:
         if self.rows:
             lines = [self.header, ["---"] * len(self.header), *self.rows]
             parts.append("\n".join("| " + " | ".join(map(_literal, line)) + " |" for line in lines))
+        if self.thinking_note:
+            parts.append(f"*{_literal(self.thinking_note)}*")
         if self.text:
             fence = "`" * (1 + max(map(len, ["``", *re.findall("`+", self.text)])))
             parts.append(f"{fence}text\n{self.text}\n{fence}")
@@ -65,7 +69,9 @@ def _(reply: Reply) -> Card:
     stand_in = " · offline stand-in" * reply.offline
     problem = f"{reply.failure.message}\n\n" if reply.failure else ""
     header = ("first token", "tokens", "cost", "attempts", "answered by")
-    return Card(f"{reply.model} {reply.summary}{stand_in}", header, [row], (problem + reply.text).strip())
+    text = "\n\n".join(filter(None, [*reply.warnings, (problem + reply.text).strip()]))
+    heading = f"{reply.model} {reply.summary}{stand_in}"
+    return Card(heading, header, [row], text, reply.thinking, _thinking_note(reply, ".thinking"))
 
 
 @card.register
@@ -86,7 +92,9 @@ def _(answer: Answer) -> Card:
     alone = answer.substitute
     text = f"No synthesis. This is what {alone.written_by} answered alone:\n\n{alone.text}" if alone else answer.text
     heading = f"{answer.heading} · {seconds(answer.elapsed)} · {spent(answer)}{stand_ins}"
-    return Card(heading, ("role", "model", "outcome", "cost"), rows, text)
+    written = alone or answer.picked or answer.aggregator
+    thinking, note = (written.thinking, _thinking_note(written, "that reply's .thinking")) if written else ("", "")
+    return Card(heading, ("role", "model", "outcome", "cost"), rows, text, thinking, note)
 
 
 @card.register
@@ -156,6 +164,13 @@ def _listed(names: Sequence[str]) -> str:
     """The names, but of very many the first."""
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more
+
+
+def _thinking_note(reply: Reply, where: str) -> str:
+    if not reply.thinking:
+        return ""
+    tokens = "" if reply.thinking_tokens is None else f", {count(reply.thinking_tokens)} tokens"
+    return f"{reply.written_by} thought first: {len(reply.thinking):,} characters{tokens}, in {where}"
 
 
 def _access(vendor: Vendor, settings: Settings) -> str:

@@ -40,7 +40,7 @@ class Arriving:
             Malformed: the answer is endless.
         """
         self.finish_reason = chunk.finish_reason or self.finish_reason
-        self.answered_by = chunk.answered_by or self.answered_by
+        self.answered_by = whole(chunk.answered_by or "") or self.answered_by
         for name in ("input_tokens", "_output_tokens", "_thinking_tokens"):
             known, new = getattr(self, name), getattr(chunk, name.lstrip("_"))
             setattr(self, name, new if known is None else max(known, new or 0))
@@ -72,7 +72,8 @@ class Arriving:
 
     def thinking(self) -> str:
         """What the model has thought aloud so far."""
-        return "\n\n".join(filter(None, [whole("".join(self._thoughts)), split(self._content.text)[0]]))
+        told, tagged = whole("".join(self._thoughts)), split(self._content.text)[0]
+        return "\n\n".join(filter(None, dict.fromkeys([told, tagged])))  # some hosts send the same in both ways
 
     def problem(self) -> Failure | None:
         """What is wrong with the answer if its stream has come to an end without an error."""

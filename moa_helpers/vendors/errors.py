@@ -72,10 +72,12 @@ class _Heard:
         if "MistralError" in names and not status and not codes:
             by_vendor = False  # a good status, and a text that is no error
         plain = _SDK_PREFIX.sub("", str(error)).strip()
-        said = words or bodies.words(plain) or plain or bodies.compact(body)
+        said = words or bodies.words(plain) or plain
+        if not said:
+            said = (bodies.compact(body) or "No reason was given") if str(error) else type(error).__name__
         if not status:
             codes = (*codes, plain[:1000])  # the SDK's own words for an error within a stream
-        return cls(status, said or ("No reason was given" if str(error) else type(error).__name__), codes, by_vendor)
+        return cls(status, said, codes, by_vendor)
 
     @property
     def code(self) -> int | None:
@@ -99,7 +101,7 @@ def _explained(heard: _Heard, error: Exception, model_name: str) -> Failure:
     advice, final = None, False
     if cause:
         kind, final, said = cause
-        said, advice = redact(_printable(said)), ""
+        said, advice = redact(said), ""
     elif heard.status or heard.by_vendor:
         kind = heard.meaning or (_status_kind(code) if code else "server_error")
         final = kind == "connection"  # a proxy, or a page to log in to, that stands in between
@@ -116,7 +118,7 @@ def _explained(heard: _Heard, error: Exception, model_name: str) -> Failure:
         said = f"{_short(heard.said)}{_where(error, kind, code)}"
     advice = ADVICE[kind] if advice is None else advice
     status = f" (HTTP {heard.status})" if heard.status else ""
-    message = f"{model_name}: {kind.replace('_', ' ')}{status}: {said} {advice}".rstrip()
+    message = _printable(f"{model_name}: {kind.replace('_', ' ')}{status}: {said} {advice}")
     return Failure(kind, message, heard.status, _retry_after(error), final)
 
 
@@ -132,12 +134,13 @@ def _status_kind(code: int) -> str:
 
 
 def _short(words: str) -> str:
-    """The words on one line, without keys, shortened, and without characters that do something to a screen."""
+    """The words on one line, without keys, and shortened."""
     text = redact(_printable(words[:10_000]))[:200].rstrip(". ")  # no key is cut, so that none shows in part
-    return text if text.endswith(("!", "?")) else f"{text}."
+    return text if text.endswith(("!", "?")) else f"{text or 'No reason was given'}."
 
 
 def _printable(words: str) -> str:
+    """The words on one line, without what does something to a screen: control characters, half and hidden ones."""
     return " ".join("".join(char if char.isprintable() else " " for char in words).split())
 
 
@@ -148,7 +151,7 @@ def _where(error: Exception, kind: str, code: int | None) -> str:
         return ""
     if code == 407:
         return f" The proxy {causes.proxy_for(url) or 'in between'} wants a login: write it into its address."
-    where = f" Asked: {redact(causes.shown(url))}."
+    where = f" Asked: {redact(causes.shown(url))[:200]}."
     if code and code < 400:
         to = redact(causes.shown(urlsplit(str(_headers(error).get("location") or ""))))[:200]
         return f"{where} It sends requests on to {to}: if that is right, set it as the address." if to else where

@@ -6,7 +6,7 @@ side, for 0.3 s in all; a place that is silent is looked at for a moment only fo
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def base_url(written: str, variable: str, port: int = 8080) -> str:
         host, given = parts.hostname or "127.0.0.1", parts.port
         if schemeless and given is None and host.isdecimal():
             host, given = "127.0.0.1", int(host)
-        if parts.scheme not in ("http", "https") or re.search(r"\s", written):
+        if parts.scheme not in ("http", "https") or re.search(r"\s", written) or (given or 1) > 65535:
             raise ValueError
     except ValueError:
         shown = without_login(written)
@@ -88,11 +88,6 @@ def base_url(written: str, variable: str, port: int = 8080) -> str:
     return remember_logins(f"{parts.scheme}://{login}{'@' * bool(login)}{host}:{given}{path}{version}")
 
 
-def ollama_address(host: str) -> str:
-    """The address of Ollama's chat completions, from OLLAMA_HOST; raises as ``base_url`` does."""
-    return base_url(host, "OLLAMA_HOST", 11434)
-
-
 def find_servers(values: Mapping[str, str]) -> tuple[tuple[Server, ...], tuple[str, ...]]:
     """The model servers that answer, those of ``LOCAL_BASE_URL`` first; and what the reader should know beside them.
 
@@ -102,55 +97,62 @@ def find_servers(values: Mapping[str, str]) -> tuple[tuple[Server, ...], tuple[s
     Raises:
         ValueError: a variable holds no address.
     """
-    began = time.monotonic()
-    looks = [
-        (place, Look(place.url, values.get(place.row["key_variable"], ""), DETAILS))
-        for place in places(values).values()
-    ]
-    servers, notes = [], []
+    began, (where, notes) = time.monotonic(), places(values)
+    looks = [(place, Look(place.url, values.get(place.row["key_variable"], ""), DETAILS)) for place in where]
+    servers = []
     for place, look in looks:
         patience = MOMENT if began - _silent.get(place.url, -REMEMBERED) < REMEMBERED else PATIENCE
         in_time = look.wait(began + patience)
-        server = _told(place, look.answers)
+        server = None if look.stand_in else _told(place, look.answers)
+        if server:
+            servers.append(server)
+        elif place.variable == "LOCAL_BASE_URL":
+            notes.append(_missed(place, look))
         if in_time or server:
             _silent.pop(place.url, None)
         elif patience == PATIENCE:
             _silent[place.url] = began
-        if server and not look.stand_in:
-            servers.append(server)
-        elif place.variable == "LOCAL_BASE_URL":
-            where, key = without_login(place.url), place.row["key_variable"]
-            why = (
-                f"wants a key: set {key} to the right one" if look.status in (401, 403) else "does not list models now"
-            )
-            why = "is a stand-in of this lesson: name a server of real models" if look.stand_in else why
-            notes.append(f"LOCAL_BASE_URL: {where} {why}, and run moa.setup() again.")
     return tuple(servers), tuple(notes)
 
 
-def places(values: Mapping[str, str]) -> dict[tuple[str, str, int | None, str], Place]:
-    """Where to look; an address that has two names is there once."""
-    found: dict[tuple[str, str, int | None, str], Place] = {}
-    for place in _written(values):
-        parts = urlsplit(place.url)
-        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname or ""
-        found.setdefault((parts.scheme, host, parts.port, parts.path), place)
-    return found
+def places(values: Mapping[str, str]) -> tuple[list[Place], list[str]]:
+    """Where to look, each place once though it may have two names; and what is wrong with other programs' variables.
 
-
-def _written(values: Mapping[str, str]) -> Iterator[Place]:
-    for written in re.split(r"[,;\s]+", values.get("LOCAL_BASE_URL", "")):
-        if written:
-            own = {"software": "", "key_variable": "LOCAL_API_KEY", "tells": "", "owned_by": ""}
-            yield Place(base_url(written, "LOCAL_BASE_URL"), "LOCAL_BASE_URL", own)
+    Raises:
+        ValueError: LOCAL_BASE_URL or OLLAMA_HOST holds no address.
+    """
+    own = {"software": "", "key_variable": "LOCAL_API_KEY", "tells": "", "owned_by": ""}
+    written = [(text, "LOCAL_BASE_URL", 8080, own) for text in re.split(r"[,;\s]+", values.get("LOCAL_BASE_URL", ""))]
     for row in TABLE:
         ports = row["ports"].split()
-        for variable in (row["url_variable"], row["port_variable"]):
-            if variable in values:
-                yield Place(base_url(values[variable], variable, int(ports[0])), variable, row)
-                break
-        else:
-            yield from (Place(base_url(f"127.0.0.1:{port}", "", 0), "", row) for port in ports)
+        named = [name for name in (row["url_variable"], row["port_variable"]) if name in values][:1]
+        written += [(values[name], name, int(ports[0]), row) for name in named] or [
+            (f"127.0.0.1:{port}", "", 0, row) for port in ports
+        ]
+    found: dict[tuple[object, ...], Place] = {}
+    notes = []
+    for text, variable, port, row in written:
+        try:
+            url = base_url(text, variable, port) if text else ""
+        except ValueError as error:
+            if variable in ("LOCAL_BASE_URL", "OLLAMA_HOST"):
+                raise
+            notes.append(f"{error} Until then no {row['software']} is looked for.")
+            continue
+        parts = urlsplit(url)
+        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+        found.setdefault((parts.scheme, host, parts.port, parts.path), Place(url, variable, row))
+    return [place for place in found.values() if place.url], notes
+
+
+def _missed(place: Place, look: Look) -> str:
+    """Why a place that the reader has named is not in the report."""
+    why = "does not list models now"
+    if look.stand_in:
+        why = "is a stand-in of this lesson: name a server of real models"
+    elif look.status in (401, 403):
+        why = f"wants a key: set {place.row['key_variable']} to the right one"
+    return f"LOCAL_BASE_URL: {without_login(place.url)} {why}, and run moa.setup() again."
 
 
 def _told(place: Place, answers: Mapping[str, Any]) -> Server | None:
@@ -208,4 +210,4 @@ def _count(answer: Any, *path: str) -> int | None:
     """A number above 0 in nested objects, or None."""
     for name in path:
         answer = answer.get(name) if isinstance(answer, dict) else None
-    return answer if isinstance(answer, int) and not isinstance(answer, bool) and answer > 0 else None
+    return answer if isinstance(answer, int) and not isinstance(answer, bool) and 0 < answer < 10**9 else None

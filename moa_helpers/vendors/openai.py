@@ -42,9 +42,10 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
 
 
 async def chat_chunks(events: AsyncGenerator[dict[str, Any], None]) -> AsyncGenerator[Chunk, None]:
-    """The chunks of a stream of OpenAI's or Mistral's, which have the same shape. What a model writes to refuse is text.
+    """The chunks of a stream of OpenAI's or Mistral's, which have the same shape.
 
-    A stream that came to its end mark is complete, even where its host gives no reason, or an empty one.
+    What a model writes to refuse is text, too. A stream that came to its end mark is complete, even where its host
+    gives no reason, or an empty one.
     """
     came, refused, finished, ended = False, False, False, False
     async with aclosing(events):

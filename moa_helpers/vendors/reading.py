@@ -12,7 +12,9 @@ from moa_helpers.vendors.requests import Malformed, Refused
 
 LARGEST = 16_000_000  # bytes of one event, or of a body that is no stream
 TURN = 0.01  # seconds after which others get their turn, however much has arrived at once
-LAST = 0.1  # seconds for the end of the body after the end mark; a connection is used again only if it was read to there
+LAST = (
+    0.1  # seconds for the end of the body after the end mark; a connection is used again only if it was read to there
+)
 STOP = {"type": "message_stop"}  # the end mark, whether it came as Anthropic's event or as OpenAI's [DONE]
 _FIELD = re.compile(r"(data|event|id|retry)?:|(data|event|id|retry)$")
 
@@ -64,7 +66,7 @@ def parsed(name: str | None, data: str) -> list[dict[str, Any]]:
         lines = [line.strip() for line in data.splitlines() if line.strip()]
         if len(lines) > 1 and all(line.startswith("{") or line == "[DONE]" for line in lines):
             return [event for line in lines for event in parsed("", line)]
-        shown = " ".join(data[:1000].split())[:200]
+        shown = "".join(one if one.isprintable() else "\ufffd" for one in " ".join(data[:1000].split())[:200])
         if name == "error" or (name is not None and shown[:1].isalpha() and "\ufffd" not in shown):
             raise Refused(shown) from None
         raise Malformed(f"This came instead of an answer: {shown}") from None
@@ -76,7 +78,7 @@ def parsed(name: str | None, data: str) -> list[dict[str, Any]]:
             raise Malformed(f"This came instead of an event: {str(event)[:200]}")
         if name:
             event.setdefault("type", name)
-        if _is_error(event):
+        if name == "error" or _is_error(event):
             raise Refused(event)
     return [*found, STOP] if name is None else found
 
@@ -87,7 +89,9 @@ def mapping(value: object) -> Mapping[str, Any]:
 
 
 def _whole(digits: str) -> int | None:
-    return int(digits) if len(digits) < 20 else None  # Python refuses some thousand digits, and nothing here has so many
+    return (
+        int(digits) if len(digits) < 20 else None
+    )  # Python refuses some thousand digits, and nothing here has so many
 
 
 def _is_error(event: Mapping[str, Any]) -> bool:
@@ -126,7 +130,8 @@ async def _lines(response: Any) -> AsyncGenerator[str, None]:
 
 async def _blocks(lines: AsyncIterator[str]) -> AsyncGenerator[tuple[str | None, str], None]:
     """The name and the data of each event. What has not the form of an event is a body to its end, without a name."""
-    name, data, begun, size = "", [], False, 0
+    data: list[str] = []
+    name, begun, size = "", False, 0
     async for raw in lines:
         line = raw if begun else raw.lstrip("\ufeff \t")
         if not line:

@@ -18,6 +18,7 @@ from moa_helpers.vendors.secrets import redact as redact
 from moa_helpers.vendors.transport import for_hand_made, loopback
 
 Mode = Literal["auto", "live", "offline"]
+Sdk = Literal["openai", "anthropic", "mistral"]
 PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
 
 
@@ -144,7 +145,7 @@ def current() -> Settings:
     return setup(mode)
 
 
-def connection(name: str) -> Connection:
+def connection(name: str, sdk: Sdk | None = None) -> Connection:
     """The arguments for a vendor's SDK: its own address and your key, or offline those of the stand-in.
 
     Where a variable for proxies or certificates would disturb calls to this machine, they also hold an HTTP client that
@@ -152,19 +153,21 @@ def connection(name: str) -> Connection:
 
     Args:
         name: a vendor, or a model ``vendor:model-id``; models of ``local:`` may each have an address of their own.
+        sdk: ``"openai"``, ``"anthropic"`` or ``"mistral"``, for whose client they are. Default: the vendor's. Model
+            servers on your machine speak the formats of all three.
 
     Raises:
         UnknownModel: there is no such vendor; or live, no server on this machine lists that model of ``local:``.
         MissingKey: live, and the vendor's key is not set, or Colab's panel does not answer when asked for it.
         ImportError: live, and the vendor is ``colab``, but this is not Google Colab.
     """
-    how = reach(name)
+    how = reach(name, sdk)
     for url in [how[part] for part in ("base_url", "server_url") if part in how]:
-        how |= for_hand_made(VENDORS[name.partition(":")[0]].api, url)
+        how |= for_hand_made(sdk or VENDORS[name.partition(":")[0]].api, url)
     return how
 
 
-def reach(name: str) -> Connection:
+def reach(name: str, sdk: Sdk | None = None) -> Connection:
     """The key and the address alone; errors are those of ``connection``."""
     vendor_name = name.partition(":")[0]
     if vendor_name not in VENDORS:
@@ -187,8 +190,10 @@ def reach(name: str) -> Connection:
         key = "none-needed"  # the login in the address is sent in its place
     if key is None:
         raise MissingKey(colab.HINTS["no key"].format(vendor.name, vendor.key_variable))
-    where = "server_url" if vendor.api == "mistral" else "base_url"
-    return Connection({"api_key": Key(key), where: remember_logins(url)})
+    api = sdk or vendor.api
+    if api in ("anthropic", "mistral"):  # these SDKs add the version to the address themselves
+        url = url.removesuffix("/v1")
+    return Connection({"api_key": Key(key), "server_url" if api == "mistral" else "base_url": remember_logins(url)})
 
 
 def is_here(model: Model) -> bool:

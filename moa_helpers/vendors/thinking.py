@@ -11,14 +11,16 @@ The tags are ``<think>`` and its like. These rules say which of them count; all 
 
 import re
 from bisect import bisect_left
+from itertools import islice
 from typing import Any, NamedTuple
 
 from moa_helpers.vendors.requests import Malformed
 
 NAMES = ("think", "thinking", "thought", "thoughts", "reasoning")
 LONGEST = 120  # characters of a tag
-MOST_TAGS = 1000  # within a thought
-MOST_LOOKS = 500  # how often a text that grows is looked at anew; its end counts in any case
+SOON = 30  # characters after a tag within which it shows whether that is one of a sentence
+MOST_TAGS, MOST_TOKENS, DEEPEST = 1000, 100_000, 50  # what is looked at, of an odd text: the rest is taken as it stands
+MOST_LOOKS = 200  # at a text that grows, and from then on with each tenth that it grows; its end counts in any case
 _TAG = (
     rf"<\s?(?P<slash>/?)\s?(?:seed:)?(?P<name>{'|'.join(NAMES)})(?:\s[^<>]{{0,80}}?)?(?P<alone>/?)\s?>"
     r"|\[(?P<slash2>/?)think\]|\u25c1(?P<slash3>/?)think\u25b7"
@@ -85,6 +87,7 @@ class Splitter:
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
+        self._length = 0
         self._recent = ""  # the last characters, in which a tag may have begun
         self._held = ""  # of the answer, what may yet be a part of a tag
         self._begin = 0  # where the answer begins
@@ -92,6 +95,7 @@ class Splitter:
         self._inside = False  # whether a thought has not ended
         self._since_tag: int | None = None  # characters since the last tag
         self._looks = 0
+        self._due = 0.0  # the length at which it is looked at again
 
     @property
     def text(self) -> str:
@@ -105,17 +109,19 @@ class Splitter:
         self._recent = window[-LONGEST:]
         if self._since_tag is not None:
             self._since_tag += len(piece)
-        if last or (self._looks < MOST_LOOKS and self._may_have_changed(window, piece)):
+        self._length += len(piece)
+        if last or (self._length >= self._due and self._may_have_changed(window, piece)):
             return self._look(last)
         return [] if self._inside or not self._sent else self._pass_on(self._held + piece)
 
     def _may_have_changed(self, window: str, piece: str) -> bool:
         if TAG.search(window) or not (self._inside or self._sent):
             return True
-        return self._since_tag is not None and (self._since_tag < LONGEST or "`" in piece)
+        return self._since_tag is not None and (self._since_tag < SOON + len(piece) or "`" in piece)
 
     def _look(self, last: bool) -> list[str | None]:
         self._looks += 1
+        self._due = self._length * 1.1 if self._looks > MOST_LOOKS else 0
         text = "".join(self._pieces)
         tags = _tags(text)
         thoughts, begin = _border(text, tags)
@@ -153,7 +159,7 @@ def _tags(text: str) -> list[Tag]:
     line: list[Tag] = []  # those of this line, and how many there were when code began
     code: int | None = None
     fences: list[tuple[int, bool]] = []  # where each one begins, and whether it can end code
-    for token in _TOKEN.finditer(text):
+    for token in islice(_TOKEN.finditer(text), MOST_TOKENS):
         if token["fence"]:
             fences.append((token.start(), not token["info"].strip()))
         elif token["line"]:
@@ -167,6 +173,8 @@ def _tags(text: str) -> list[Tag]:
             closing = bool(token["slash"] or token["slash2"] or token["slash3"])
             name = (token["name"] or "think").lower()
             line.append(Tag(token.start(), token.end(), name, closing, bool(token["alone"])))
+        if len(found) + len(line) >= MOST_TAGS:
+            break
     return _outside(fences, found + line)
 
 
@@ -227,7 +235,7 @@ def _closing(tags: list[Tag], opening: int) -> int:
     """The place of the tag that closes an opening one: the one that fits, else the first of its name, else any."""
     name, depth = tags[opening].name, 0
     named, any_one = [], []
-    for place in range(opening, min(len(tags), opening + MOST_TAGS)):
+    for place in range(opening, min(len(tags), opening + DEEPEST)):
         tag = tags[place]
         if tag.closing:
             any_one.append(place)

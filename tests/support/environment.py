@@ -19,6 +19,7 @@ OURS = (
     "JAN_",
     "MODEL_PROXY_",
 )
+REAL = os.environ.get("LOCAL_BASE_URL", "")  # where `make real` has a model; tests/real asks it, and nobody else
 KEPT = ("MOA_BROWSER", "MOA_CHROMIUM")  # they steer the browser tests
 
 

@@ -110,4 +110,5 @@ def test_the_reply_and_the_heading_say_it(run, script, monkeypatch):
     assert [reply.warnings for reply in answer.layers[0]] == [()] * 3
     assert "reports 2,048 tokens" in answer.aggregator.warnings[0]
     assert "local:qwen: The server reports 2,048 tokens" in answer.heading
+    assert "reports 2,048 tokens" in str(answer.aggregator)
     assert moa.from_json(moa.to_json(answer)).aggregator.warnings == answer.aggregator.warnings

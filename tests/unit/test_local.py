@@ -65,7 +65,7 @@ def test_what_is_no_address_is_refused_by_its_variable_and_without_its_login():
 
 
 def urls(**values):
-    return [place.url.removeprefix("http://").removesuffix("/v1") for place in local.places(values).values()]
+    return [place.url.removeprefix("http://").removesuffix("/v1") for place in local.places(values)[0]]
 
 
 def test_each_kind_of_server_is_looked_for_where_it_is_or_where_its_variable_says():
@@ -87,7 +87,17 @@ def test_a_place_with_two_names_is_looked_at_once():
     ]
 
 
-PLACES = {place.url: place for place in local.places({"LOCAL_BASE_URL": "127.0.0.1:7000"}).values()}
+def test_a_variable_of_another_program_that_holds_no_address_stops_nothing():
+    for variable, value in (("LLAMA_ARG_PORT", "99999"), ("JAN_API_BASE", "ftp://x"), ("LM_STUDIO_URL", "a:b")):
+        found, (note,) = local.places({variable: value})
+        assert len(found) == (4 if variable == "LLAMA_ARG_PORT" else 5)
+        assert note.startswith(f"{variable} is '{value}'; write it as")
+    for variable in ("LOCAL_BASE_URL", "OLLAMA_HOST"):
+        with pytest.raises(ValueError, match=f"^{variable} is"):
+            local.places({variable: "99999"})
+
+
+PLACES = {place.url: place for place in local.places({"LOCAL_BASE_URL": "127.0.0.1:7000"})[0]}
 
 
 def told(answers, port=7000):

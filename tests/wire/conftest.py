@@ -128,7 +128,7 @@ def recorder(_recorder):
 
 @pytest.fixture
 def live(recorder, monkeypatch):
-    """Live mode with a made-up key for each vendor and every address pointing at the recorder."""
+    """Live mode with a made-up key for each vendor and every address pointing at the recorder, which counts as far."""
     return go_live(recorder.url, monkeypatch)
 
 
@@ -139,8 +139,10 @@ def live_at(monkeypatch):
 
 
 def go_live(url, monkeypatch):
+    monkeypatch.setattr("moa_helpers.limits.inputs.priced", moa.find)  # as if each vendor were at its own address
+    monkeypatch.setattr("moa_helpers.plan.is_here", lambda model: False)
     for vendor in VENDORS.values():
-        if vendor.url_variable:
+        if vendor.url_variable and vendor.name != "local":
             monkeypatch.setenv(vendor.url_variable, f"{url}/{vendor.name}" + ("/v1" if vendor.api == "openai" else ""))
         if vendor.key_variable:
             monkeypatch.setenv(vendor.key_variable, f"dummy-{vendor.name}")
