@@ -5,13 +5,11 @@ proxies or certificates is to blame, the failure names it.
 """
 
 import os
-import ssl
 from functools import cache
 from importlib import import_module
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies
+from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import Api
 from moa_helpers.vendors.secrets import redact
@@ -107,17 +105,17 @@ def _guarded(kind: Any) -> Any:
                 raise
             if response.has_redirect_location:
                 await response.aclose()
-                place = urljoin(str(request.url), response.headers["location"])
-                raise Unreachable(
-                    f"The address redirects to {place} and nothing was sent there: set it, if you mean it."
-                )
+                place = response.next_request.url
+                raise Unreachable(f"The address redirects to {place} and nothing was sent there: set it, if right.")
             return response
 
     return Client
 
 
-def _trusted() -> ssl.SSLContext | bool:
+def _trusted() -> Any:
     """Whose certificates are taken from a server on this machine: those that the variables name, if they do."""
+    import ssl
+
     file, folder = (os.environ.get(name) for name in _CERTIFICATES)
     return ssl.create_default_context(cafile=file, capath=folder) if file or folder else True
 
@@ -134,6 +132,8 @@ def _blame(error: Exception, url: str) -> str:
 
 
 def _by_proxy(url: str) -> bool:
+    from urllib.request import getproxies  # takes long to load
+
     place, proxies = urlsplit(url), getproxies()
     exempt = {part.strip() for part in proxies.get("no", "").split(",")}
     return bool(proxies.get(place.scheme) or proxies.get("all")) and exempt.isdisjoint({place.hostname, "*"})
