@@ -5,6 +5,7 @@ proxies or certificates is to blame, the failure names it.
 """
 
 import os
+import re
 from functools import cache
 from importlib import import_module
 from ipaddress import ip_address
@@ -105,7 +106,7 @@ def _guarded(kind: Any) -> Any:
                 raise
             if response.has_redirect_location:
                 await response.aclose()
-                place = response.next_request.url
+                place = request.url.join(response.headers["location"])
                 raise Unreachable(f"The address redirects to {place} and nothing was sent there: set it, if right.")
             return response
 
@@ -122,12 +123,13 @@ def _trusted() -> Any:
 
 def _blame(error: Exception, url: str) -> str:
     """Which variable brought about an error, and what to do; empty if none did, as far as one can tell."""
-    if "CERTIFICATE_VERIFY_FAILED" in str(error) and (names := _set(_CERTIFICATES)[:1]):
-        return f"The certificates that {_named(names)} names do not vouch for this server: correct or remove it."
+    place, said = urlsplit(url), redact(str(error)).rstrip(".") or type(error).__name__
+    if re.search("local issuer|self.signed", said) and (names := _set(_CERTIFICATES)[:1]):
+        trusted = f"by what {_named(names)} names: put its certificate there, or correct or remove the variable"
+        return f"The certificate of {place.hostname}:{place.port or 443} is not trusted {trusted}."
     if type(error).__name__ not in ("ProxyError", "ConnectError", "ExceptionGroup") or not _by_proxy(url):
         return ""
-    names = _set((f"{urlsplit(url).scheme}_proxy",)) or _set(("all_proxy",))
-    said = redact(str(error)).rstrip(".") or type(error).__name__
+    names = _set((f"{place.scheme}_proxy",)) or _set(("all_proxy",))
     return f"The proxy of {_named(names)} lets nothing through ({said}): correct or remove it."
 
 
