@@ -31,7 +31,7 @@ async def _note(response: Any) -> None:
     if response.status_code == 200:
         response.headers["content-type"] = "text/event-stream"  # of anything else the SDK would read the whole
     else:
-        await response.aread()  # else the SDK stumbles over an error without a body
+        await response.aread()  # the SDK stumbles over an error without a body, unless it was read
 
 
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
