@@ -99,7 +99,8 @@ async def compare(
     limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
     plan = Planned(questions, strategies, judge, null_checks, max_tokens=max_tokens, timeout=timeout, retries=retries)
     plan.check(priced=budget_usd is not None)
-    with closing(Ledger(Path(path))) as ledger, closing(progress_view()) as view:
+    view = progress_view()
+    with closing(Ledger(Path(path))) as ledger:
         work = Work(plan, ledger, limits)
         try:
             tasks = work.begin(min(limits.places().get("all", MOST_QUESTIONS), len(plan.questions)))

@@ -17,15 +17,14 @@ async def stop(tasks: Sequence[asyncio.Task[Any]]) -> None:
     A task that goes on all the same is cancelled again after a while: the HTTP clients may lose a cancellation that
     comes in the moment of connecting.
     """
-    cancelled = None
-    pending, again = set(tasks), 0.0
-    while pending:
+    cancelled, again = None, 0.0
+    while pending := {task for task in tasks if not task.done()}:  # looked up anew, as a wait that is cancelled is mute
         if time.perf_counter() >= again:
             again = time.perf_counter() + PATIENCE
             for task in pending:
                 task.cancel()
         try:
-            _, pending = await asyncio.wait(pending, timeout=PATIENCE)
+            await asyncio.wait(pending, timeout=PATIENCE)
         except asyncio.CancelledError as error:
             cancelled = error
     for task in tasks:

@@ -7,6 +7,7 @@ with JupyterLab's subshells.
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -78,7 +79,8 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         try:
             return await self._run_in(scope)
         except Exception as error:
-            self._outputs.say(f"{'Failed' if scope.calls else 'Not run'}. {_words(error)}", alert=True)
+            with suppress(Exception):  # the page may be gone; that must hide nothing
+                self._outputs.say(f"{'Failed' if scope.calls else 'Not run'}. {_words(error)}", alert=True)
             raise
 
     def stop(self) -> None:
@@ -90,9 +92,10 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         arguments, code, planned = self._planned()
         live = Live(scope)
         work = self._work = asyncio.create_task(_call(arguments), context=scope.context())
-        self._controls.enable(running=True)
-        self._outputs.begin(code)
         try:
+            with suppress(Exception):
+                self._controls.enable(running=True)
+                self._outputs.begin(code)
             with interrupts(self.stop) as keep:
 
                 def show(last: bool) -> None:
@@ -102,16 +105,17 @@ class Playground(widgets.VBox):  # type: ignore[misc]
                 await follow([work], show)
         finally:
             self._work = None
-            self._controls.enable(running=False)
             problem = None if work.cancelled() else work.exception()
             answer = None if work.cancelled() or problem else work.result()
             why = _words(problem) if problem else ""
             answered = f"{sum(call.ok for call in scope.calls)} of {len(scope.calls)}"
             replies = Replies(call.reply() for call in live.calls)
             run = Run(code, arguments, planned, answer, replies, answered, why)
-            if scope.calls:
-                self.runs.append(run)
-                self._outputs.finish(self.runs, live)
+            self.runs += [run] if scope.calls else []
+            with suppress(Exception):
+                self._controls.enable(running=False)
+                if scope.calls:
+                    self._outputs.finish(self.runs, live)
         if problem:
             raise problem
         return run
