@@ -100,7 +100,7 @@ async def compare(
     plan = Planned(questions, strategies, judge, null_checks, max_tokens=max_tokens, timeout=timeout, retries=retries)
     plan.check(priced=budget_usd is not None)
     view = progress_view()
-    with closing(Ledger(Path(path))) as ledger:
+    with closing(Ledger(Path(path), Answered)) as ledger:
         work = Work(plan, ledger, limits)
         try:
             tasks = work.begin(min(limits.places().get("all", MOST_QUESTIONS), len(plan.questions)))
@@ -158,7 +158,9 @@ class Work:
         answers = tuple(each for group, _ in self._found for each in group)
         judgements = tuple(each for _, group in self._found for each in group)
         names, judges = tuple(self._plan.strategies), self._plan.judges
-        return Comparison(names, judges, self.total, answers, judgements, self.ledger.path, self._problem)
+        return Comparison(
+            names, judges, self.total, answers, judgements, self.ledger.path, self._problem or self.ledger.problem
+        )
 
     def line(self) -> str:
         """How far it is."""
@@ -206,8 +208,8 @@ class Work:
         who = world(offline=current().mode == "offline", chooses=True)  # the vendors, or stand-ins with certain traits
         asked = (question.id, question.prompt, name, how, who)
         if known := self.ledger.find_answer(*asked):
-            self.kept += known["calls"]
-            return Answered(**known)
+            self.kept += known.calls
+            return known  # type: ignore[no-any-return]
         if "aggregator" in strategy:
             answer = await mixture_of_agents(question.prompt, **strategy)
             text, outcome = answer.text, str(answer.outcome)
