@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 PATIENCE = 0.25  # seconds that a cancelled task has to end
 TICK = 0.2  # seconds; a notebook's Stop is noticed only when the event loop wakes, so nothing sleeps longer
@@ -47,6 +48,22 @@ async def pause(seconds: float) -> None:
     until = time.perf_counter() + seconds
     while (left := until - time.perf_counter()) > 0:  # noqa: ASYNC110
         await asyncio.sleep(min(left, TICK))
+
+
+async def turn() -> None:
+    """Wait for a turn of the event loop in which nobody else goes on from here.
+
+    To begin a call costs an SDK several milliseconds. A thousand in one turn would block the loop for seconds: no
+    answer would be read, no deadline kept.
+    """
+    for door in _doors.keyrefs():
+        if (loop := door()) and loop.is_closed():
+            _doors.pop(loop, None)  # its lock holds on to it
+    async with _doors.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        await asyncio.sleep(0)
+
+
+_doors: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 async def cancelled_once(coroutine: Coroutine[Any, Any, T]) -> T:

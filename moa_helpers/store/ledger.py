@@ -1,7 +1,7 @@
 """A file that keeps every call of a comparison, a JSON line each, so that a second start pays for none of them again.
 
 A line is written as soon as its call has ended. If the program is killed meanwhile, the next start removes that line.
-If another program takes the file away or changes it meanwhile, no further call is made, and all of it is saved beside it.
+If another program takes the file away or changes it meanwhile, no further call is made, and it is saved beside.
 """
 
 import hashlib

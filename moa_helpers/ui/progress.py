@@ -56,7 +56,7 @@ class _Output:
 
     def __init__(self) -> None:
         with lesson():
-            import jinja2, markdown_it, markupsafe  # noqa: E401, F401
+            import jinja2  # noqa: F401
         self._shown: dict[str, str] = {}
         self._handle: Any = None
 

@@ -121,7 +121,7 @@ def test_where_it_cannot_be_saved_either_that_is_said(compare, script, tmp_path,
     folder = tmp_path / "results"
     folder.mkdir()
     script[A] = lambda request: shutil.rmtree(folder) or answers("Yes.")
-    with pytest.raises(OSError, match="Nor could it be saved beside it: .*No such file"):
+    with pytest.raises(OSError, match=r"Nor could it be saved beside it: .*No such file"):
         compare(["Why?", "Who?"], {"a": A}, max_concurrency=1, path=folder / "calls.jsonl")
     assert len(script.asked) == 1
 

@@ -6,7 +6,6 @@ import sys
 import time
 from itertools import pairwise
 
-import IPython.display
 import pytest
 
 import moa_helpers as moa

@@ -115,10 +115,16 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             with suppress(Exception):
                 self._controls.enable(running=False)
                 if scope.calls:
-                    self._outputs.finish(self.runs, live)
+                    self._finish(live)
         if problem:
             raise problem
         return run
+
+    def _finish(self, live: Live) -> None:
+        try:
+            self._outputs.finish(self.runs, live)
+        except Exception as error:
+            self._outputs.say(f"What came is in runs[-1], but it cannot be drawn: {_words(error)}", alert=True)
 
     def _planned(self) -> tuple[dict[str, Any], str, Estimate]:
         now = current()  # setup() may have been run in another cell
