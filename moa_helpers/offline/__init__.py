@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 _running: "Server | None" = None
+_process: int | None = None  # in which it runs
 
 
 def start(variables: Mapping[str, str] = os.environ) -> "Server":
@@ -46,7 +47,7 @@ def start(variables: Mapping[str, str] = os.environ) -> "Server":
     Raises:
         ValueError: one of them holds something else than it should.
     """
-    global _running
+    global _running, _process
     if _running is None:
         from moa_helpers.offline.server import OfflineVendors, Server
 
@@ -56,7 +57,15 @@ def start(variables: Mapping[str, str] = os.environ) -> "Server":
         except ValueError as error:
             raise ValueError(f"A variable MOA_OFFLINE_SEED, _SPEED or _FAULTS cannot be read: {error}") from None
         _running = Server(vendors)
+    elif _process != os.getpid():  # this one was forked from it, without the thread that answers
+        _running = type(_running)(_running.vendors)
+    _process = os.getpid()
     return _running
+
+
+def here(url: str | None) -> str | None:
+    """Where this process finds the vendors that ``setup()`` has found at this address, maybe before a fork."""
+    return start().url if _running else url
 
 
 def fault(

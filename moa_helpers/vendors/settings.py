@@ -123,7 +123,9 @@ def connection(vendor_name: str) -> Connection:
             raise MissingKey(colab.HINTS["silent"])
         return Connection()  # that module finds its own way
     if settings.mode == "offline":
-        url = f"{settings.offline_url}/{vendor.name}" + ("/v1" if vendor.api in ("openai", "colab") else "")
+        from moa_helpers import offline
+
+        url = f"{offline.here(settings.offline_url)}/{vendor.name}" + ("/v1" if vendor.api in ("openai", "colab") else "")
         key: str | None = "offline"
     else:
         url = _live_url(vendor, settings._values)
