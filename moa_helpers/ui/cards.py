@@ -16,7 +16,9 @@ from moa_helpers.ui.html import render, visible
 from moa_helpers.vendors.settings import Settings
 
 STAND_INS = " · offline stand-ins"
-PLAIN = str.maketrans({"·": "-", "×": "x", "…": "...", "–": "-", "—": "-", **dict.fromkeys("‘’", "'"), **dict.fromkeys("“”", '"')})
+PLAIN = str.maketrans(
+    {"·": "-", "×": "x", "…": "...", "–": "-", "—": "-", **dict.fromkeys("‘’", "'"), **dict.fromkeys("“”", '"')}
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Card:
         if self.text:
             fence = "`" * (1 + max(map(len, ["``", *re.findall("`+", self.text)])))
             parts.append(f"{fence}text\n{self.text}\n{fence}")
-        return "\n\n".join(parts)
+        return visible("\n\n".join(parts))
 
     def html(self) -> str:
         """The same as HTML; the Markdown of the text is laid out."""

@@ -125,7 +125,9 @@ def connection(vendor_name: str) -> Connection:
     if settings.mode == "offline":
         from moa_helpers import offline
 
-        url = f"{offline.here(settings.offline_url)}/{vendor.name}" + ("/v1" if vendor.api in ("openai", "colab") else "")
+        url = f"{offline.here(settings.offline_url)}/{vendor.name}" + (
+            "/v1" if vendor.api in ("openai", "colab") else ""
+        )
         key: str | None = "offline"
     else:
         url = _live_url(vendor, settings._values)
