@@ -188,6 +188,15 @@ def test_a_stream_that_loses_its_cancellation_is_cancelled_again(deaf, script, r
     assert asked.ended == pytest.approx(1.2 + 0.25 * deaf)
 
 
+@pytest.mark.parametrize("closing", [0.3, 0.9, 1.9])
+def test_a_stream_that_closes_slowly_is_left_to_close(closing, script, run):
+    script[SMALL] = hangs("Half an", after=0.1, closing=closing)
+    run(moa.fan_out([LUNA, SMALL], WHY, quorum=1))
+    assert script.hows(SMALL) == ["cancelled"]
+    (asked,) = (asked for asked in script.asked if asked.model == SMALL)
+    assert asked.ended == pytest.approx(1.2 + closing)
+
+
 TURN = 0.001  # virtual seconds that a turn of the loop takes, where the clock would stand still
 MORE = [a_panel, a_comparison]
 
