@@ -123,12 +123,12 @@ def test_a_thousand_calls_that_are_slow_to_begin_keep_their_deadline(script, run
         asyncio.get_running_loop().jumping.now += 0.015
         return answers("Yes.", after=0.5)
 
-    async def timed():
+    async def timed(limits):
         return await moa.fan_out([LUNA] * 1000, question, **limits), clock.now()
 
     script[LUNA] = slow_to_begin
     for limits, kind in (({"deadline": 3}, "deadline"), ({"quorum": 50}, "cancelled")):
-        replies, seconds = run(timed())
+        replies, seconds = run(timed(limits))
         assert seconds < 3.02
         assert len(replies.good) >= 50, "what had arrived in time was read in time"
         assert {reply.failure.kind for reply in replies if not reply.ok} == {kind}

@@ -1,4 +1,4 @@
-"""Playgrounds that nobody sees any more are closed, with all their widgets: kernel and page would keep each for ever."""
+"""Playgrounds that nobody sees any more are closed, with all their widgets: kernel and page would keep each."""
 
 import asyncio
 import types

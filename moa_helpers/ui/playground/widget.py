@@ -192,7 +192,7 @@ def _call(arguments: Mapping[str, Any]) -> Coroutine[Any, Any, Answer | Replies]
 
 def _cell() -> tuple[str, str]:
     """Which cell makes this, and in which of its executions; empty where the front end does not say."""
-    parent = getattr(get_ipython(), "get_parent", dict)()  # type: ignore[no-untyped-call]
+    parent: dict[str, Any] = getattr(get_ipython(), "get_parent", dict)()
     return parent.get("metadata", {}).get("cellId", ""), parent.get("header", {}).get("msg_id", "")
 
 
