@@ -158,9 +158,8 @@ class Work:
         answers = tuple(each for group, _ in self._found for each in group)
         judgements = tuple(each for _, group in self._found for each in group)
         names, judges = tuple(self._plan.strategies), self._plan.judges
-        return Comparison(
-            names, judges, self.total, answers, judgements, self.ledger.path, self._problem or self.ledger.problem
-        )
+        problem = " ".join(filter(None, (self._problem, self.ledger.problem)))
+        return Comparison(names, judges, self.total, answers, judgements, self.ledger.path, problem)
 
     def line(self) -> str:
         """How far it is."""

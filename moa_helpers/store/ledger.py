@@ -50,6 +50,7 @@ class Ledger:
         try:
             self._lock()  # two programs that write into one file would pay twice
             self._look_through()
+            self._identity = self._identify()
         except BaseException:
             self.close()
             raise
@@ -129,12 +130,14 @@ class Ledger:
         self._problem = OSError(what)
 
     def _undisturbed(self) -> bool:
-        own = os.fstat(self._writer.fileno())
         try:
-            named = self.path.stat()
+            return self._identify() == self._identity and os.fstat(self._writer.fileno()).st_size == self._size
         except OSError:
             return False
-        return own.st_size == self._size and (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)
+
+    def _identify(self) -> tuple[int, int]:
+        named = self.path.stat()
+        return named.st_dev, named.st_ino
 
     def _save_beside(self) -> Path:
         """Go on in a new file, which begins with all that can still be read of this one; its path."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from moa_helpers.limits.tasks import stop
 from moa_helpers.shown import lesson
+from moa_helpers.ui.html import render
 
 REFRESH = 0.1  # seconds between two looks at the tasks
 WIDTH = 20  # characters of the bar
@@ -56,7 +57,7 @@ class _Output:
 
     def __init__(self) -> None:
         with lesson():
-            import jinja2  # noqa: F401
+            render("comparing.html", total=0, ended=0, line="")  # the first to need those packages
         self._shown: dict[str, str] = {}
         self._handle: Any = None
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 import moa_helpers as moa
+from moa_helpers.ui import html
 from moa_helpers.vendors.requests import Chunk
 from tests.support import clock, notebook
 from tests.support.hostile import HOSTILE
@@ -219,6 +220,7 @@ def test_a_cancelled_watch_leaves_no_task_and_keeps_what_arrived(run, script, sh
 
 def test_without_the_packages_of_a_notebook_no_call_is_made(run, script, shown, question, monkeypatch):
     monkeypatch.setitem(sys.modules, "markdown_it", None)
+    monkeypatch.setattr(html, "_environment", html._environment.__wrapped__)  # as nothing has been shown yet
     with pytest.raises(ImportError, match=r"run `pip install 'moa-helpers\[lesson\]'`"):
         run(moa.watch(moa.ask(A, question)))
     assert not script.asked
