@@ -4,21 +4,27 @@ PYTHONS = 3.13 3.12 3.11 python3
 REQUIREMENTS = -r requirements.txt
 CONSTRAINTS = -c constraints.txt
 FIRST = notebooks/01-one-question-three-vendors.ipynb
+REAL = notebooks/real/real-models.ipynb
+REAL_TESTS = -m "real and not slow" tests/real
+JUPYTER = $(VENV)/bin/jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB) --LabApp.default_url=/lab/tree
 # Kernels wait more than they compute, so there are more of them than processors; the longest notebooks come first.
 NBVAL = -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
     --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=60
 # Some containers set it. Then each kernel would compile thousands of imported files anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test test-latest test-all test-colab browser notebooks links wheel colab bench constraints clean \
-    lint checks unit nbval slow colab-check
+.PHONY: help lab lab-local test test-latest test-all test-colab browser real notebooks real-notebook links wheel colab \
+    bench constraints clean lint checks unit nbval slow colab-check
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
 	    printf '  make %-12s %s\n' "$$name" "$$what"; done
 
 lab: $(VENV)/ready ## open JupyterLab with the first notebook (options in LAB="--no-browser --port 8888")
-	$(VENV)/bin/jupyter lab --LabApp.default_url=/lab/tree/$(FIRST) $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB)
+	$(JUPYTER)/$(FIRST)
+
+lab-local: $(VENV)/ready ## the same with a real model on this machine, fetched and served, and a notebook about it
+	$(VENV)/bin/python tools/local.py $(JUPYTER)/$(REAL)
 
 test: $(VENV)/tests ## unit tests, all notebooks' outputs, and beside them ruff, mypy and the direction of imports
 	@nice $(MAKE) --no-print-directory lint >$(VENV)/lint.txt 2>&1 & lint=$$!; \
@@ -42,8 +48,14 @@ test-colab: colab ## the notebooks on Google Colab's versions, with what `make c
 browser: $(VENV)/tests ## a reader's way through JupyterLab, in a real browser; without one it says what to install
 	$(VENV)/bin/pytest -rs -m browser tests/browser
 
+real: $(VENV)/tests ## the wire, a mixture, a comparison and notebooks 1 to 4 against a real model on this machine
+	$(VENV)/bin/python tools/local.py --or-skip $(VENV)/bin/pytest -rs --durations=8 $(REAL_TESTS)
+
 notebooks: $(VENV)/ready ## execute all notebooks offline, in place, and bring them into normal form
 	$(VENV)/bin/python tools/notebooks.py notebooks/*.ipynb
+
+real-notebook: $(VENV)/ready ## execute the notebook on real models anew, and store what a real model answered
+	$(VENV)/bin/python tools/local.py $(VENV)/bin/python tools/notebooks.py $(REAL)
 
 links: $(VENV)/ready ## write the project's address (from pyproject.toml) into Colab badges and setup cells
 	$(VENV)/bin/python tools/colab.py address
@@ -67,11 +79,12 @@ bench-%: .venv-bench/ready
 constraints: $(VENV)/ready ## bring constraints.txt to the newest versions; then make test says whether they do
 	@uv=$$(command -v uv || echo $(VENV)/bin/uv) && sed '/^[^#]/,$$d' constraints.txt >constraints.new && \
 	    "$$uv" pip compile -q --upgrade --universal --python-version 3.11 --fork-strategy fewest --no-header \
-	    --no-annotate --no-emit-package moa-helpers requirements.txt tests/requirements.txt >>constraints.new
+	    --no-annotate --no-emit-package moa-helpers requirements.txt tests/requirements.txt \
+	    --extra local pyproject.toml >>constraints.new
 	mv constraints.new constraints.txt
 
 clean: ## remove all that the other targets made
-	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-* .models build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 lint: $(VENV)/tests

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from moa_helpers.calls import ask
 from moa_helpers.catalogue import UnknownModel, find, models
+from moa_helpers.catalogue.hosts import add_host
 from moa_helpers.events import (
     AggregatorDelta,
     Hedge,
@@ -96,6 +97,7 @@ __all__ = [
     "Settings",
     "UnknownModel",
     "Verdict",
+    "add_host",
     "aggregator_system",
     "ask",
     "close",

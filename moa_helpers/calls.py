@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from moa_helpers.events import Delta, Retry
 from moa_helpers.limits import retry
+from moa_helpers.limits.cut import cut_warnings
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import cancelled_once, pause
 from moa_helpers.plan import plan_fan_out
@@ -114,7 +115,7 @@ class Call:
                     if not self._may_begin():
                         break
                     await self._attempt()
-                happened = self._failure and retry.after(self._failure, len(self._attempts), self.request, self._scope)
+                happened = self._failure and retry.after(self._failure, self._attempts, self.request, self._scope)
                 if not isinstance(happened, Retry):
                     self._failure = happened
                     break
@@ -151,6 +152,9 @@ class Call:
             started=self._started,
             offline=self.request.offline,
             least_usd=math.fsum(attempt.least_usd for attempt in attempts),
+            warnings=cut_warnings(self.request, now.input_tokens, now.output_tokens),
+            thinking=now.thinking(),
+            thinking_tokens=now.thinking_tokens,
         )
 
     def _may_begin(self) -> bool:
@@ -207,10 +211,11 @@ class Call:
     async def _read(self) -> None:
         async with aclosing(stream(self.request)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
-                self._now.take(chunk)
-                if chunk.text:
+                for piece in self._now.take(chunk):
                     self.state = "writing"
-                    self._listen(Delta(chunk.text, self.request.model.name))
+                    model = self.request.model.name
+                    void = Failure("cancelled", f"{model}: what it wrote so far was its thinking.")
+                    self._listen(Retry(void, 0.0) if piece is None else Delta(piece, model))
 
     def _fail(self, kind: str) -> Failure:
         return failed(kind, self.request.model.name)

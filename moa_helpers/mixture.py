@@ -12,7 +12,7 @@ from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import stop
 from moa_helpers.plan import Plan, plan_mixture
-from moa_helpers.prompts import aggregator_system, chosen, ranker_system, shuffled
+from moa_helpers.prompts import aggregator_system, chosen, ranker_system, reminder, shuffled, unfenced
 from moa_helpers.results import Answer, Reply
 from moa_helpers.steps.progress import Progress
 
@@ -150,15 +150,16 @@ async def _end(
         listen(AggregatorDelta(candidates[0].text))
         return None, candidates[0]
     if plan.pick:
-        system = ranker_system([reply.text for reply in candidates])
+        told: dict[str, Any] = {"system": ranker_system([reply.text for reply in candidates]), "reminder": reminder()}
     else:
-        system = aggregator_system(shown, shuffle_seed=plan.shuffle_seed)
-    final = [replace(request, system=system, role="aggregator") for request in plan.final]
+        told = {"system": aggregator_system(shown, shuffle_seed=plan.shuffle_seed)}
+    final = [replace(request, **told, role="aggregator") for request in plan.final]
     purse.plan(final)
     alone = replace(plan.limits, quorum=None, grace=0.0, hedge_after=None, hedge_with=None)
     hear = as_events(len(plan.stages) + 1, _ignore if plan.pick else listen, aggregator=True)
     (reply,) = await run_all(final, Scope(alone, purse), listen=hear)
     if not plan.pick:
+        reply = replace(reply, text=unfenced(reply.text, told["system"]))
         return reply, reply if reply.ok else None
     number = chosen(reply.text, len(candidates)) if reply.ok else None
     if number is None:

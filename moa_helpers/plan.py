@@ -11,7 +11,7 @@ from moa_helpers.limits.purse import Estimate, Purse, price
 from moa_helpers.limits.values import Limits
 from moa_helpers.prompts import frame
 from moa_helpers.vendors.requests import Request
-from moa_helpers.vendors.settings import current
+from moa_helpers.vendors.settings import current, is_here
 from moa_helpers.vendors.streams import client
 
 
@@ -139,4 +139,4 @@ def _plan(stages: Sequence[tuple[Request, ...]], final: tuple[Request, ...], lim
 
 def _bound(stage: Sequence[Request]) -> tuple[Request, ...]:
     offline = current().mode == "offline"
-    return tuple(replace(request, sdk=client(request.model.vendor), offline=offline) for request in stage)
+    return tuple(replace(one, sdk=client(one.model), offline=offline, here=is_here(one.model)) for one in stage)

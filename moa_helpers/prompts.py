@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from moa_helpers.limits.inputs import check_seed
 from moa_helpers.results import Reply
-from moa_helpers.steps.fences import fenced
-from moa_helpers.steps.ranking import chosen, ranker_system
+from moa_helpers.steps.fences import fenced, unfenced
+from moa_helpers.steps.ranking import chosen, ranker_system, reminder
 
-__all__ = ["aggregator_system", "chosen", "frame", "ranker_system", "shuffled"]
+__all__ = ["aggregator_system", "chosen", "frame", "ranker_system", "reminder", "shuffled", "unfenced"]
 
 # Our wording of the aggregate-and-synthesise instruction of Wang et al., "Mixture-of-Agents Enhances Large Language
 # Model Capabilities", 2024 (arXiv:2406.04692), Table 1.

@@ -6,9 +6,11 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from moa_helpers.vendors import streams
 
@@ -29,7 +31,9 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     loop_and_task: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
 
     async def main() -> None:
-        loop_and_task.append((asyncio.get_running_loop(), asyncio.current_task()))
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(_Helpers())
+        loop_and_task.append((loop, asyncio.current_task()))
         if stopped.is_set():  # interrupted before there was a task to cancel
             coroutine.close()
             raise asyncio.CancelledError
@@ -74,6 +78,35 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         with suppress(Exception):  # where warnings are errors, or stderr is closed, the answers count
             warnings.warn(f"All answers are there, but a connection did not close: {problem[0]!r}", stacklevel=2)
     return outcome[0]
+
+
+class _Helpers(ThreadPoolExecutor):
+    """A thread for each piece of work: no hanging name server keeps another call, or the end, waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._work: WeakKeyDictionary[threading.Thread, Future[Any]] = WeakKeyDictionary()
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(function(*args, **options))
+            except BaseException as error:  # handed to whoever waits for the result
+                future.set_exception(error)
+
+        future.set_running_or_notify_cancel()
+        thread = threading.Thread(target=work, name="moa.run helper", daemon=True)
+        self._work[thread] = future
+        thread.start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for the threads whose work is done; what hangs is left behind."""
+        for thread, future in self._work.items():
+            if future.done():
+                thread.join()
 
 
 def _cancel(loop_and_task: Sequence[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]]) -> None:

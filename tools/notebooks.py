@@ -1,4 +1,4 @@
-"""Execute the notebooks offline, in place, and bring them into one normal form, so that a diff shows what changed.
+"""Execute the notebooks without any key, in place, and bring them into one normal form: a diff shows what changed.
 
     python tools/notebooks.py notebooks/*.ipynb            execute, then normalise
     python tools/notebooks.py --check notebooks/*.ipynb    only say which ones are not in normal form
@@ -114,7 +114,7 @@ def main() -> None:
         wrong = [str(path) for path, found in stored.items() if found != text(normal(json.loads(found), path.stem))]
         sys.exit("Not in normal form (run `make notebooks`): " + ", ".join(wrong) if wrong else 0)
     for variable in [name for name in os.environ if name.startswith("MOA_") or name.endswith("_API_KEY")]:
-        del os.environ[variable]  # without a key the notebooks run offline, and say so as a reader without one sees it
+        del os.environ[variable]  # without a key they run offline, but for the one that asks a model on this machine
     for path in given.paths:
         started = time.monotonic()
         notebook = normal(execute(path), path.stem)

@@ -5,8 +5,8 @@ The figures are in ``models.csv`` beside this file; each row names its source. T
 
 import csv
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -28,9 +28,13 @@ class Vendor:
 
     name: str
     api: Api
-    base_url: str = ""
+    base_url: str = field(default="", repr=False)  # a host's may hold a login
     key_variable: str | None = None  # None: this vendor needs no key
     url_variable: str = ""
+    optional_key_variable: str | None = None  # of a vendor that may have a key and needs none
+    stream_options: bool = True  # whether it takes the parameter, and so reports tokens
+    origin: str = ""  # of a host of the reader's own: who named it
+    prices: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False, repr=False)  # of such a host
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -103,7 +107,9 @@ def find(name: str) -> Model:
     if vendor.api == "colab":
         notes, temperature = "max_tokens is not passed on to it", "google.colab.ai cannot pass one on"
         return Model(vendor, model_id, "free", 0.0, 0.0, accepts_temperature=temperature, notes=notes)
-    return Model(vendor, model_id, token_parameter="max_completion_tokens" if vendor_name == "openai" else "max_tokens")
+    usd_in, usd_out = vendor.prices.get(model_id, (None, None))
+    parameter = "max_completion_tokens" if vendor_name == "openai" else "max_tokens"
+    return Model(vendor, model_id, usd_in_per_m=usd_in, usd_out_per_m=usd_out, token_parameter=parameter)
 
 
 def warn_if_shut_down(model: Model) -> None:

@@ -7,7 +7,7 @@ from moa_helpers.limits.scope import Scope
 from moa_helpers.plan import plan_fan_out
 from moa_helpers.results import Replies
 from moa_helpers.shown import Shown
-from moa_helpers.steps.ranking import chosen, ranker_system
+from moa_helpers.steps.ranking import chosen, ranker_system, reminder
 
 JUDGE_TOKENS = 1024  # enough for a number, and for what a reasoning model spends before it
 
@@ -63,7 +63,8 @@ async def judge(
         return Verdict(model, (0, 0), Replies())
     ((request,),) = plan.bound().stages
     systems = [ranker_system(order, draw=True, known=known) for order in ([one, other], [other, one])]
+    asked = replace(request, role="judge", reminder=reminder(draw=True))
     with Scope(plan.limits).open() as scope:
-        replies = await run_all([replace(request, system=system, role="judge") for system in systems], scope)
+        replies = await run_all([replace(asked, system=system) for system in systems], scope)
     first, second = (chosen(reply.text, 2, draw=True) if reply.ok else None for reply in replies)
     return Verdict(model, (first, second), replies)

@@ -2,10 +2,12 @@
 
 import csv
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +21,8 @@ from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.plan import estimate, plan_fan_out, plan_mixture
 from moa_helpers.results import total
 from moa_helpers.steps.ranking import ranker_system
+from moa_helpers.texts import decoded
+from moa_helpers.vendors import settings
 
 VERDICT_TOKENS = 5  # what a judge is expected to write: a number
 Strategies: TypeAlias = Mapping[str, str | Mapping[str, Any]]
@@ -41,24 +45,27 @@ def read_questions(path: str | Path) -> list[Question]:
     """Questions from a file: JSON lines, or CSV with a header line.
 
     Each has an ``id``, a ``prompt`` and, if you like, a ``reference``: an answer that is known to be right. In CSV, a
-    text that holds a comma must stand in quotation marks: what follows would be taken for the next column. The name
-    ends in ``.jsonl`` or ``.csv``; the text is UTF-8.
+    text that holds the separator must stand in quotation marks: what follows would be taken for the next column. The
+    name ends in ``.jsonl`` or ``.csv``; the text is UTF-8, or as Excel writes it: with semicolons or tabs, in UTF-16.
 
     Raises:
         ValueError: a question lacks something or has too much, or two have the same id; the message says which.
         OSError: the file cannot be read.
     """
     path = Path(path)
-    if path.suffix not in (".jsonl", ".csv"):
+    kind = path.suffix.lower()
+    if kind not in (".jsonl", ".csv", ".tsv"):
         raise ValueError(f"{path} is neither .jsonl nor .csv.")
     entries: list[Any] = []
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        try:
-            rows = csv.DictReader(lines, strict=True) if path.suffix == ".csv" else filter(str.strip, lines)
-            for row in rows:
-                entries.append(json.loads(row) if isinstance(row, str) else row)
-        except (ValueError, csv.Error) as error:
-            raise ValueError(f"Question {len(entries) + 1} in {path} cannot be read: {error}.") from None
+    try:
+        text = re.sub(r"\r\n?", "\n", decoded(path.read_bytes())).lstrip("\ufeff\n")
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from None
+    try:
+        for row in filter(str.strip, text.split("\n")) if kind == ".jsonl" else _table(text):
+            entries.append(json.loads(row) if isinstance(row, str) else row)
+    except (ValueError, csv.Error, RecursionError) as error:
+        raise ValueError(f"Question {len(entries) + 1} in {path} cannot be read: {error}.") from None
     found = []
     for number, entry in enumerate(entries, 1):
         given = entry if isinstance(entry, Mapping) else {}
@@ -71,6 +78,22 @@ def read_questions(path: str | Path) -> list[Question]:
         known = "" if reference is None else str(reference)
         found.append(Question(str(name), prompt, known if known.strip() else None))
     return questions_of(found) if found else []
+
+
+def _table(text: str) -> Iterator[dict[str | None, Any]]:
+    """The rows of a CSV file that have something in them, by the names in its header line."""
+    first, _, rest = text.partition("\n")
+    if told := re.fullmatch(r"\"?sep=(.)\"?\s*", first, re.I):  # Excel's own way to say what separates
+        separator, text = told[1], rest
+    else:
+        names = re.sub(r'"[^"]*"', "", first)  # the header, without what is quoted
+        separator = max(",;\t", key=names.count)
+    rows = csv.reader(StringIO(text), delimiter=separator, skipinitialspace=separator != "\t", strict=True)
+    header = [name.strip().lower() for name in next(rows, [])]
+    for row in rows:
+        if any(map(str.strip, row)):
+            cells: dict[str | None, Any] = dict(zip(header, row, strict=False))
+            yield cells | ({None: row[len(header) :]} if any(row[len(header) :]) else {})
 
 
 def questions_of(given: Sequence[Asked]) -> list[Question]:
@@ -121,7 +144,7 @@ class Planned:
         if not isinstance(judge, str | Sequence | None):
             raise TypeError(f"The judge is a model's name, or a list of them, not {judge!r}.")
         self.judges = tuple([judge] if isinstance(judge, str) else judge or ())
-        self.models = [find(name) for name in self.judges]
+        self.models = [settings.priced(name) for name in self.judges]
         if len(set(self.judges)) < len(self.judges):
             raise ValueError(f"A judge is listed twice: {', '.join(self.judges)}. It would say the same again.")
         self.options, self._null_checks = options, null_checks
@@ -148,7 +171,8 @@ class Planned:
                 raise
         if self.judges:
             plan_fan_out(self.judges, prompt, max_tokens=JUDGE_TOKENS).bound()
-        seconds = [find(how["hedge_with"]) for how in self.strategies.values() if how.get("hedge_with") is not None]
+        others = [how["hedge_with"] for how in self.strategies.values() if how.get("hedge_with") is not None]
+        seconds = [settings.priced(name) for name in others]
         for number, question in enumerate(self.questions if priced else ()):
             read = tokens(question.prompt, at_most=True)
             unpriced = [*self.price(number).unpriced, *(each.name for each in seconds if each.cost(read, 1) is None)]

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from moa_helpers.catalogue import find
 from moa_helpers.vendors.requests import Request
+from moa_helpers.vendors.settings import priced
 
 
 def requests(
@@ -30,7 +30,7 @@ def requests(
     check_number("max_tokens", max_tokens, whole=True)
     if temperature is not None:
         check_number("temperature", temperature, least=0)
-    found = [find(name) for name in models]
+    found = [priced(name) for name in models]
     for model in found:
         if temperature is not None and not model.takes_temperature:
             raise ValueError(f"{model.name} takes no temperature ({model.accepts_temperature}): leave it out.")

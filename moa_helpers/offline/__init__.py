@@ -16,7 +16,7 @@ from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.traits import Judging, Knowledge, Traits, judging, knowledge
 
 if TYPE_CHECKING:
-    from moa_helpers.offline.server import Server
+    from moa_helpers.offline.server import OfflineVendors, Server
 
 __all__ = [
     "KINDS",
@@ -35,7 +35,8 @@ __all__ = [
 ]
 
 _running: "Server | None" = None
-_process: int | None = None  # in which it runs
+# A fork leaves the server's thread with the parent; what the child knows of it is kept, as to free it would close it.
+getattr(os, "register_at_fork", dict)(after_in_child=lambda: globals().update(_running=None, _of_parent=_running))
 
 
 def start(variables: Mapping[str, str] = os.environ) -> "Server":
@@ -47,25 +48,23 @@ def start(variables: Mapping[str, str] = os.environ) -> "Server":
     Raises:
         ValueError: one of them holds something else than it should.
     """
-    global _running, _process
+    global _running
     if _running is None:
-        from moa_helpers.offline.server import OfflineVendors, Server
+        from moa_helpers.offline.server import Server
 
-        try:
-            seed, speed = int(variables.get("MOA_OFFLINE_SEED", 0)), float(variables.get("MOA_OFFLINE_SPEED", 1))
-            vendors = OfflineVendors(seed=seed, speed=speed, faults=variables.get("MOA_OFFLINE_FAULTS", ""))
-        except ValueError as error:
-            raise ValueError(f"A variable MOA_OFFLINE_SEED, _SPEED or _FAULTS cannot be read: {error}") from None
-        _running = Server(vendors)
-    elif _process != os.getpid():  # this one was forked from it, without the thread that answers
-        _running = type(_running)(_running.vendors)
-    _process = os.getpid()
+        _running = Server(vendors(variables))
     return _running
 
 
-def here(url: str | None) -> str | None:
-    """Where this process finds the vendors that ``setup()`` has found at this address, maybe before a fork."""
-    return start().url if _running else url
+def vendors(variables: Mapping[str, str]) -> "OfflineVendors":
+    """Embedded vendors as the variables say, not yet started; the arguments and errors are those of ``start``."""
+    from moa_helpers.offline.server import OfflineVendors
+
+    seed, speed, faults = (variables.get(f"MOA_OFFLINE_{name}") or "" for name in ("SEED", "SPEED", "FAULTS"))
+    try:
+        return OfflineVendors(seed=int(seed or 0), speed=float(speed or 1), faults=faults)
+    except ValueError as error:
+        raise ValueError(f"A variable MOA_OFFLINE_SEED, _SPEED or _FAULTS cannot be read: {error}") from None
 
 
 def fault(

@@ -1,14 +1,16 @@
 """``python -m moa_helpers.offline``: the stand-ins as a server of its own, for any client."""
 
 import argparse
+import os
+import signal
+import threading
 from pathlib import Path
 
-from aiohttp import web
-
 from moa_helpers.catalogue import listed
+from moa_helpers.offline import vendors
 from moa_helpers.offline.bank import questions
 from moa_helpers.offline.faults import KINDS
-from moa_helpers.offline.server import OfflineVendors
+from moa_helpers.offline.server import OfflineVendors, Server
 
 
 def main() -> None:
@@ -25,21 +27,36 @@ def main() -> None:
         epilog="\n\n".join([examples, faults, prepared]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1 (default 8000)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the delays and of random faults (default 0)")
-    parser.add_argument(
-        "--speed", type=float, default=1.0, help="20 is twenty times as fast as the vendors (default 1)"
-    )
-    parser.add_argument("--faults", default="", help="such as '*=any,chance=0.1'; see below")
+    parser.add_argument("--port", type=_port, default=8000, help="port on 127.0.0.1; 0 takes a free one (default 8000)")
+    parser.add_argument("--seed", type=int, help="seed of the delays and of random faults (default 0)")
+    parser.add_argument("--speed", type=float, help="20 is twenty times as fast as the vendors (default 1)")
+    parser.add_argument("--faults", help="such as '*=any,chance=0.1'; see below")
     given = parser.parse_args()
+    options = {"seed": given.seed, "speed": given.speed, "faults": given.faults}
+    set_ = {f"MOA_OFFLINE_{name.upper()}": str(value) for name, value in options.items() if value is not None}
     try:
-        vendors = OfflineVendors(seed=given.seed, speed=given.speed, faults=given.faults)
+        OfflineVendors(**{name: value for name, value in options.items() if value is not None})
+        serving = vendors(os.environ | set_)
     except ValueError as error:
         parser.error(str(error))
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *received: stop.set())
     try:
-        web.run_app(vendors.application(), host="127.0.0.1", port=given.port, access_log=None)
+        server = Server(serving, given.port)
     except OSError as error:
         parser.error(f"cannot serve on port {given.port} ({error.strerror}); try another with --port")
+    print(f"Running on {server.url} (Ctrl-C ends it)", flush=True)  # noqa: T201
+    while not stop.wait(0.2):
+        pass
+    server.stop()
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is no port; a port is from 0 to 65535")
+    return port
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Faults on demand: which request fails, and how."""
 
-import random
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from moa_helpers.catalogue import VENDORS, rows
+from moa_helpers.offline.turns import Turns, dice
 
-_ROWS = rows(Path(__file__).with_name("faults.csv"))
-KINDS = {row["kind"]: row["meaning"] for row in _ROWS}
-ERROR_TYPES = {row["kind"]: row["error_type"] for row in _ROWS if row["error_type"]}  # of the kinds that are a status
+KINDS = {row["kind"]: row["meaning"] for row in rows(Path(__file__).with_name("faults.csv"))}
 DRAWN = [kind for kind in KINDS if kind != "any"]
 TEXTS = ("liar", "injector", "length", "any")
 OPTIONS: dict[str, Callable[[str], Any]] = {"retry_after": float, "times": int, "chance": float}
+LONGEST_WAIT = 1e9  # seconds of retry_after
 
 
 @dataclass
@@ -38,6 +36,12 @@ class Fault:
             raise ValueError(f"There is no fault {self.kind!r}; there are {', '.join(KINDS)}.")
         if not 0 <= self.chance <= 1:
             raise ValueError(f"The chance of a fault is {self.chance}; it must be from 0 to 1.")
+        if self.retry_after is not None and not 0 <= self.retry_after <= LONGEST_WAIT:
+            raise ValueError(
+                f"A fault's retry_after is {self.retry_after}; it must be from 0 to {LONGEST_WAIT:g} seconds."
+            )
+        if self.times is not None and self.times < 0:
+            raise ValueError(f"A fault's times is {self.times}; it must be 0 or more.")
 
 
 class Faults:
@@ -50,20 +54,20 @@ class Faults:
     def __init__(self, text: str = "", seed: int = 0) -> None:
         self._active = parse(text)
         self._seed = seed
-        self._asked: Counter[tuple[str, str]] = Counter()
+        self._turns = Turns()
 
     def next(self, vendor: str, model_name: str, prompt: str = "", header: str | None = None) -> Fault | None:
         """The fault that hits this request, if any; one asked for by the request's own header comes first."""
-        number = self._asked[model_name, prompt]
-        self._asked[model_name, prompt] += 1
-        for fault in (parse(f"*={header}") if header else []) + self._active:
+        of_request = parse(f"*={header}") if header else []
+        number = self._turns.next(model_name, prompt)
+        for fault in of_request + self._active:
             if fault.where not in ("*", vendor, model_name) or fault.times == 0:
                 continue
-            dice = random.Random(f"{self._seed}/{fault.where}={fault.kind}/{model_name}/{number}/{prompt}")
-            if dice.random() < fault.chance:
+            drawn = dice(self._seed, f"{fault.where}={fault.kind}", model_name, number, prompt=prompt)
+            if drawn.random() < fault.chance:
                 if fault.times is not None:
                     fault.times -= 1
-                return replace(fault, kind=dice.choice(DRAWN)) if fault.kind == "any" else fault
+                return replace(fault, kind=drawn.choice(DRAWN)) if fault.kind == "any" else fault
         return None
 
     def of_text(self) -> list[tuple[str, str, float]]:
@@ -90,8 +94,16 @@ def parse(text: str) -> list[Fault]:
     for entry in filter(None, re.split(r"\s*;\s*", text.strip())):
         where, _, rest = entry.partition("=")
         kind, *options = rest.split(",")
-        given = dict(option.split("=", 1) for option in options)
+        given = dict(option.partition("=")[::2] for option in options)
         if unknown := [name for name in given if name not in OPTIONS]:
             raise ValueError(f"A fault takes retry_after, times and chance, not {', '.join(unknown)}.")
-        faults.append(Fault(where, kind, **{name: OPTIONS[name](value) for name, value in given.items() if value}))
+        faults.append(Fault(where, kind, **{name: _number(name, value) for name, value in given.items()}))
     return faults
+
+
+def _number(name: str, text: str) -> Any:
+    try:
+        return OPTIONS[name](text)
+    except ValueError:
+        kind = "a whole number" if OPTIONS[name] is int else "a number"
+        raise ValueError(f"A fault's {name} is {text[:40]!r}; it must be {kind}.") from None

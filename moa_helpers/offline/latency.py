@@ -1,12 +1,11 @@
 """How long the stand-ins take: medians from published measurements, a lognormal body, and rare spikes."""
 
 import math
-import random
-from collections import Counter
 from functools import cache
 from pathlib import Path
 
 from moa_helpers.catalogue import rows
+from moa_helpers.offline.turns import Turns, dice
 
 SIGMA = 0.30  # of the lognormal body
 SPIKE_CHANCE, SPIKE_FACTOR = 0.03, 6.0
@@ -27,7 +26,7 @@ class Latency:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._drawn: Counter[tuple[str, str]] = Counter()
+        self._turns = Turns()
 
     def draw(self, model_name: str, prompt: str = "") -> tuple[float, float]:
         """TTFT in seconds and tokens per second of the next request of a prompt to a model.
@@ -35,11 +34,10 @@ class Latency:
         TTFT is the median times exp(SIGMA * N(0, 1)), and with SPIKE_CHANCE the median times SPIKE_FACTOR.
         """
         ttft, rate = median(model_name)
-        dice = random.Random(f"{self._seed}/{model_name}/{self._drawn[model_name, prompt]}/{prompt}")
-        self._drawn[model_name, prompt] += 1
-        if dice.random() < SPIKE_CHANCE:
+        drawn = dice(self._seed, model_name, self._turns.next(model_name, prompt), prompt=prompt)
+        if drawn.random() < SPIKE_CHANCE:
             return ttft * SPIKE_FACTOR, rate
-        return ttft * math.exp(SIGMA * dice.gauss(0, 1)), rate
+        return ttft * math.exp(SIGMA * drawn.gauss(0, 1)), rate
 
 
 @cache

@@ -3,33 +3,40 @@
 import asyncio
 import json
 import math
+import re
 import socket
 import struct
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Coroutine
+from itertools import zip_longest
 from typing import Any
 
 from aiohttp import web
 
-from moa_helpers.catalogue import VENDORS, Model, find, listed
-from moa_helpers.offline import standins
-from moa_helpers.offline.faults import ERROR_TYPES, KINDS, Faults
+from moa_helpers.catalogue import listed
+from moa_helpers.offline import door, standins
+from moa_helpers.offline.asked import LARGEST, Asked, Refused, named, over, read, tokens
+from moa_helpers.offline.faults import KINDS, Faults
 from moa_helpers.offline.latency import Latency
-from moa_helpers.offline.wire import Dialect, Plan
+from moa_helpers.offline.wire import Choice, Dialect, Plan
 
 TICK = 0.04  # seconds between two pieces of a stream
+MOST_COUNTED = 10_000  # models in ``asked``
+BASES = ("/v1", "/api/v1", "/{vendor}/v1", "/{vendor}/openai/v1", "/{vendor}/api/v1")  # as vendors' own addresses end
+CUT = ("truncated_body", "truncated_stream", "stalled_stream", "error_event", "malformed_json")
 
 
 class OfflineVendors:
-    """All vendors at once, as one web application. Without a vendor in the path, the catalogue says whose model it is.
+    """All vendors at once, as one web application. Without a vendor in the path, the model's id says whose it is.
 
     ``faults`` and ``speed`` may be changed while it runs. ``asked`` counts requests by model, ``under_way`` open ones.
     """
 
     def __init__(self, *, seed: int = 0, speed: float = 1.0, faults: str = "") -> None:
-        if not speed > 0:
+        if not 0 < speed < math.inf:
             raise ValueError(f"The speed is {speed}; it must be above 0 (20 is twenty times as fast as the vendors).")
         self.speed = speed
         self.faults = Faults(faults, seed)
@@ -39,61 +46,66 @@ class OfflineVendors:
 
     def application(self) -> web.Application:
         """The application, ready to be served."""
-        application = web.Application(client_max_size=64 * 2**20)
-        for prefix in ("", "/{vendor}"):
-            application.router.add_post(f"{prefix}/v1/chat/completions", self._answer)
-            application.router.add_post(f"{prefix}/v1/messages", self._answer)
-            application.router.add_get(f"{prefix}/v1/models", self._models)
+        application = web.Application(client_max_size=LARGEST, middlewares=[door.opened])
+        application.on_response_prepare.append(door.marked)
+        for base in BASES:
+            application.router.add_post(f"{base}/chat/completions", self._answer)
+            application.router.add_post(f"{base}/messages", self._answer)
+            application.router.add_get(f"{base}/models", self._models)
+            application.router.add_get(f"{base}/models/{{id:.+}}", self._models)
         return application
 
     async def _models(self, request: web.Request) -> web.Response:
-        vendor = request.match_info.get("vendor")
-        found = {model.id: model for model in listed().values() if vendor in (None, model.vendor.name)}
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": found[name].vendor.name} for name in found]
-        return web.json_response({"object": "list", "data": data})
+        vendor, dialect = door.vendor_of(request), door.dialect_of(request)
+        if vendor is None and dialect.name == "openai":
+            dialect = Dialect("mistral")  # an entry of which has all that OpenAI's has
+        if model_id := request.match_info.get("id"):
+            return web.json_response(dialect.listed(named(model_id, vendor)))
+        served = [model for model in listed().values() if vendor in (None, model.vendor.name) and not over(model)]
+        return web.json_response(dialect.listing([*{model.id: model for model in served}.values()]))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.under_way += 1
         try:
             return await self._handle(request)
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
             return web.Response(status=499)  # the client has gone; nobody reads this
         finally:
             self.under_way -= 1
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        anthropic = request.path.endswith("/messages")
-        dialect = Dialect("anthropic" if anthropic else "openai", with_usage=False)
+        vendor = door.vendor_of(request)
+        if not (
+            request.headers.get("x-api-key") or re.sub("(?i)^bearer *", "", request.headers.get("authorization", ""))
+        ):
+            raise Refused(401, "No API key: send one (any text will do offline).")
         try:
-            asked = json.loads(await request.read())
-            model = _model(asked["model"], request.match_info.get("vendor"), anthropic)
-            if model.vendor.name == "mistral":
-                dialect = Dialect("mistral")
-            elif not anthropic:
-                dialect = Dialect("openai", bool((asked.get("stream_options") or {}).get("include_usage")))
-            system, prompt = _texts(asked)
-            fault = self.faults.next(model.vendor.name, model.name, prompt, request.headers.get("x-moa-fault"))
-            kind = fault.kind if fault else ""
-            plan = _plan(request, asked, model, kind, system, prompt)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            return web.json_response(dialect.error(400, f"The request is malformed: {error!r}"), status=400)
-        self.asked[model.name] += 1
-        ttft, rate = self._latency.draw(model.name, prompt)  # also for what is refused: a retry is another request
-        status, message = _refusal(request, asked, model)
-        if kind in ERROR_TYPES:
-            status, message = int(kind), f"{KINDS[kind]} (a fault on demand)"
-        if status:
-            headers = {"retry-after": f"{fault.retry_after:g}"} if fault and fault.retry_after is not None else {}
-            return web.json_response(dialect.error(status, message), status=status, headers=headers)
+            body = await request.read()
+        except web.RequestPayloadError:
+            raise Refused(400, "The request is malformed: its body breaks off.") from None
+        asked = read(body, request.headers, vendor, messages=request.path.endswith("/messages"))
+        model = asked.model
+        dialect = door.dialect_of(request, model.vendor.name, with_usage=asked.with_usage)
+        try:
+            fault = self.faults.next(model.vendor.name, model.name, asked.prompt, request.headers.get("x-moa-fault"))
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+        if model.name in self.asked or len(self.asked) < MOST_COUNTED:
+            self.asked[model.name] += 1
+        ttft, rate = self._latency.draw(model.name, asked.prompt)  # also for a fault: a retry is another request
+        kind = fault.kind if fault else ""
+        if kind.isdigit():
+            refused = Refused(int(kind), f"{KINDS[kind]} (a fault on demand)")
+            return door.error(request, dialect, refused, fault.retry_after if fault else None)
         if kind == "reset":
             return _reset(request)
         if kind == "hang":
             await _until_gone(request)
+        plan = await _plan(asked, kind)
         await asyncio.sleep(ttft / self.speed)
-        duration = plan.output_tokens / rate / self.speed
-        if asked.get("stream"):
-            return await self._stream(request, dialect, plan, duration, kind)
-        return await self._whole(request, dialect, plan, duration, kind)
+        duration = max(tokens(len(choice.text)) for choice in plan.choices) / rate / self.speed
+        send = self._stream if asked.stream else self._whole
+        return await send(request, dialect, plan, duration, kind)
 
     async def _whole(
         self, request: web.Request, dialect: Dialect, plan: Plan, duration: float, kind: str
@@ -101,7 +113,7 @@ class OfflineVendors:
         await asyncio.sleep(duration)
         body = json.dumps(dialect.body(plan)).encode()
         if kind == "error_event":
-            return web.json_response(dialect.error(500, "the answer failed halfway (a fault on demand)"), status=500)
+            return door.error(request, dialect, Refused(500, "the answer failed halfway (a fault on demand)"))
         if kind == "malformed_json":
             body = body[: len(body) // 2]
         response = web.StreamResponse(headers={"content-type": "application/json"})
@@ -122,17 +134,17 @@ class OfflineVendors:
         response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
         await response.prepare(request)
         await response.write(dialect.opening(plan))
-        text = plan.text
-        if kind in ("truncated_body", "truncated_stream", "stalled_stream", "error_event", "malformed_json"):
-            text, duration = text[: len(text) // 2], duration / 2
-        size = math.ceil(len(text) / max(1, min(plan.output_tokens, round(duration / TICK)))) or 1
-        pieces = [text[place : place + size] for place in range(0, len(text), size)] or [""]
+        parts = 2 if kind in CUT else 1
+        duration /= parts
+        pieces = [_pieces(choice.text[: len(choice.text) // parts], choice, duration) for choice in plan.choices]
+        times = max(map(len, pieces))
         loop = asyncio.get_running_loop()
         began = loop.time()
-        for number, piece in enumerate(pieces):
-            await asyncio.sleep(began + duration * number / len(pieces) - loop.time())
-            event = dialect.piece(plan, piece)
-            await (_trickle(event, response) if kind == "slow_body" else response.write(event))
+        for turn, together in enumerate(zip_longest(*pieces)):
+            await asyncio.sleep(began + duration * turn / times - loop.time())
+            sent = ((number, piece) for number, piece in enumerate(together) if piece is not None)
+            events = b"".join(dialect.piece(plan, piece, number) for number, piece in sent)
+            await (_trickle(events, response) if kind == "slow_body" else response.write(events))
         if kind == "truncated_body":
             return _reset(request)
         if kind == "stalled_stream":
@@ -156,7 +168,9 @@ class Server:
 
     def __init__(self, vendors: OfflineVendors, port: int = 0) -> None:
         self.vendors = vendors
-        self._runner = web.AppRunner(vendors.application(), access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(  # what is packed is unpacked in asked.py, which knows how large it may become
+            vendors.application(), access_log=None, shutdown_timeout=0.1, auto_decompress=False
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="offline vendors", daemon=True)
         self._thread.start()
@@ -169,8 +183,9 @@ class Server:
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     def stop(self) -> None:
-        """Close the port and end the thread."""
+        """Close the port, break off what is under way, and end the thread."""
         self._run(self._runner.cleanup())
+        self._run(asyncio.sleep(0))  # in which the connections that were broken off are closed
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -179,56 +194,30 @@ class Server:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-def _model(model_id: str, vendor: str | None, anthropic: bool) -> Model:
-    if vendor is None:
-        found = [model for model in listed().values() if model.id == model_id]
-        vendor = found[0].vendor.name if found else "anthropic" if anthropic else "openai"
-    if vendor not in VENDORS:
-        raise ValueError(f"no vendor {vendor!r}")
-    return find(f"{vendor}:{model_id}")
-
-
-def _plan(request: web.Request, asked: dict[str, Any], model: Model, kind: str, system: str, prompt: str) -> Plan:
-    sample = request.headers.get("x-moa-sample") or asked.get("seed") or asked.get("random_seed") or 0
-    text = standins.answer(model, system, prompt, int(sample), lie=kind == "liar", inject=kind == "injector")
-    finish, limit = "stop", 4 * int(asked.get("max_completion_tokens") or asked.get("max_tokens") or 10**9)
-    if kind == "length":
-        limit = len(text) // 2
-    if len(text) > limit:
-        text, finish = text[:limit], "length"
-    if kind in ("empty", "content_filter"):
-        text, finish = "", "stop" if kind == "empty" else kind
+async def _plan(asked: Asked, kind: str) -> Plan:
+    choices = []
+    for number in range(asked.choices):
+        await asyncio.sleep(0)  # many long answers hold nobody up
+        choices.append(_choice(asked, asked.sample + number, kind))
+    written = sum(tokens(len(choice.text)) for choice in choices)
     identity = f"offline-{uuid.uuid4().hex[:12]}"
-    tokens = (math.ceil(len(part) / 4) for part in (system + prompt, text))  # the stand-ins' own count
-    return Plan(identity, model.id, text, finish, *tokens)
+    return Plan(identity, asked.model.id, int(time.time()), tuple(choices), asked.input_tokens, written)
 
 
-def _texts(asked: dict[str, Any]) -> tuple[str, str]:
-    """The system message and the last user message, from either format."""
-
-    def text(content: Any) -> str:
-        return content if isinstance(content, str) else "".join(block.get("text", "") for block in content or ())
-
-    messages = asked["messages"]
-    system = [text(message["content"]) for message in messages if message["role"] in ("system", "developer")]
-    users = [message for message in messages if message["role"] == "user"]
-    if not users:
-        raise ValueError("there is no user message")
-    return "".join([text(asked.get("system")), *system]), text(users[-1]["content"])
+def _choice(asked: Asked, sample: int, kind: str) -> Choice:
+    lies = {"lie": kind == "liar", "inject": kind == "injector"}
+    text = standins.answer(asked.model, asked.system, asked.prompt, sample, **lies)
+    if kind in ("empty", "content_filter"):
+        return Choice("", "stop" if kind == "empty" else kind)
+    end, stop = min(((text.find(stop), stop) for stop in asked.stops if stop in text), default=(len(text), None))
+    limit = len(text) // 2 if kind == "length" else 4 * (asked.limit or len(text))
+    return Choice(text[:limit], "length") if end > limit else Choice(text[:end], "stop", stop)
 
 
-def _refusal(request: web.Request, asked: dict[str, Any], model: Model) -> tuple[int, str]:
-    """Refuse what the vendor itself would refuse: (status, message), or (0, "")."""
-    key = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer").strip()
-    if not key:
-        return 401, "No API key: send one (any text will do offline)."
-    if "temperature" in asked and not model.takes_temperature:
-        return 400, f"Unsupported parameter: temperature ({model.id}: {model.accepts_temperature})."
-    if model.token_parameter == "max_completion_tokens" and "max_tokens" in asked and model.tier != "legacy":
-        return 400, f"Unsupported parameter: max_tokens. {model.id} takes max_completion_tokens."
-    if model.vendor.api == "anthropic" and "max_tokens" not in asked:
-        return 400, "max_tokens: Field required."
-    return 0, ""
+def _pieces(text: str, choice: Choice, duration: float) -> list[str]:
+    """A text as the pieces in which it is sent: one a tick, if it has as many tokens."""
+    size = math.ceil(len(text) / max(1, min(tokens(len(choice.text)), round(duration / TICK)))) or 1
+    return [text[place : place + size] for place in range(0, len(text), size)] or [""]
 
 
 def _reset(request: web.Request) -> web.Response:

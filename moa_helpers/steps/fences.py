@@ -1,6 +1,7 @@
 """Other models' answers as material in a prompt: numbered, and fenced so that none can pass for an instruction."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 
@@ -18,3 +19,15 @@ def fenced(
         f'<{fence} number="{number}"{note}>\n{text}\n</{fence}>' for number, (text, note) in enumerate(numbered, 1)
     ]
     return fence, "\n\n".join(blocks)
+
+
+def unfenced(text: str, system: str) -> str:
+    """The text without the fence of that system message: a weak model copies it, and no other text can hold it.
+
+    A line that is nothing else goes as a whole. A text that is nothing but fences stays as it is.
+    """
+    named = re.search(r"<([a-z]+-[0-9a-f]{8}) number=", system)  # first in the instruction, before all references
+    if not named or named[1] not in text:
+        return text
+    tag = rf"</?{named[1]}\b[^<>\n]{{0,80}}>"
+    return re.sub(rf"(?m)^[ \t>*`]{{0,8}}{tag}[ \t*`]{{0,8}}(?:\n|\Z)|{tag}", "", text).strip() or text

@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
-from moa_helpers.catalogue import VENDORS, Vendor
+from moa_helpers.catalogue import VENDORS, Vendor, listed
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies, Reply
 from moa_helpers.ui.html import render, visible
+from moa_helpers.vendors.local import Server, without_login
 from moa_helpers.vendors.settings import Settings
+from moa_helpers.vendors.transport import loopback
 
 STAND_INS = " · offline stand-ins"
 PLAIN = str.maketrans(
     {"·": "-", "×": "x", "…": "...", "–": "-", "—": "-", **dict.fromkeys("‘’", "'"), **dict.fromkeys("“”", '"')}
 )
+MOST_NAMES = 12  # of models in a row of the report
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,14 @@ class Card:
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     text: str = ""
+    thinking: str = ""  # folded, as it is no part of the text
+    thinking_note: str = ""  # what is said of it where nothing can be folded
 
     def __str__(self) -> str:
         table = [self.header, *self.rows] if self.rows else []
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
-        return _printable("\n".join([self.heading, *lines, *([self.text] if self.text else [])]))
+        return _printable("\n".join([self.heading, *lines, *filter(None, [self.thinking_note, self.text])]))
 
     def markdown(self) -> str:
         """The same as Markdown; the text is a code block, whose fence is longer than any run of backticks in it."""
@@ -42,6 +47,8 @@ class Card:
         if self.rows:
             lines = [self.header, ["---"] * len(self.header), *self.rows]
             parts.append("\n".join("| " + " | ".join(map(_literal, line)) + " |" for line in lines))
+        if self.thinking_note:
+            parts.append(f"*{_literal(self.thinking_note)}*")
         if self.text:
             fence = "`" * (1 + max(map(len, ["``", *re.findall("`+", self.text)])))
             parts.append(f"{fence}text\n{self.text}\n{fence}")
@@ -61,11 +68,14 @@ def card(result: object) -> Card:
 @card.register
 def _(reply: Reply) -> Card:
     tokens, attempts = f"{count(reply.input_tokens)} in, {count(reply.output_tokens)} out", str(len(reply.attempts))
-    row = (seconds(reply.ttft), tokens, spent(reply), attempts, reply.answered_by or "unknown")
+    cost = spent(reply) + (_unlisted(reply.model) if reply.cost_usd is None else "")
+    row = (seconds(reply.ttft), tokens, cost, attempts, reply.answered_by or "unknown")
     stand_in = " · offline stand-in" * reply.offline
     problem = f"{reply.failure.message}\n\n" if reply.failure else ""
     header = ("first token", "tokens", "cost", "attempts", "answered by")
-    return Card(f"{reply.model} {reply.summary}{stand_in}", header, [row], (problem + reply.text).strip())
+    text = "\n\n".join(filter(None, [*reply.warnings, (problem + reply.text).strip()]))
+    heading = f"{reply.model} {reply.summary}{stand_in}"
+    return Card(heading, header, [row], text, reply.thinking, _thinking_note(reply, ".thinking"))
 
 
 @card.register
@@ -86,7 +96,9 @@ def _(answer: Answer) -> Card:
     alone = answer.substitute
     text = f"No synthesis. This is what {alone.written_by} answered alone:\n\n{alone.text}" if alone else answer.text
     heading = f"{answer.heading} · {seconds(answer.elapsed)} · {spent(answer)}{stand_ins}"
-    return Card(heading, ("role", "model", "outcome", "cost"), rows, text)
+    written = alone or answer.picked or answer.aggregator
+    thinking, note = (written.thinking, _thinking_note(written, "that reply's .thinking")) if written else ("", "")
+    return Card(heading, ("role", "model", "outcome", "cost"), rows, text, thinking, note)
 
 
 @card.register
@@ -95,35 +107,91 @@ def _(estimate: Estimate) -> Card:
         (f"{estimate.answer_tokens} tokens", dollars(estimate.usd)),
         (f"{estimate.max_tokens} tokens, the most allowed", dollars(estimate.most_usd)),
     ]
-    unknown = f" · no price known for {', '.join(estimate.unpriced)}" if estimate.unpriced else ""
+    unknown = f" · no price known for {unpriced(estimate)}" if estimate.unpriced else ""
     return Card(f"{estimate.calls} calls, estimated{unknown}", ("if each answer has", "cost"), rows)
 
 
 @card.register
 def _(settings: Settings) -> Card:
-    rows = [(vendor.name, _access(vendor, settings)) for vendor in VENDORS.values()]
+    rows = [(vendor.name, _access(vendor, settings)) for vendor in VENDORS.values() if vendor.name != "local"]
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in settings.versions.items())))
-    if settings.ollama_models:
-        rows.append(("Ollama runs here", ", ".join(settings.ollama_models) + ": free to use with MOA_MODE=live"))
+    rows += [_served(server) for server in settings.servers]
+    if settings.local_models:
+        first = next(iter(settings.local_models))
+        how = "" if settings.mode == "live" else "run moa.setup('live'), or set MOA_MODE=live; then "
+        rows.append(("to use them", f'{how}write "{first}" into the list of models'))
     if settings.colab_models:
         how = "" if settings.mode == "live" else ": to use them, run moa.setup('live')"
-        rows.append(("free on Colab", ", ".join(settings.colab_models) + how))
+        rows.append(("free on Colab", _listed(settings.colab_models) + how))
     rows += [("note", note) for note in settings.notes]
     if settings.mode == "offline":
         heading = f"Mode: OFFLINE, because {settings.reason}. Answers are stand-ins written for this lesson."
     else:
-        heading = f"Mode: LIVE, because {settings.reason}. Calls go to the vendors and cost money."
+        heading = f"Mode: LIVE, because {settings.reason}. {_what_it_costs(settings)}"
     return Card(heading, ("vendor", "found"), rows)
+
+
+def _what_it_costs(settings: Settings) -> str:
+    paid = any(
+        settings.key_sources.get(vendor.name) and not loopback(settings.address(vendor)) for vendor in VENDORS.values()
+    )
+    if not settings.free_models:
+        return "Calls go to the vendors and cost money."
+    where = "this machine" if len(settings.free_models) > len(settings.colab_models) else "Colab's models"
+    return (
+        f"Calls go to the vendors and cost money, but those to {where} are free."
+        if paid
+        else f"Calls go to {where} and are free."
+    )
+
+
+def _served(server: Server) -> tuple[str, str]:
+    """A row about a model server: its software, its place and its models, how many at a time and how long."""
+    contexts = {*server.contexts.values()}
+    alone = next(iter(contexts)) if len(contexts) == 1 else None
+    names = [
+        f"local:{name}"
+        + (f" (context of {server.contexts[name]:,} tokens)" if name in server.contexts and not alone else "")
+        for name in server.models
+    ]
+    found = f"{server.software} at {server.place}: {_listed(names) or 'no model yet'}"
+    if server.slots:
+        plural = "s" * (server.slots != 1)
+        size = f" of {alone:,} tokens" if alone else ""
+        found += f"; {server.slots} slot{plural}{size}: more calls than slots wait for one another"
+    elif alone:
+        found += f"; a context of {alone:,} tokens, prompt and answer together"
+    return ("runs here, free" if loopback(server.url) else "model server", found)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The names, but of very many the first."""
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def _thinking_note(reply: Reply, where: str) -> str:
+    if not reply.thinking:
+        return ""
+    tokens = "" if reply.thinking_tokens is None else f", {count(reply.thinking_tokens)} tokens"
+    return f"{reply.written_by} thought first: {len(reply.thinking):,} characters{tokens}, in {where}"
 
 
 def _access(vendor: Vendor, settings: Settings) -> str:
     if vendor.api == "colab":
         return "no key needed; on Google Colab only"
+    if vendor.origin:
+        place = f"{without_login(vendor.base_url)}, from {vendor.origin}"
+        return f"{_key_of(vendor, settings)}; {place}" if vendor.key_variable else f"no key needed; {place}"
     if vendor.key_variable is None:
         return f"no key needed; address from {vendor.url_variable}"
+    return _key_of(vendor, settings)
+
+
+def _key_of(vendor: Vendor, settings: Settings) -> str:
     if vendor.name in settings.key_sources:
         return f"key from {settings.key_sources[vendor.name]}"
-    return f"no key ({vendor.key_variable})"
+    return f"key in {vendor.key_variable}" if settings.value(vendor.key_variable) else f"no key ({vendor.key_variable})"
 
 
 def summary(reply: Reply) -> str:
@@ -156,6 +224,7 @@ def heading(answer: Answer) -> str:
     written = answer.picked or answer.aggregator
     if answer.text and written and written.truncated:
         notes.append("the answer is cut off at its token limit")
+    notes += dict.fromkeys(f"{one.model}: {said.rstrip('.')}" for one in answer.replies for said in one.warnings)
     if answer.outcome == "aggregator_failed" and answer.aggregator and answer.aggregator.ok:
         notes.append(f"{answer.aggregator.model} was to name the best by its number, and did not")
     if answer.skipped:
@@ -189,6 +258,18 @@ def dollars(value: float | None, least: float = 0.0) -> str:
 def spent(result: Reply | Replies | Answer) -> str:
     """What a result cost, for the reader."""
     return dollars(result.cost_usd, result.least_usd)
+
+
+def unpriced(estimate: Estimate) -> str:
+    """The models whose price is not known, and why, where their name says it."""
+    return ", ".join(name + _unlisted(name.partition(" above ")[0]) for name in estimate.unpriced)
+
+
+def _unlisted(name: str) -> str:
+    """A remark on a model that nobody has priced."""
+    vendor, _, model = name.partition(":")
+    known = name in listed() or (vendor in VENDORS and model in VENDORS[vendor].prices)
+    return "" if known else " (not in the catalogue)"
 
 
 def count(value: int | None) -> str:

@@ -1,17 +1,21 @@
 """Anthropic's SDK and its messages."""
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from moa_helpers.catalogue import Vendor
+from moa_helpers.vendors.reading import STOP, events, mapping
 from moa_helpers.vendors.requests import Chunk, Request
+from moa_helpers.vendors.thinking import told_apart
+from moa_helpers.vendors.transport import http_clients
 
 
 def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     """A client that connects as ``how`` says, without retries and time-outs of its own."""
     from anthropic import AsyncAnthropic
 
-    return AsyncAnthropic(**how, max_retries=0, timeout=None)
+    return AsyncAnthropic(**how, **http_clients("anthropic", how["base_url"]), max_retries=0, timeout=None)
 
 
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
@@ -19,17 +23,39 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     system = {"system": request.system} if request.system else {}
     answer = await request.sdk.messages.create(
         model=request.model.id,
-        messages=[{"role": "user", "content": request.prompt}],
+        messages=[{"role": "user", "content": request.asked}],
         max_tokens=request.max_tokens,
         stream=True,
         extra_headers=request.headers,
         **system,
     )
-    async with answer:
-        async for event in answer:
-            if event.type == "message_start":
-                yield Chunk(answered_by=event.message.model, input_tokens=event.message.usage.input_tokens)
-            elif event.type == "content_block_delta" and event.delta.type == "text_delta":
-                yield Chunk(text=event.delta.text)
-            elif event.type == "message_delta":
-                yield Chunk(finish_reason=event.delta.stop_reason, output_tokens=event.usage.output_tokens)
+    finished = ended = False
+    async with answer, aclosing(events(answer.response)) as happened:
+        async for event in happened:
+            chunk = message_chunk(event)
+            yield chunk
+            finished, ended = finished or chunk.finish_reason is not None, event == STOP
+    if ended and not finished:  # complete, though no reason was given
+        yield Chunk(finish_reason="stop")
+
+
+def message_chunk(event: Mapping[str, Any]) -> Chunk:
+    """What an event of Anthropic's brought, or a message that was sent whole.
+
+    Their input tokens leave out what is read from, or written to, a cache; here they are all of the prompt.
+    """
+    message = mapping(event if event.get("type") == "message" else event.get("message"))
+    delta, usage = mapping(event.get("delta")), mapping(event.get("usage") or message.get("usage"))
+    text, thinking = told_apart([message.get("content"), event.get("content_block")])
+    cached = [usage.get(f"cache_{how}_input_tokens") for how in ("read", "creation")]
+    tokens = [Chunk(output_tokens=number).output_tokens for number in (usage.get("input_tokens"), *cached)]
+    begins = event.get("type") == "message_start"  # its number of output tokens is a guess
+    return Chunk(
+        text=text + told_apart(delta.get("text"))[0],
+        finish_reason=delta.get("stop_reason") or message.get("stop_reason") or None,
+        answered_by=message.get("model") or None,
+        input_tokens=None if tokens[0] is None else sum(number or 0 for number in tokens),
+        output_tokens=None if begins else usage.get("output_tokens"),
+        thinking=thinking + told_apart(delta.get("thinking"))[0],
+        thinking_tokens=mapping(usage.get("output_tokens_details")).get("thinking_tokens"),
+    )

@@ -5,7 +5,14 @@ import time
 from moa_helpers.catalogue import Model
 from moa_helpers.results import Attempt, Failure
 from moa_helpers.vendors.errors import failed
-from moa_helpers.vendors.requests import FINISH_REASONS, Chunk
+from moa_helpers.vendors.requests import FINISH_REASONS, Chunk, Malformed
+from moa_helpers.vendors.thinking import Splitter, split, whole
+
+ALL_THINKING = (
+    "{}: empty: all that came was the model's thinking ({:,} characters, kept in .thinking), and no answer. "
+    "Raise max_tokens=, as thinking counts, too; or have the model think less, or use another."
+)
+LONGEST = 4_000_000  # characters of an answer with its thinking; no model writes so much in one call
 
 
 class Arriving:
@@ -13,38 +20,72 @@ class Arriving:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._pieces: list[str] = []
+        self._content = Splitter()
+        self._thoughts: list[str] = []  # that the vendor told from the answer
+        self._size = 0
+        self._output_tokens: int | None = None
+        self._thinking_tokens: int | None = None
         self.began = time.perf_counter()
-        self.first: float | None = None  # when the first piece of text came
+        self.first: float | None = None  # when the first piece of the answer came
         self.finish_reason: str | None = None
         self.answered_by: str | None = None
         self.input_tokens: int | None = None
-        self.output_tokens: int | None = None
 
-    def take(self, chunk: Chunk) -> None:
-        """Add a piece; of each field but the text, the latest value counts."""
-        if chunk.text:
-            self._pieces.append(chunk.text)
-            if self.first is None:
-                self.first = time.perf_counter()
+    def take(self, chunk: Chunk) -> list[str | None]:
+        """Add a piece, and give what can be passed on of the answer; None where all before was no answer after all.
+
+        Of reason and name the latest counts, of token counts the largest: some hosts end with a zero.
+
+        Raises:
+            Malformed: the answer is endless.
+        """
         self.finish_reason = chunk.finish_reason or self.finish_reason
-        self.answered_by = chunk.answered_by or self.answered_by
-        self.input_tokens = self.input_tokens if chunk.input_tokens is None else chunk.input_tokens
-        self.output_tokens = self.output_tokens if chunk.output_tokens is None else chunk.output_tokens
+        self.answered_by = whole(chunk.answered_by or "") or self.answered_by
+        for name in ("input_tokens", "_output_tokens", "_thinking_tokens"):
+            known, new = getattr(self, name), getattr(chunk, name.lstrip("_"))
+            setattr(self, name, new if known is None else max(known, new or 0))
+        if chunk.thinking:
+            self._thoughts.append(chunk.thinking)
+        self._size += len(chunk.text) + len(chunk.thinking)
+        if self._size > LONGEST:
+            raise Malformed(f"The answer has more than {LONGEST:,} characters, and does not end.")
+        if not (chunk.text or chunk.finish_reason):
+            return []
+        ready = self._content.add(chunk.text, last=self.finish_reason is not None)
+        for piece in ready:
+            self.first = None if piece is None else self.first or time.perf_counter()
+        return ready
+
+    @property
+    def output_tokens(self) -> int | None:
+        """The number of output tokens; zero is none where something came."""
+        return self._output_tokens or (None if self._size else self._output_tokens)
+
+    @property
+    def thinking_tokens(self) -> int | None:
+        """The number of these that were thinking; zero is none where the model thought aloud."""
+        return self._thinking_tokens or (None if self.thinking() else self._thinking_tokens)
 
     def text(self) -> str:
-        """What has arrived. A character that was split between two pieces is whole again; half a one is replaced."""
-        return "".join(self._pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        """The answer so far, without what the model thought aloud."""
+        return split(self._content.text)[1]
+
+    def thinking(self) -> str:
+        """What the model has thought aloud so far."""
+        told, tagged = whole("".join(self._thoughts)), split(self._content.text)[0]
+        return "\n\n".join(filter(None, dict.fromkeys([told, tagged])))  # some hosts send the same in both ways
 
     def problem(self) -> Failure | None:
         """What is wrong with the answer if its stream has come to an end without an error."""
-        reason = FINISH_REASONS.get(self.finish_reason or "")
+        name, reason = self._model.name, FINISH_REASONS.get(self.finish_reason or "")
         kind = {"content_filter": "content_filter", "error": "server_error"}.get(reason or "")
         if self.finish_reason is None:
-            kind = "incomplete" if self.answered_by else "malformed"
+            kind = "incomplete" if self.answered_by or self._size else "malformed"
         elif kind is None and not self.text().strip():
+            if thinking := self.thinking():
+                return Failure("empty", ALL_THINKING.format(name, len(thinking)))
             kind = "empty"
-        return failed(kind, self._model.name) if kind else None
+        return failed(kind, name) if kind else None
 
     def attempt(self, zero: float, failure: Failure | None) -> Attempt:
         """The attempt as it stands now, on a clock that began at ``zero``."""

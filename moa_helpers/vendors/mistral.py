@@ -1,11 +1,13 @@
 """Mistral's SDK; its chat has the shape of OpenAI's."""
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any
 
 from moa_helpers.catalogue import Vendor
-from moa_helpers.vendors.openai import chat_chunk
+from moa_helpers.vendors.openai import chat_chunks
+from moa_helpers.vendors.reading import events
 from moa_helpers.vendors.requests import Chunk, Request
 
 
@@ -24,6 +26,10 @@ _begun: ContextVar[list[Any]] = ContextVar("_begun")  # the responses that have 
 
 async def _note(response: Any) -> None:
     _begun.get([]).append(response)
+    if response.status_code == 200:
+        response.headers["content-type"] = "text/event-stream"  # of anything else the SDK would read the whole
+    else:
+        await response.aread()  # else the SDK stumbles over an error without a body
 
 
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
@@ -42,9 +48,9 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
             http_headers=request.headers,
             **request.sampling,
         )
-        async with answer:
-            async for event in answer:
-                yield chat_chunk(event.data)
+        async with answer, aclosing(chat_chunks(events(answer.response))) as chunks:
+            async for chunk in chunks:
+                yield chunk
     finally:
         for response in begun:
             await response.aclose()

@@ -2,11 +2,18 @@
 
 import os
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
 
 from moa_helpers.catalogue import Vendor
-from moa_helpers.vendors.requests import Chunk, Request
+from moa_helpers.vendors.reading import STOP, events, mapping
+from moa_helpers.vendors.requests import Chunk, Malformed, Request
+from moa_helpers.vendors.thinking import told_apart
+from moa_helpers.vendors.transport import http_clients
+
+# Where hosts put what a model thinks aloud; some send the same in two of them.
+ALOUD = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details")
 
 
 def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
@@ -14,45 +21,76 @@ def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     from openai import AsyncOpenAI
 
     headers = {} if vendor.name == "openai" else _without_private_headers(how["api_key"])
-    return AsyncOpenAI(**how, max_retries=0, timeout=None, default_headers=headers)
+    http = http_clients("openai", how["base_url"])
+    return AsyncOpenAI(**how, **http, max_retries=0, timeout=None, default_headers=headers)
 
 
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
-    """Send a request and yield the answer as it arrives. What a model writes to refuse is text, too."""
+    """Send a request and yield the answer as it arrives."""
     answer = await request.sdk.chat.completions.create(
         model=request.model.id,
         messages=request.messages,
         stream=True,
-        stream_options={"include_usage": True},
+        **({"stream_options": {"include_usage": True}} if request.model.vendor.stream_options else {}),
         extra_headers=request.headers,
         **{request.model.token_parameter: request.max_tokens},
         **request.sampling,
     )
-    refused = False
-    async with answer:
-        async for event in answer:
-            chunk = chat_chunk(event)
-            if event.choices and (refusal := getattr(event.choices[0].delta, "refusal", None)):
-                refused, chunk = True, replace(chunk, text=chunk.text + refusal)
-            yield replace(chunk, finish_reason="refusal") if refused and chunk.finish_reason else chunk
+    async with answer, aclosing(chat_chunks(events(answer.response))) as chunks:
+        async for chunk in chunks:
+            yield chunk
 
 
-def chat_chunk(event: Any) -> Chunk:
-    """What an event of OpenAI's or Mistral's stream brought; they have the same shape.
+async def chat_chunks(events: AsyncGenerator[dict[str, Any], None]) -> AsyncGenerator[Chunk, None]:
+    """The chunks of a stream of OpenAI's or Mistral's, which have the same shape.
 
-    Mistral's content may be a list of parts. Those that hold the model's reasoning are no part of the answer.
+    What a model writes to refuse is text, too. A stream that came to its end mark is complete, even where its host
+    gives no reason, or an empty one.
     """
-    choice = event.choices[0] if event.choices else None
-    content = choice.delta.content if choice else ""
-    if content and not isinstance(content, str):
-        content = "".join(part.text for part in content if getattr(part, "type", None) == "text")
+    came, refused, finished, ended = False, False, False, False
+    async with aclosing(events):
+        async for event in events:
+            chunk, choice = chat_chunk(event), _choice(event)
+            refused = refused or bool(_delta(event).get("refusal"))
+            yield replace(chunk, finish_reason="refusal") if refused and chunk.finish_reason else chunk
+            ended = choice.get("finish_reason") == "" or (event == STOP and came) or (ended and not choice)
+            came, finished = True, finished or chunk.finish_reason is not None
+    if ended and not finished:
+        yield Chunk(finish_reason="refusal" if refused else "stop")
+
+
+def chat_chunk(event: Mapping[str, Any]) -> Chunk:
+    """What an event brought, or an answer that was sent whole."""
+    delta, usage = _delta(event), mapping(event.get("usage"))
+    text, thinking = told_apart(delta.get("content"))
+    aloud = next((delta[name] for name in ALOUD if delta.get(name)), None)
+    with suppress(Malformed):  # a thought that cannot be read harms no answer
+        thinking += "".join(told_apart(aloud))
     return Chunk(
-        text=content or "",
-        finish_reason=(choice and choice.finish_reason) or None,
-        answered_by=event.model or None,
-        input_tokens=event.usage.prompt_tokens if event.usage else None,
-        output_tokens=event.usage.completion_tokens if event.usage else None,
+        text=text + told_apart(delta.get("refusal"))[0],
+        finish_reason=_choice(event).get("finish_reason") or None,
+        answered_by=event.get("model") or None,
+        input_tokens=usage.get("prompt_tokens"),
+        output_tokens=usage.get("completion_tokens"),
+        thinking=thinking,
+        thinking_tokens=mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"),
     )
+
+
+def _choice(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The first choice of an event; empty if there is none, as in the event with the token counts."""
+    choices = event.get("choices") or []
+    if not isinstance(choices, list):
+        raise Malformed(f"The answer's choices are no list, but {str(choices)[:100]!r}.")
+    return mapping(choices[0]) if choices else {}
+
+
+def _delta(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    choice = _choice(event)
+    delta = choice.get("delta")
+    if delta is None and event.get("object") != "chat.completion.chunk":  # there a message would repeat the deltas
+        delta = choice.get("message", choice.get("text"))
+    return delta if isinstance(delta, dict) else {"content": delta}
 
 
 def _without_private_headers(key: str) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from moa_helpers.catalogue import Model, rows
 
+MOST_TOKENS = 100_000_000  # more than any model reads or writes in one call
+
 
 @dataclass(frozen=True)
 class Request:
@@ -20,13 +22,19 @@ class Request:
     offline: bool = False  # whether a stand-in answers
     here: bool = False  # whether a server on this machine answers with a real model
     sdk: Any = field(default=None, repr=False, compare=False)  # the client, once it is bound to one
+    reminder: str = ""  # says the task again after the prompt, which small models need; no part of the ledger's keys
     role: str = ""  # its part in a mixture: "layer 1", "aggregator"; part of the ledger's keys, so never rename one
 
     @property
     def messages(self) -> list[dict[str, str]]:
         """The system message, if any, and the prompt, as OpenAI and Mistral take them."""
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": self.prompt}]
+        return [*system, {"role": "user", "content": self.asked}]
+
+    @property
+    def asked(self) -> str:
+        """The user's message: the prompt, and for a model on this machine the reminder after it."""
+        return f"{self.prompt}\n\n{self.reminder}" if self.here and self.reminder else self.prompt
 
     @property
     def sampling(self) -> dict[str, float]:
@@ -39,9 +47,36 @@ class Request:
         return {"x-moa-sample": str(self.sample)} if self.offline and self.sample else None
 
 
+class Refused(Exception):
+    """The vendor reported an error though its HTTP status was good: within a stream, or instead of one.
+
+    Args:
+        body: what it sent, as it came: an event as a dict, or a text. Its ``code`` is the vendor's own, if it has one.
+    """
+
+    status_code = None  # that of the HTTP answer said that all was well
+
+    def __init__(self, body: Any) -> None:
+        error = body.get("error") or body if isinstance(body, dict) else body
+        words = error.get("message") or error.get("detail") or error if isinstance(error, dict) else error
+        super().__init__(str(words))
+        self.body = body
+        self.code = next((part["code"] for part in (error, body) if isinstance(part, dict) and part.get("code")), None)
+
+
+class Malformed(Exception):
+    """What the vendor sent is no answer in its format. The message says what came instead."""
+
+
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of a streamed answer, in the vocabulary of the lesson. Only what this piece brought is set."""
+    """A piece of a streamed answer, in the vocabulary of the lesson. Only what this piece brought is set.
+
+    A number of tokens that cannot be is unknown, so that nothing is reckoned with it.
+
+    Raises:
+        Malformed: what should be text is something else.
+    """
 
     text: str = ""
     finish_reason: str | None = None
@@ -50,6 +85,23 @@ class Chunk:
     output_tokens: int | None = None
     thinking: str = ""  # what the model thinks aloud, where the vendor tells it from the answer
     thinking_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("text", "thinking", "finish_reason", "answered_by"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name in ("text", "thinking")):
+                raise Malformed(f"The answer's {name.replace('_', ' ')} is no text, but {str(value)[:100]!r}.")
+        for name in ("input_tokens", "output_tokens", "thinking_tokens"):
+            object.__setattr__(self, name, _count(getattr(self, name)))
+        object.__setattr__(self, "input_tokens", self.input_tokens or None)  # no prompt has none
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= MOST_TOKENS else None
 
 
 # Each vendor's word for why an answer ended -> one vocabulary; anything else becomes "other".

@@ -1,21 +1,25 @@
 """Live or offline, and with which keys: what ``setup()`` finds out, and how a client reaches its vendor."""
 
 import os
-import re
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from moa_helpers.catalogue import VENDORS, UnknownModel, Vendor
+from moa_helpers.catalogue import VENDORS, Model, UnknownModel, Vendor, find
+from moa_helpers.catalogue.hosts import read_hosts
 from moa_helpers.shown import Shown
-from moa_helpers.vendors import colab, local
+from moa_helpers.vendors import colab, local, variables
+from moa_helpers.vendors.secrets import Key, Variables, remember, remember_logins
+from moa_helpers.vendors.secrets import redact as redact
+from moa_helpers.vendors.transport import for_hand_made, loopback
 
 Mode = Literal["auto", "live", "offline"]
+Sdk = Literal["openai", "anthropic", "mistral"]
 PACKAGES = ("openai", "anthropic", "mistralai", "ipython", "ipykernel", "pandas", "matplotlib")
-_KEY_SHAPED = re.compile(r"\b(?:sk|gsk|csk|pk|key|hf|tgp)[-_][\w*.-]{6,}|\bBearer\s+\S+")
 
 
 class MissingKey(ValueError):
@@ -31,10 +35,11 @@ class Settings(Shown):
     key_sources: Mapping[str, str]  # vendor name -> "environment", ".env", "Colab secrets"
     versions: Mapping[str, str]
     offline_url: str | None = None
-    ollama_models: tuple[str, ...] = ()
+    servers: tuple[local.Server, ...] = ()  # of models on this machine, or wherever LOCAL_BASE_URL says
+    local_models: Mapping[str, str] = field(default_factory=dict)  # their models, local:id -> the server's address
     colab_models: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # what went wrong on the way, and what to do
-    _values: Mapping[str, str] = field(default_factory=dict, repr=False)  # variables, keys included
+    _values: Variables = field(default_factory=Variables, repr=False, compare=False)  # keys included
 
     def value(self, variable: str | None) -> str | None:
         """A variable's value from the environment, .env or Colab's secrets; None where it is unset or empty."""
@@ -42,19 +47,40 @@ class Settings(Shown):
 
     @property
     def free_models(self) -> tuple[str, ...]:
-        """Real models that cost nothing here: those of a running Ollama, and on Colab those of google.colab.ai."""
-        return self.ollama_models + self.colab_models
+        """Real models that cost nothing: those of servers on this machine, and on Colab those of google.colab.ai."""
+        here = [name for name, url in self.local_models.items() if loopback(url)]
+        return (*here, *self.colab_models)
+
+    @property
+    def ollama_models(self) -> tuple[str, ...]:
+        """The models of a running Ollama, by their other name, ``ollama:…``."""
+        url = _live_url(VENDORS["ollama"], self._values)
+        return tuple(f"ollama:{name}" for server in self.servers if server.url == url for name in server.models)
+
+    def address(self, vendor: Vendor) -> str:
+        """Where a vendor is, live; of ``local:``, where its first server is, and empty if there is none."""
+        if vendor.name == "local":
+            return next(iter(self.local_models.values()), "")
+        return _live_url(vendor, self._values)
+
+    def key(self, vendor: Vendor) -> str | None:
+        """A vendor's key, any text where it needs none, or None where its key is not set."""
+        name = vendor.key_variable or vendor.optional_key_variable
+        value = self.value(name)
+        return remember(value) if value else None if vendor.key_variable else "none-needed"
 
 
 class Connection(dict[str, Any]):
     """Arguments for an SDK's client. It prints without the key, so that no notebook stores one."""
 
-    def __repr__(self) -> str:
-        return repr({**self, "api_key": "…hidden…"})
-
 
 _current: Settings | None = None
+_asked: tuple[Mode | None, int] = None, 0  # the mode that the last setup() was asked for, and in which process
 _found_versions: dict[str, str] = {}
+lock = threading.RLock()  # held where settings or clients change, which threads do at the same time
+getattr(os, "register_at_fork", dict)(  # a fork waits for it, or it would stay locked in the child
+    before=lock.acquire, after_in_child=lock.release, after_in_parent=lock.release
+)
 
 
 def setup(mode: Mode | None = None) -> Settings:
@@ -70,49 +96,80 @@ def setup(mode: Mode | None = None) -> Settings:
         The report: versions, mode, and which vendors have a key.
 
     Raises:
-        ValueError: the mode is none of the three.
+        ValueError: the mode is none of the three, or a key has something that no key has.
     """
-    global _current
-    values = _variables()
+    with lock:
+        return _setup(mode)
+
+
+def _setup(mode: Mode | None) -> Settings:
+    global _current, _asked
+    values, notes = variables.read()
+    read_hosts(values)
     wanted = mode or values.get("MOA_MODE", "auto").lower()
     if wanted not in get_args(Mode):
         raise ValueError(f"MOA_MODE is {wanted!r}; it takes auto, live or offline.")
-    sources = _find_keys(values, ask_colab=wanted != "offline")
+    sources, keys = variables.find_keys(values, ask_colab=wanted != "offline")
+    values = Variables({**values, **keys})
     live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
     if wanted == "auto":
         live, reason = bool(sources), "at least one API key is set" if sources else "no API key is set"
+    servers, local_notes = local.find_servers(values)
+    local_models, twice = _by_name(servers)
     offline_url = None
     if not live:
         from moa_helpers import offline
 
         offline_url = offline.start(values).url
+    _asked = mode, os.getpid()
     _current = Settings(
         mode="live" if live else "offline",
         reason=reason,
         key_sources=sources,
         versions={"python": sys.version.split()[0]} | _versions(),
         offline_url=offline_url,
-        ollama_models=local.running_ollama(_live_url(VENDORS["ollama"], values)),
+        servers=servers,
+        local_models=local_models,
         colab_models=() if wanted == "offline" else colab.session.models(),
-        notes=tuple(redact(note, values) for note in colab.session.notes()),
+        notes=tuple(redact(note) for note in [*notes, *local_notes, *twice, *colab.session.notes()]),
         _values=values,
     )
     return _current
 
 
 def current() -> Settings:
-    """The settings of the last ``setup()``; calls it first if nobody has."""
-    return _current or setup()
+    """The settings of the last ``setup()``; calls it first if nobody has, or if a fork left the stand-ins behind."""
+    mode, process = _asked
+    if _current and (process in (0, os.getpid()) or _current.mode == "live"):
+        return _current
+    return setup(mode)
 
 
-def connection(vendor_name: str) -> Connection:
+def connection(name: str, sdk: Sdk | None = None) -> Connection:
     """The arguments for a vendor's SDK: its own address and your key, or offline those of the stand-in.
 
+    Where a variable for proxies or certificates would disturb calls to this machine, they also hold an HTTP client that
+    it does not reach, for the SDK's asynchronous client.
+
+    Args:
+        name: a vendor, or a model ``vendor:model-id``; models of ``local:`` may each have an address of their own.
+        sdk: ``"openai"``, ``"anthropic"`` or ``"mistral"``, for whose client they are. Default: the vendor's. Model
+            servers on your machine speak the formats of all three.
+
     Raises:
-        UnknownModel: there is no such vendor.
+        UnknownModel: there is no such vendor; or live, no server on this machine lists that model of ``local:``.
         MissingKey: live, and the vendor's key is not set, or Colab's panel does not answer when asked for it.
         ImportError: live, and the vendor is ``colab``, but this is not Google Colab.
     """
+    how = reach(name, sdk)
+    for url in [how[part] for part in ("base_url", "server_url") if part in how]:
+        how |= for_hand_made(sdk or VENDORS[name.partition(":")[0]].api, url)
+    return how
+
+
+def reach(name: str, sdk: Sdk | None = None) -> Connection:
+    """The key and the address alone; errors are those of ``connection``."""
+    vendor_name = name.partition(":")[0]
     if vendor_name not in VENDORS:
         raise UnknownModel(f"There is no vendor {vendor_name!r}; known are {', '.join(VENDORS)}.")
     vendor, settings = VENDORS[vendor_name], current()
@@ -123,20 +180,43 @@ def connection(vendor_name: str) -> Connection:
             raise MissingKey(colab.HINTS["silent"])
         return Connection()  # that module finds its own way
     if settings.mode == "offline":
-        from moa_helpers import offline
-
-        url = f"{offline.here(settings.offline_url)}/{vendor.name}" + (
-            "/v1" if vendor.api in ("openai", "colab") else ""
-        )
+        url = f"{settings.offline_url}/{vendor.name}" + ("/v1" if vendor.api in ("openai", "colab") else "")
         key: str | None = "offline"
+    elif vendor.name == "local":
+        url, key = _on_a_server(name, settings)
     else:
-        url = _live_url(vendor, settings._values)
-        key = settings.value(vendor.key_variable) if vendor.key_variable else "none-needed"
+        url, key = settings.address(vendor), settings.key(vendor)
+    if key is None and "@" in url:
+        key = "none-needed"  # the login in the address is sent in its place
     if key is None:
         raise MissingKey(colab.HINTS["no key"].format(vendor.name, vendor.key_variable))
-    if urlsplit(url).hostname in local.LOOPBACK:
-        local.keep_proxy_off_loopback()
-    return Connection({"api_key": key, "server_url" if vendor.api == "mistral" else "base_url": url})
+    api = sdk or vendor.api
+    if api in ("anthropic", "mistral"):  # these SDKs add the version to the address themselves
+        url = url.removesuffix("/v1")
+    return Connection({"api_key": Key(key), "server_url" if api == "mistral" else "base_url": remember_logins(url)})
+
+
+def is_here(model: Model) -> bool:
+    """Whether a real model answers on this machine, as ``setup()`` found it: live, at a loopback address."""
+    settings = current()
+    return settings.mode == "live" and model.vendor.api != "colab" and loopback(_address(model, settings))
+
+
+def priced(name: str) -> Model:
+    """The model of that name with its price where it is asked: as in the catalogue at its vendor's own address.
+
+    Live, what runs on this machine is free, and at another address than the vendor's own the price is unknown.
+
+    Raises:
+        TypeError, UnknownModel: as ``find``.
+    """
+    model, settings = find(name), current()
+    if settings.mode == "offline" or model.vendor.api == "colab":
+        return model
+    if is_here(model) and not model.id.endswith(("-cloud", ":cloud")):  # so Ollama calls what it only passes on
+        return replace(model, usd_in_per_m=0.0, usd_out_per_m=0.0, prices_hold_to_input_tokens=None)
+    own, asked = urlsplit(model.vendor.base_url).hostname, urlsplit(_address(model, settings)).hostname
+    return model if own == asked else replace(model, usd_in_per_m=None, usd_out_per_m=None)
 
 
 def world(*, offline: bool, chooses: bool) -> str:
@@ -153,40 +233,40 @@ def world(*, offline: bool, chooses: bool) -> str:
     return stand_ins(chooses=chooses)
 
 
-def redact(text: str, values: Mapping[str, str] | None = None) -> str:
-    """The text without the keys among the values (default: those found last), and without what looks like a key."""
-    known = current()._values if values is None else values
-    token = os.environ.get(colab.TOKEN)  # set when google.colab.ai is first used
-    for key in filter(None, [*(known.get(vendor.key_variable or "") for vendor in VENDORS.values()), token]):
-        text = text.replace(key, "[key]")
-    return _KEY_SHAPED.sub("[key]", text)
-
-
-def _variables() -> dict[str, str]:
-    from dotenv import dotenv_values, find_dotenv
-
-    file = dotenv_values(find_dotenv(usecwd=True))
-    found = {**file, **{name: value for name, value in os.environ.items() if value.strip()}}
-    return {name: value.strip() for name, value in found.items() if value and value.strip()}
-
-
-def _find_keys(values: dict[str, str], *, ask_colab: bool) -> dict[str, str]:
-    """Where each vendor's key comes from; a secret of Colab's panel is added to the values."""
-    sources = {}
-    for vendor in VENDORS.values():
-        name = vendor.key_variable
-        if name in values:
-            sources[vendor.name] = "environment" if os.environ.get(name, "").strip() else ".env"
-        elif name and ask_colab and (secret := colab.session.secret(name)):
-            values[name], sources[vendor.name] = secret, "Colab secrets"
-    return sources
-
-
 def _live_url(vendor: Vendor, values: Mapping[str, str]) -> str:
     url = values.get(vendor.url_variable, vendor.base_url).rstrip("/")
-    if vendor.name == "ollama" and vendor.url_variable in values:
-        url = local.ollama_address(url)
+    if vendor.name in ("ollama", "vllm") and vendor.url_variable in values:
+        url = local.base_url(url, vendor.url_variable, urlsplit(vendor.base_url).port or 80)
     return url.removesuffix("/v1") if vendor.api != "openai" else url
+
+
+def _address(model: Model, settings: Settings) -> str:
+    return settings.local_models.get(model.name, "") if model.vendor.name == "local" else settings.address(model.vendor)
+
+
+def _by_name(servers: Sequence[local.Server]) -> tuple[dict[str, str], list[str]]:
+    """The address of each model of ``local:``, the first server's that lists it; and what the reader should know."""
+    found: dict[str, str] = {}
+    notes = []
+    for server in servers:
+        for name in [f"local:{model}" for model in server.models]:
+            if found.setdefault(name, server.url) != server.url:
+                used = local.without_login(found[name])
+                notes.append(f"{name} is listed at {server.place}, too: the one at {used} is asked.")
+    return found, notes
+
+
+def _on_a_server(name: str, settings: Settings) -> tuple[str, str]:
+    """Where a model of ``local:`` is asked and with which key; of the vendor alone, where its first model is."""
+    url = settings.local_models.get(name) if ":" in name else settings.address(VENDORS["local"])
+    if not url:
+        there = ", ".join(settings.local_models) or "no model at all"
+        raise UnknownModel(
+            f"No server on this machine lists {name}. Found: {there}. Start its server or set LOCAL_BASE_URL to its "
+            "address, then run moa.setup()."
+        )
+    keys = [settings.value(each) for server in settings.servers if server.url == url for each in server.key_variables]
+    return url, next((remember(key) for key in keys if key), "none-needed")
 
 
 def _versions() -> dict[str, str]:

@@ -5,16 +5,20 @@ limits the whole attempt. Only those of ``google.colab.ai`` cannot be switched o
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from moa_helpers.catalogue import Api, Vendor
+from moa_helpers.catalogue import Api, Model, Vendor
 from moa_helpers.vendors import anthropic, colab, mistral, openai
 from moa_helpers.vendors.requests import Chunk, Request
-from moa_helpers.vendors.settings import connection, current
+from moa_helpers.vendors.secrets import hide_used, redact
+from moa_helpers.vendors.settings import Connection, current, lock, reach
+from moa_helpers.vendors.transport import BrokenVariable
 
 _SDKS: dict[Api, ModuleType] = {"openai": openai, "anthropic": anthropic, "mistral": mistral, "colab": colab}
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[object, ...], Any]] = WeakKeyDictionary()
@@ -23,37 +27,56 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[object, ...], 
 async def stream(request: Request) -> AsyncIterator[Chunk]:
     """Send a request to its vendor and yield the answer as it arrives; raises whatever the SDK raises."""
     sdk = _sdk(request.model.vendor, offline=request.offline)
+    names: dict[str, str] = {}  # of models, without a key that a server may put there
     async with aclosing(sdk.stream(request)) as chunks:
         async for chunk in chunks:
-            yield chunk
+            if chunk.answered_by and chunk.answered_by not in names:
+                names[chunk.answered_by] = hide_used(chunk.answered_by)
+            yield replace(chunk, answered_by=names[chunk.answered_by]) if chunk.answered_by else chunk
 
 
-def client(vendor: Vendor) -> Any:
-    """The SDK's client for a vendor: one for each event loop, made on first use.
+def client(model: Model) -> Any:
+    """The SDK's client for a model's address: one for each event loop, made on first use.
 
     Raises:
         MissingKey: live, and the vendor's key is not set.
+        UnknownModel: live, and no server lists that model of ``local:``.
         ImportError: the vendor's SDK is not installed.
+        ValueError: the address is none, or a variable for proxies or certificates is broken.
     """
-    how = connection(vendor.name)
+    vendor, how = model.vendor, reach(model.name)
     if not how:
         return colab.ai()  # a module: it needs no key and no address, and has nothing to close
-    for ended in [loop for loop in _clients if loop.is_closed()]:
-        del _clients[ended]  # its clients hold on to it, so nothing else would free them
-    clients = _clients.setdefault(asyncio.get_running_loop(), {})
-    identity = (vendor.name, *how.values())
-    if identity not in clients:
-        clients[identity] = _sdk(vendor, offline=current().mode == "offline").new_client(vendor, how)
-    return clients[identity]
+    with lock:
+        for ended in [loop for loop in _clients if loop.is_closed()]:
+            del _clients[ended]  # its clients hold on to it, so nothing else would free them
+        clients = _clients.setdefault(asyncio.get_running_loop(), {})
+        identity = os.getpid(), vendor.name, hash(tuple(how.values()))
+        if identity not in clients:
+            clients[identity] = _new_client(vendor, how)
+        return clients[identity]
 
 
 async def close() -> None:
     """Close the clients of the running event loop and their connections."""
+    with lock:
+        clients = _clients.pop(asyncio.get_running_loop(), {})
     async with AsyncExitStack() as all_clients:  # which closes the others as well if one fails to close
-        for sdk_client in _clients.pop(asyncio.get_running_loop(), {}).values():
+        for sdk_client in clients.values():
             all_clients.push_async_exit(sdk_client.__aexit__)
 
 
 def _sdk(vendor: Vendor, *, offline: bool) -> ModuleType:
     """The file for a vendor's SDK. Offline, the stand-in for Colab's models speaks OpenAI's format."""
     return openai if offline and vendor.api == "colab" else _SDKS[vendor.api]
+
+
+def _new_client(vendor: Vendor, how: Connection) -> Any:
+    try:
+        return _sdk(vendor, offline=current().mode == "offline").new_client(vendor, how)
+    except (BrokenVariable, ImportError):
+        raise
+    except Exception as error:
+        problem = redact(str(error)).rstrip(".")
+    # Out here no frame of the SDK is left, whose local variables hold the key.
+    raise ValueError(f"No client for {vendor.name}: {problem}. Correct the address in {vendor.url_variable}.")

@@ -19,7 +19,7 @@ from tests.support import scripts, standins
 from tests.support.replies import A, C, MODELS as models
 patch, script = pytest.MonkeyPatch(), scripts.Script()
 patch.setattr(scripts.STREAM, script)
-patch.setattr(scripts.CLIENT, lambda vendor: None)
+patch.setattr(scripts.CLIENT, lambda model: None)
 standins.enter(patch, script)
 script[C] = scripts.hangs("Half an answer", after=0.1, per_piece=0.01)
 moa.setup("offline")

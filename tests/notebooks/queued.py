@@ -23,13 +23,13 @@ class Ran:
 
 
 @contextmanager
-def kernel(folder: Path) -> Iterator[Any]:
-    """A client of a kernel of this very Python, offline, quick and without anybody's keys."""
+def kernel(folder: Path, mode: str = "offline") -> Iterator[Any]:
+    """A client of a kernel of this very Python, offline (unless told so), quick and without anybody's keys."""
     (folder / ".env").touch()  # found first, so none above it is read
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
     manager = KernelManager(kernel_name="python3")
     # At a higher speed the cells would measure this machine instead of the stand-ins.
-    manager.start_kernel(cwd=str(folder), env=environment | {"MOA_MODE": "offline", "MOA_OFFLINE_SPEED": "4"})
+    manager.start_kernel(cwd=str(folder), env=environment | {"MOA_MODE": mode, "MOA_OFFLINE_SPEED": "4"})
     client = manager.blocking_client()
     try:
         client.start_channels()

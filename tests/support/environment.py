@@ -13,8 +13,13 @@ OURS = (
     "CEREBRAS_",
     "VLLM_",
     "OLLAMA_",
+    "LOCAL_",
+    "LLAMA_",
+    "LM_STUDIO_",
+    "JAN_",
     "MODEL_PROXY_",
 )
+REAL = os.environ.get("LOCAL_BASE_URL", "")  # where `make real` has a model; tests/real asks it, and nobody else
 KEPT = ("MOA_BROWSER", "MOA_CHROMIUM")  # they steer the browser tests
 
 

@@ -100,7 +100,7 @@ def test_an_unknown_price_stays_unknown(question):
 
 
 def test_an_estimate_needs_no_key_and_makes_no_call(script, question, monkeypatch):
-    monkeypatch.setattr(scripts.CLIENT, lambda vendor: pytest.fail("no client is needed"))
+    monkeypatch.setattr(scripts.CLIENT, lambda model: pytest.fail("no client is needed"))
     assert moa.estimate(question, THREE, SOL, layers=4).calls == 10
     assert not script.asked
 

@@ -270,7 +270,7 @@ def test_bad_input_says_where(compare):
 
 def test_live_a_missing_key_is_refused_before_any_call(compare, script, monkeypatch, tmp_path):
     monkeypatch.setenv("OPENAI_API_KEY", "dummy-openai")
-    monkeypatch.setattr(CLIENT, lambda vendor: moa.connection(vendor.name))
+    monkeypatch.setattr(CLIENT, lambda model: moa.connection(model.name))
     moa.setup("live")
     with pytest.raises(moa.MissingKey, match="MISTRAL_API_KEY"):
         compare(["Why?"], SINGLE, judge=C)

@@ -98,10 +98,10 @@ def test_setup_in_the_middle_of_a_mixture_redirects_nothing(script, run, questio
     """A request is bound to its client before the first call."""
 
     def new_keys(request):
-        monkeypatch.setattr(scripts.CLIENT, lambda vendor: "another client")
+        monkeypatch.setattr(scripts.CLIENT, lambda model: "another client")
         return "The answer."
 
-    monkeypatch.setattr(scripts.CLIENT, lambda vendor: f"client for {vendor.name}")
+    monkeypatch.setattr(scripts.CLIENT, lambda model: f"client for {model.vendor.name}")
     script[LUNA] = [answers(new_keys), fails(503, retry_after=1), answers()]
     script[HAIKU] = [hangs(), answers()]
     answer = run(moa.mixture_of_agents(question, [LUNA, HAIKU], SOL, layers=3, hedge_after=2.5))

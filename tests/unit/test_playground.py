@@ -46,7 +46,8 @@ def live(monkeypatch):
 
 def know(monkeypatch, mode, local):
     """Have ``setup`` find these models on this machine."""
-    monkeypatch.setattr(settings, "_current", dataclasses.replace(moa.setup(mode), ollama_models=tuple(local)))
+    found = dict.fromkeys(local, "http://127.0.0.1:1/v1")
+    monkeypatch.setattr(settings, "_current", dataclasses.replace(moa.setup(mode), local_models=found))
 
 
 # What can be chosen
@@ -113,7 +114,7 @@ def test_the_limits_are_folded_until_they_are_wanted(reading):
 
 
 def test_offline_only_what_was_shut_down_cannot_be_chosen(reading, monkeypatch):
-    know(monkeypatch, "offline", ["ollama:llama", "ollama:<script>"])
+    know(monkeypatch, "offline", ["local:llama", "local:<script>"])
 
     async def go(reading):
         return {name: (box.disabled, box.description) for name, box in reading.models.items()}, reading["Aggregator"]
@@ -124,14 +125,14 @@ def test_offline_only_what_was_shut_down_cannot_be_chosen(reading, monkeypatch):
         gone = model.shutdown_date is not None and model.shutdown_date <= today
         assert boxes[name] == (gone, f"{name} (shut down on {model.shutdown_date})" if gone else name)
         assert (name in aggregator.options) is not gone
-    assert boxes["ollama:llama"] == (True, "ollama:llama (real and free: after moa.setup('live'))")
-    assert "ollama:<script>" not in boxes
-    assert "ollama:llama" not in aggregator.options
+    assert boxes["local:llama"] == (True, "local:llama (real and free: after moa.setup('live'))")
+    assert "local:<script>" not in boxes
+    assert "local:llama" not in aggregator.options
     assert any(disabled for disabled, _ in boxes.values())
 
 
 def test_live_a_model_without_its_key_cannot_be_chosen_and_says_which(live, reading, script):
-    live(without="ANTHROPIC_API_KEY", local=["ollama:llama"])
+    live(without="ANTHROPIC_API_KEY", local=["local:llama"])
 
     async def go(reading):
         boxes = reading.models
@@ -139,7 +140,7 @@ def test_live_a_model_without_its_key_cannot_be_chosen_and_says_which(live, read
         assert boxes[HAIKU].description == f"{HAIKU} (no key: set ANTHROPIC_API_KEY)"
         assert reading["Aggregator"].value == LUNA
         assert HAIKU not in reading["Aggregator"].options
-        assert not boxes["ollama:llama"].disabled
+        assert not boxes["local:llama"].disabled
         assert reading.hidden == ["Prepared question", "", "Code that does the same"]
         assert "nothing is charged" not in reading.says("moa-estimate")
         await reading.choose(models=[LUNA, SMALL])

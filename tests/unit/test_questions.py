@@ -9,6 +9,28 @@ GOOD = [
     ("q.csv", 'id,prompt,reference,notes\na,Why?, ,x\n2,"Who,\nthen?",He.,y\n'),
     ("q.csv", '\ufeffprompt,id,reference\nWhy?,a,\n"Who,\nthen?",2,He.\n'),
 ]
+# What spreadsheets and hurried hands write; all hold the same two questions.
+TABLE = 'id,prompt,reference\na,"Why; so?",\n2,"Who,\nthen?",Zoë.\n'
+SEMICOLONS = 'id;prompt;reference\na;"Why; so?";\n2;"Who,\nthen?";Zoë.\n'
+FROM_SPREADSHEETS = [
+    ("q.CSV", TABLE.encode()),
+    ("q.csv", TABLE.replace(',"', ', "').encode()),  # a space before a quote
+    ("q.csv", SEMICOLONS.encode("utf-8-sig")),
+    ("q.csv", ("sep=;\n" + SEMICOLONS).replace("\n", "\r\n").replace("Who,\r", "Who,").encode("utf-8-sig")),
+    ("q.csv", SEMICOLONS.replace("Zoë", "Zo\xeb").encode("cp1252")),
+    ("q.csv", SEMICOLONS.replace(";", "\t").replace("Why\t", "Why;").encode("utf-16")),
+    (
+        "q.tsv",
+        TABLE.replace(',"', '\t"').replace('",', '"\t').replace("id,prompt,", "id\tprompt\t").encode("utf-16-le"),
+    ),
+    ("q.csv", TABLE.replace("id,prompt,reference", " ID , Prompt,REFERENCE ,").encode("utf-16-be")),
+    ("q.csv", ("\n\n" + TABLE + " , ,\n,,,,\n\n  \n").encode()),
+    (
+        "Q.JSONL",
+        '\ufeff{"id": "a", "prompt": "Why; so?"}\r\n \r\n'
+        '{"id": 2, "prompt": "Who,\\nthen?", "reference": "Zoë."}'.encode(),
+    ),
+]
 BAD = [
     ("q.txt", "Why?", "neither .jsonl nor .csv"),
     ("q.jsonl", '{"id": "a"}\n', "Question 1 in .* has no id or no prompt"),
@@ -18,7 +40,8 @@ BAD = [
     ("q.csv", "id,prompt\na,1?\nb,What is 2, plus 2?\n", "Question 2 in .* comma outside of quotes"),
     ("q.csv", 'id,prompt\na,"1?\nb,2?\nc,3?\n', "Question 1 in .* cannot be read"),
     ("q.csv", "question\nWhy?\n", "Question 1 in .* has no id or no prompt. It has: question"),
-    ("q.csv", "id;prompt\na;Why?\n", "It has: id;prompt"),
+    ("q.csv", "id|prompt\na|Why?\n", r"It has: id\|prompt"),
+    ("q.csv", "id;prompt\na;Why?;how?\n", "Question 1 in .* too many cells"),
     ("q.csv", "id,prompt\na,1?\na,2?\n", "'a' is there twice"),
 ]
 
@@ -29,6 +52,20 @@ def test_read_questions(tmp_path):
         path.write_text(content, encoding="utf-8")
         wanted = [moa.Question("a", "Why?"), moa.Question("2", "Who,\nthen?", "He.")]
         assert moa.read_questions(path) == wanted, content
+
+
+def test_questions_from_spreadsheets(tmp_path):
+    for name, written in FROM_SPREADSHEETS:
+        path = tmp_path / name
+        path.write_bytes(written)
+        wanted = [moa.Question("a", "Why; so?"), moa.Question("2", "Who,\nthen?", "Zoë.")]
+        assert moa.read_questions(path) == wanted, written
+
+
+def test_a_text_in_no_known_letters_is_refused(tmp_path):
+    (tmp_path / "q.csv").write_bytes(b"id,prompt\na,Why \x81?\n")
+    with pytest.raises(ValueError, match="save it as UTF-8"):
+        moa.read_questions(tmp_path / "q.csv")
 
 
 def test_questions_that_cannot_be_read(tmp_path):

@@ -1,16 +1,22 @@
 """What is tried again, when, how often, and what that costs."""
 
 import random
+import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 
 import pytest
 
 import moa_helpers as moa
+from moa_helpers import plan
+from moa_helpers.limits import retry
 from tests.support.scripts import (
     HAIKU,
     LUNA,
     SMALL,
+    APIConnectionError,
     APIError,
     APIStatusError,
     answers,
@@ -41,6 +47,7 @@ FAULTS = {
     "422": (fails(422), "bad_request", False),
     "429": (fails(429), "rate_limit", True),
     "500": (fails(500), "server_error", True),
+    "501": (fails(501), "not_found", False),
     "503": (fails(503), "overloaded", True),
     "504": (fails(504), "server_error", True),
     "529": (fails(529), "overloaded", True),
@@ -146,8 +153,8 @@ def test_retry_after_is_waited_for_and_no_longer(script, run, question):
         ({"retry-after": "2"}, 2),
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
-        ({"retry-after": "-3"}, 0),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry-after": "0.1"}, 0.1),
+        ({"retry-after": "1s"}, 1),
     ],
 )
 def test_forms_of_retry_after(headers, seconds, script, run, question):
@@ -155,6 +162,96 @@ def test_forms_of_retry_after(headers, seconds, script, run, question):
     reply = run(moa.ask(LUNA, question))
     assert reply.attempts[0].failure.retry_after == seconds
     assert script.times() == pytest.approx([0, seconds])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"retry-after": each} for each in ("0", "0.0", "-3", "0.001", "Wed, 21 Oct 2015 07:28:00 GMT")]
+    + [{"retry-after-ms": each, "retry-after": "5"} for each in ("0", "1", "-9")],
+)
+def test_a_vendor_that_asks_for_no_pause_is_not_hammered(headers, script, run, question):
+    script[LUNA] = fails(429, headers=headers)
+    run(moa.ask(LUNA, question, retries=3))
+    starts = script.times()
+    pauses = [after - before for before, after in pairwise(starts)]
+    assert len(pauses) == 3
+    assert all(retry.SHORTEST_WAIT <= pause <= most for pause, most in zip(pauses, (0.5, 1, 2), strict=True))
+
+
+LOADING = {"status": 503, "message": "Loading model"}
+
+
+def test_a_server_that_loads_its_model_is_waited_for(script, run, question):
+    """It is asked again after 0.5 s, 1 s, 2 s, 4 s, 4 s; that is no retry."""
+    script[LUNA] = [*[fails(**LOADING)] * 5, answers("Ready.", after=1)]
+    reply = run(moa.ask(LUNA, question, retries=0))
+    assert (reply.text, reply.failure) == ("Ready.", None)
+    assert script.times() == pytest.approx([0, 0.5, 1.5, 3.5, 7.5, 11.5])
+    assert [attempt.failure and attempt.failure.kind for attempt in reply.attempts] == ["loading"] * 5 + [None]
+    assert reply.cost_usd == pytest.approx(moa.find(LUNA).cost(100, 20))
+
+
+def test_loading_is_waited_for_no_longer_than_an_attempt_may_take(script, run, question):
+    script[LUNA] = fails(**LOADING, after=0.25)
+    reply = run(moa.ask(LUNA, question, timeout=10))
+    assert reply.failure.kind == "loading"
+    assert reply.failure.message.endswith("Not tried again: it was still loading after 8.8 s.")
+    assert reply.elapsed == pytest.approx(8.75), "another try would have come after 10 s"
+    reply = run(moa.ask(LUNA, question, timeout=100, deadline=3))
+    assert (reply.failure.kind, reply.elapsed) == ("loading", pytest.approx(2.25))
+    script[LUNA] = [fails(**LOADING, retry_after=6), answers(after=0)]
+    assert run(moa.ask(LUNA, question, timeout=7)).ok
+    assert script.times() == [0, 6]
+    assert not run(moa.ask(LUNA, question, timeout=5)).ok
+    assert len(run(moa.ask(LUNA, question, timeout=5)).attempts) == 1
+
+
+def test_retries_are_left_after_loading(script, run, question):
+    script[LUNA] = [fails(500), fails(**LOADING), fails(**LOADING), fails(500), answers("Good.")]
+    assert run(moa.ask(LUNA, question, retries=2)).text == "Good."
+    reply = run(moa.ask(LUNA, question, retries=1))
+    assert (reply.failure.kind, len(reply.attempts)) == ("server_error", 4)
+
+
+def test_max_calls_holds_while_a_server_loads(script, run, question):
+    script.default = fails(**LOADING)
+    replies = run(moa.fan_out([LUNA, HAIKU], question, max_calls=4))
+    assert len(script.asked) == 4
+    assert {reply.failure.kind for reply in replies} == {"loading"}
+
+
+def test_what_is_final_is_not_tried_again(script, run, question):
+    error = APIConnectionError("Connection error.")
+    error.__cause__ = ssl.SSLCertVerificationError("certificate verify failed: self-signed certificate")
+    script[LUNA] = raises(error)
+    reply = run(moa.ask(LUNA, question))
+    assert (reply.failure.kind, reply.failure.final, len(reply.attempts)) == ("connection", True, 1)
+    error.__cause__ = ConnectionRefusedError(111, "Connection refused")
+    assert len(run(moa.ask(LUNA, question)).attempts) == 3, "a server may come back"
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """The scripted models run on this machine."""
+    bound = plan.Plan.bound
+
+    def bound_here(planned):
+        found = bound(planned)
+        stages = tuple(tuple(replace(request, here=True) for request in stage) for stage in found.stages)
+        return replace(found, stages=stages)
+
+    monkeypatch.setattr(plan.Plan, "bound", bound_here)
+
+
+def test_a_time_out_on_this_machine_is_not_tried_again(here, script, run, question):
+    script[LUNA] = hangs("Half an")
+    reply = run(moa.ask(LUNA, question, timeout=3))
+    assert (reply.failure.kind, reply.failure.final, len(reply.attempts)) == ("timeout", True, 1)
+    assert "lower max_tokens=" in reply.failure.message
+    assert "OLLAMA_NUM_PARALLEL" in reply.failure.message
+    assert reply.text == "Half an"
+    script[LUNA] = [loses_connection(), fails(500), answers("Good.")]
+    assert run(moa.ask(LUNA, question)).text == "Good.", "all else may pass here as well"
 
 
 def test_retry_after_as_a_date(script, run, question):

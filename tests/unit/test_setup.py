@@ -19,9 +19,9 @@ URL = "http://127.0.0.1:1"
 
 @pytest.fixture(autouse=True)
 def _nothing_around(monkeypatch):
-    """Not on Colab, no Ollama, stand-ins that nobody calls, and no mode asked for by the environment."""
+    """Not on Colab, no model server, stand-ins that nobody calls, and no mode asked for by the environment."""
     monkeypatch.setattr(offline, "start", lambda values: SimpleNamespace(url=URL))
-    monkeypatch.setattr(local, "running_ollama", lambda url: ())
+    monkeypatch.setattr(local, "find_servers", lambda values: (local.places(values), ((), ()))[1])
     monkeypatch.setattr(colab, "session", colab.Session())
     monkeypatch.delenv("MOA_MODE")
 
@@ -135,6 +135,8 @@ ADDRESSES = [
     ("ollama", "box.example:99", "http://box.example:99/v1"),
     ("ollama", "https://box.example:99/", "https://box.example:99/v1"),
     ("ollama", "[::1]:99", "http://[::1]:99/v1"),
+    ("vllm", "127.0.0.1:8101", "http://127.0.0.1:8101/v1"),
+    ("vllm", "https://box.example", "https://box.example:443/v1"),
 ]
 
 
@@ -152,31 +154,6 @@ def test_live_addresses(monkeypatch):
     monkeypatch.setenv("OLLAMA_HOST", "box.example:many")
     with pytest.raises(ValueError, match=r"OLLAMA_HOST is 'box\.example:many'; write it as 127\.0\.0\.1:11434"):
         moa.setup("live")
-
-
-def test_an_ollama_that_runs_is_offered_and_not_used_unasked(monkeypatch):
-    asked = []
-    found = ("ollama:llama3.2:3b", "ollama:qwen")
-    monkeypatch.setattr(local, "running_ollama", lambda url: asked.append(url) or found)
-    settings = moa.setup()
-    assert (settings.mode, settings.ollama_models, settings.free_models) == ("offline", found, found)
-    assert "ollama:llama3.2:3b, ollama:qwen: free to use with MOA_MODE=live" in str(settings)
-    assert asked == ["http://127.0.0.1:9/v1"]  # from OLLAMA_HOST
-
-
-def test_loopback_is_kept_off_proxies_and_the_rest_is_not(monkeypatch):
-    for before, after in (
-        (None, "127.0.0.1,localhost,::1"),
-        ("example.org", "example.org,127.0.0.1,localhost,::1"),
-        ("localhost,*", "localhost,*"),
-        ("::1,localhost,127.0.0.1", "::1,localhost,127.0.0.1"),
-    ):
-        for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-            if before is not None:
-                monkeypatch.setenv(name, before)
-        local.keep_proxy_off_loopback()
-        assert (os.environ["no_proxy"], os.environ["NO_PROXY"]) == (after, after)
 
 
 def test_all_public_names_exist():

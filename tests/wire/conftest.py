@@ -47,15 +47,16 @@ def run(_runner):
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
-    """Each test: an empty directory and .env, the environment as before, not on Colab, and offline settings."""
-    before = dict(os.environ)
+    """Each test: an empty directory and .env, environment and vendors as before, not on Colab, and offline settings."""
+    before, vendors = dict(os.environ), dict(VENDORS)
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(google, "session", google.Session())
     moa.setup("offline")
     yield
-    os.environ.clear()
-    os.environ.update(before)
+    for known, then in ((os.environ, before), (VENDORS, vendors)):
+        known.clear()
+        known.update(then)
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +128,7 @@ def recorder(_recorder):
 
 @pytest.fixture
 def live(recorder, monkeypatch):
-    """Live mode with a made-up key for each vendor and every address pointing at the recorder."""
+    """Live mode with a made-up key for each vendor and every address pointing at the recorder, which counts as far."""
     return go_live(recorder.url, monkeypatch)
 
 
@@ -138,8 +139,10 @@ def live_at(monkeypatch):
 
 
 def go_live(url, monkeypatch):
+    monkeypatch.setattr("moa_helpers.limits.inputs.priced", moa.find)  # as if each vendor were at its own address
+    monkeypatch.setattr("moa_helpers.plan.is_here", lambda model: False)
     for vendor in VENDORS.values():
-        if vendor.url_variable:
+        if vendor.url_variable and vendor.name != "local":
             monkeypatch.setenv(vendor.url_variable, f"{url}/{vendor.name}" + ("/v1" if vendor.api == "openai" else ""))
         if vendor.key_variable:
             monkeypatch.setenv(vendor.key_variable, f"dummy-{vendor.name}")

@@ -2,6 +2,10 @@
 
 import asyncio
 import gc
+import os
+import socket
+import subprocess
+import sys
 import threading
 import warnings
 import weakref
@@ -20,15 +24,6 @@ async def on_new_clients(models, **options):
     replies = await moa.fan_out(models, PROMPT, retries=0, **options)
     await moa.close()
     return replies
-
-
-def test_a_proxy_does_not_capture_loopback(models, live, monkeypatch, run):
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
-    monkeypatch.setenv("no_proxy", "example.org")
-    assert [reply.failure for reply in run(on_new_clients(models))] == [None] * 3
-    moa.setup("offline")
-    assert [reply.failure for reply in run(on_new_clients(models))] == [None] * 3
 
 
 def test_a_proxy_is_used_for_other_hosts(models, recorder, monkeypatch, run):
@@ -79,16 +74,85 @@ def test_many_event_loops_leave_no_clients_behind(models):
         loops.append(weakref.ref(asyncio.get_running_loop()))
         assert (await moa.ask(models[0], PROMPT)).ok
 
-    gc.disable()  # OpenAI's client, if it is freed while another loop runs, would have that one close it
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # asyncio.run ends before anybody could close the clients
-            for run_to_its_end in (asyncio.run, asyncio.run, moa.run):
-                run_to_its_end(go())
-                gc.collect()
-    finally:
-        gc.enable()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # asyncio.run ends before anybody could close the clients
+        for run_to_its_end in (asyncio.run, asyncio.run, moa.run):
+            run_to_its_end(go())
+            gc.collect()
     assert [loop() for loop in loops] == [None] * 3, "closed loops are kept"
+
+
+def test_clients_that_nobody_closed_start_no_task_in_another_loop(models):
+    async def go():
+        assert all(reply.ok for reply in await moa.fan_out(models, PROMPT))
+
+    async def another():
+        await go()  # frees the clients of the loop that has ended
+        await moa.close()
+        for _ in range(2):  # the HTTP client is freed after Mistral's own
+            gc.collect()
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        asyncio.run(go())
+        asyncio.run(another())
+
+
+def test_a_name_server_that_hangs_keeps_nobody_waiting(models, recorder, monkeypatch):
+    """Neither the end of ``moa.run`` nor the calls to others: eight more than its threads would have been."""
+    at_work, look_up, answer = [], socket.getaddrinfo, threading.Event()
+
+    def hanging(host, *args, **options):
+        if host not in ("dead.invalid", b"dead.invalid"):
+            return look_up(host, *args, **options)
+        at_work.append(host)
+        answer.wait()
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    monkeypatch.setenv("GROQ_BASE_URL", "http://dead.invalid/v1")
+    monkeypatch.setenv("GROQ_API_KEY", "dummy-groq")
+    monkeypatch.setenv("VLLM_BASE_URL", f"http://localhost:{recorder.url.rpartition(':')[2]}/v1")
+    moa.setup("live")
+    try:
+        replies = moa.run(moa.fan_out(["groq:any"] * 40 + ["vllm:any"], PROMPT, deadline=5, quorum=1))
+    finally:
+        answer.set()
+    assert len(at_work) == 40
+    assert replies[-1].text == "Hello there."
+    assert {reply.failure.kind for reply in replies[:-1]} == {"cancelled"}
+
+
+FORKED = """
+import os, sys
+import moa_helpers as moa
+
+def asked():
+    replies = moa.run(moa.fan_out(sys.argv[1:], "Why?", retries=0))
+    return [reply.failure.kind if reply.failure else "ok" for reply in replies]
+
+print(asked(), flush=True)
+if (child := os.fork()) == 0:
+    with moa.offline.fault("openai", 500):
+        print(asked(), flush=True)
+    print(asked(), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(asked(), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+def test_a_forked_process_has_stand_ins_and_clients_of_its_own(models):
+    ways = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONWARNINGS": "ignore"}
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKED, models[0], "groq:any"], env=os.environ | ways, capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout.splitlines() == ["['ok', 'ok']", "['server_error', 'ok']", "['ok', 'ok']", "['ok', 'ok']"], (
+        ran.stderr
+    )
 
 
 def test_moa_run_leaves_no_client_open_and_no_thread(models, question, used):

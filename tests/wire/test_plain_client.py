@@ -36,7 +36,7 @@ BAD = [
     ({"messages": []}, {}, 400, "no user message"),
     ({"messages": "hello"}, {}, 400, "malformed"),
     ({}, {"authorization": ""}, 401, "No API key"),
-    ({"temperature": 1}, {}, 400, "Unsupported parameter: temperature"),
+    ({"temperature": 0.5}, {}, 400, "Unsupported parameter: temperature"),
     ({"max_tokens": 5}, {}, 400, "takes max_completion_tokens"),
     ({"max_completion_tokens": "many"}, {}, 400, "malformed"),
     ({"stream_options": "all"}, {}, 400, "malformed"),
@@ -54,7 +54,6 @@ def test_bad_requests_are_refused_with_words():
         assert found == status, text
         assert words in json.loads(text)["error"]["message"]
     assert ask(url, {"model": "gpt-6-luna"})[0] == 400
-    assert ask(url.replace("openai", "nobody"), chat("gpt-6-luna", "Hello?"))[0] == 400
     without_limit = ask(f"{offline.start().url}/v1/messages", chat("claude-haiku-5-5", "Hello?"))
     assert without_limit[0] == 400
     assert "max_tokens: Field required" in without_limit[1]

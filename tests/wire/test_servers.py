@@ -1,13 +1,19 @@
 """The embedded vendors as a server, here and as ``python -m moa_helpers.offline``: what any client gets from them."""
 
 import asyncio
+import contextlib
+import http.client
+import itertools
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
-import threading
+import time
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import anthropic.types
 import mistralai.client.models
@@ -21,6 +27,8 @@ import moa_helpers as moa
 from moa_helpers import offline
 from moa_helpers.offline import __main__ as program_of
 from moa_helpers.offline import standins
+from moa_helpers.offline.server import OfflineVendors, Server
+from tests.support.waiting import wait_until
 from tests.wire.test_plain_client import ask, chat
 
 
@@ -47,16 +55,27 @@ def test_a_model_that_is_not_listed_works_with_its_cost_unknown(run, question):
 
 
 def command_line(monkeypatch, capsys, *arguments):
-    """What the program says and how it ends, or the arguments with which it serves."""
+    """What the program says and how it ends, or the vendors and the port with which it serves."""
     served = []
-    monkeypatch.setattr(program_of.web, "run_app", lambda application, **how: served.append(how))
+
+    def serve(vendors, port):
+        served.append((vendors, port))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return SimpleNamespace(url="http://here", stop=lambda: served.append("stopped"))
+
+    monkeypatch.setattr(program_of, "Server", serve)
     monkeypatch.setattr(sys, "argv", ["offline", *arguments])
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         program_of.main()
-        return served
+        assert served.pop() == "stopped"
+        return served[0]
     except SystemExit as ended:
         said = capsys.readouterr()
         return ended.code, said.out + said.err
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_the_command_line(monkeypatch, capsys):
@@ -65,53 +84,109 @@ def test_the_command_line(monkeypatch, capsys):
     assert shown.count("curl ") >= 3
     words = ("/v1/models", "/v1/chat/completions", "/v1/messages", "retry_after=2", "*=any,chance=0.1")
     assert [word for word in (*words, offline.questions()[0].prompt, *offline.KINDS) if word not in shown] == []
-    for arguments, message in (
-        (["--faults", "openai=flood"], "There is no fault 'flood'"),
-        (["--speed", "0"], "must be above 0"),
-        (["--port", "many"], "invalid int value: 'many'"),
-    ):
-        code, shown = command_line(monkeypatch, capsys, *arguments)
-        assert code == 2
-        assert message in shown
-    (how,) = command_line(monkeypatch, capsys, "--port", "99", "--seed", "7", "--faults", "*=any,chance=0.1")
-    assert (how["host"], how["port"]) == ("127.0.0.1", 99)
+    vendors, port = command_line(monkeypatch, capsys, "--port", "99", "--speed", "7", "--faults", "*=429,times=1")
+    assert (vendors.speed, vendors.faults.next("openai", "openai:any").kind, port) == (7.0, "429", 99)
 
-    def in_use(application, **how):
-        raise OSError(98, "Address already in use")
 
-    monkeypatch.setattr(program_of.web, "run_app", in_use)
-    with pytest.raises(SystemExit):
-        program_of.main()
-    assert "cannot serve on port 99 (Address already in use); try another with --port" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--faults openai=flood", "There is no fault 'flood'"),
+        ("--faults *=429,times=some", "times is 'some'; it must be a whole number"),
+        ("--faults *=429,retry_after=nan", "retry_after is nan"),
+        ("--faults *=429,retry_after", "retry_after is ''; it must be a number"),
+        ("--faults =;=", "'' is neither '*' nor one of the vendors"),
+        ("--speed 0", "must be above 0"),
+        ("--speed -1", "must be above 0"),
+        ("--speed nan", "The speed is nan"),
+        ("--speed inf", "The speed is inf"),
+        ("--seed 1.5", "invalid int value: '1.5'"),
+        ("--port many", "invalid _port value: 'many'"),
+        ("--port 99999", "99999 is no port; a port is from 0 to 65535"),
+        ("--port -1", "-1 is no port"),
+        ("--port 65536", "65536 is no port"),
+    ],
+)
+def test_a_wrong_option_is_named(arguments, message, monkeypatch, capsys):
+    code, shown = command_line(monkeypatch, capsys, *arguments.split())
+    assert (code, message in shown) == (2, True), shown
+
+
+def test_options_win_over_variables(monkeypatch, capsys):
+    monkeypatch.setenv("MOA_OFFLINE_SPEED", "33")
+    monkeypatch.setenv("MOA_OFFLINE_FAULTS", "*=503")
+    monkeypatch.setenv("MOA_OFFLINE_SEED", "")
+    vendors, port = command_line(monkeypatch, capsys)
+    assert (vendors.speed, vendors.faults.next("openai", "openai:any").kind, port) == (33.0, "503", 8000)
+    vendors, _ = command_line(monkeypatch, capsys, "--speed", "5", "--faults", "")
+    assert (vendors.speed, vendors.faults.next("openai", "openai:any")) == (5.0, None)
+    monkeypatch.setenv("MOA_OFFLINE_SPEED", "fast")
+    code, shown = command_line(monkeypatch, capsys)
+    assert (code, "MOA_OFFLINE_SEED, _SPEED or _FAULTS cannot be read" in shown) == (2, True)
+
+
+def test_a_port_that_is_taken_is_named(monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(program_of, "Server", Server)
+        monkeypatch.setattr(sys, "argv", ["offline", "--port", str(taken.getsockname()[1])])
+        with pytest.raises(SystemExit):
+            program_of.main()
+    assert re.search(r"cannot serve on port \d+ \(.*in use\); try another with --port", capsys.readouterr().err)
+
+
+def test_it_ends_within_a_second_whatever_is_open(question):
+    """Under each fault that keeps a request open, on either signal, and in this process."""
+    faults = ("hang", "slow_body", "stalled_stream")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process, url = started()
+        with contextlib.ExitStack() as stack:
+            for fault, stream in itertools.product(faults, (False, True)):
+                stack.enter_context(left_open(url, chat("gpt-6-luna", question, stream=stream), fault))
+            began = time.monotonic()
+            process.send_signal(number)
+            code = process.wait(60)
+        assert (code, process.stdout.read()) == (0, "")
+        process.stdout.close()
+        assert time.monotonic() - began < 1 or os.getloadavg()[0] > 2
+    server = Server(OfflineVendors(speed=1000))
+    with left_open(server.url, chat("gpt-6-luna", question), "hang"):
+        wait_until(lambda: server.vendors.under_way)
+        server.stop()
+
+
+@contextlib.contextmanager
+def left_open(url, asked, fault):
+    """A request that is at work at the server, and has no answer yet or half of one."""
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
+    headers = {"authorization": "Bearer any", "x-moa-fault": fault}
+    try:
+        connection.request("POST", "/v1/chat/completions", json.dumps(asked), headers)
+        if asked.get("stream") and fault != "hang":
+            assert connection.getresponse().status == 200
+        yield
+    finally:
+        connection.close()
+
+
+def started():
+    """``python -m moa_helpers.offline`` on a free port: the process, and its address."""
+    command = [sys.executable, "-m", "moa_helpers.offline", "--port", "0", "--speed", "1000"]
+    strict = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "error"}
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, env=os.environ | strict, **piped)
+    said = process.stdout.readline()
+    assert said.startswith("Running on http://127.0.0.1:"), said + process.stdout.read()
+    return process, said.split()[2]
 
 
 @pytest.fixture(scope="module")
 def program():
     """The address of ``python -m moa_helpers.offline`` on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moa_helpers.offline", "--port", str(port), "--speed", "1000"]
-    strict = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1"}
-    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, env=os.environ | strict, **piped)
-    said, serving = [], threading.Event()
-
-    def listen():  # to its end, so that it never waits for a reader
-        for line in process.stdout:
-            said.append(line)
-            if "Running on" in line:
-                serving.set()
-        serving.set()
-
-    listening = threading.Thread(target=listen)
-    listening.start()
-    serving.wait(120)
-    assert process.poll() is None, "".join(said)
-    yield f"http://127.0.0.1:{port}"
+    process, url = started()
+    yield url
     process.terminate()
     process.wait(120)
-    listening.join()
     process.stdout.close()
 
 
@@ -200,5 +275,3 @@ def test_a_plain_client_reads_it(program, models, question):
     _, stream = ask(url, asked | {"stream": True})
     assert re.fullmatch(r"(data: \{.*\}\n\n)+data: \[DONE\]\n\n", stream)
     assert ask(url, asked, **{"x-moa-fault": "503"})[0] == 503
-    _, listing = ask(f"{program}/anthropic/v1/models")
-    assert {model["owned_by"] for model in json.loads(listing)["data"]} == {"anthropic"}

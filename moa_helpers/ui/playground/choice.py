@@ -101,8 +101,10 @@ def completed(asked: Choice, settings: Settings) -> tuple[Choice, dict[str, str]
 
     An aggregator that cannot be asked is replaced by the first chosen model that can.
     """
-    free = filter(_NAME.fullmatch, settings.free_models)  # on this machine, or on Colab
-    names = [*catalogue.listed(), *free, *asked.models, asked.aggregator]
+    real = filter(_NAME.fullmatch, (*settings.local_models, *settings.colab_models))  # on this machine, or on Colab
+    priced_here = (f"{vendor.name}:{model}" for vendor in catalogue.VENDORS.values() for model in vendor.prices)
+    own = filter(_NAME.fullmatch, priced_here)  # of the reader's own hosts
+    names = [*catalogue.listed(), *real, *own, *asked.models, asked.aggregator]
     models = {name: catalogue.find(name) for name in names if name}
     obstacles = {name: _obstacle(model, settings) for name, model in models.items()}
     can = [name for name, why in obstacles.items() if not why]
@@ -146,9 +148,13 @@ def _obstacle(model: catalogue.Model, settings: Settings) -> str:
     if model.shutdown_date is not None and model.shutdown_date <= date.today():
         return f"shut down on {model.shutdown_date}"
     if settings.mode == "offline":
-        return "real and free: after moa.setup('live')" if model.name in settings.free_models else ""
+        if model.name in settings.free_models:
+            return "real and free: after moa.setup('live')"
+        return "real: after moa.setup('live')" if model.name in settings.local_models else ""
     if model.vendor.api == "colab" and colab.ai() is None:
         return "only on Google Colab"
+    if model.vendor.name == "local" and model.name not in settings.local_models:
+        return "no server on this machine lists it"
     key = model.vendor.key_variable
     return f"no key: set {key}" if key and not settings.value(key) else ""
 

@@ -9,7 +9,7 @@ from typing import Any
 from moa_helpers import offline
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies
-from moa_helpers.ui.cards import STAND_INS, dollars, seconds, spent
+from moa_helpers.ui.cards import STAND_INS, dollars, seconds, spent, unpriced
 from moa_helpers.ui.html import render
 
 KEPT = 8  # runs that stay in the table
@@ -44,7 +44,7 @@ class Run:
 
 def estimated(planned: Estimate) -> str:
     """What a run will cost, in a sentence."""
-    unknown = f"; no price is known for {', '.join(planned.unpriced)}" if planned.unpriced else ""
+    unknown = f"; no price is known for {unpriced(planned)}" if planned.unpriced else ""
     plural = "s" * (planned.calls != 1)
     return (
         f"{planned.calls} call{plural}, about {dollars(planned.usd)} at {planned.answer_tokens} tokens an answer, "

@@ -1,0 +1,84 @@
+"""The door of the embedded vendors: who may come in, and how a refusal is said in the format of each vendor."""
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from moa_helpers.catalogue import VENDORS
+from moa_helpers.offline.asked import Refused, shown, too_large
+from moa_helpers.offline.wire import Dialect
+
+SERVED = "POST /v1/chat/completions, POST /v1/messages and GET /v1/models; each also after a vendor, as in /openai/v1"
+LOOPBACK = re.compile(r"(https?://)?(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+MESSAGES = ("/messages", "/messages/count_tokens", "/messages/batches")
+
+
+@web.middleware
+async def opened(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Let in what comes from this machine, and say every refusal in the vendor's own format."""
+    try:
+        for name in ("Host", "Origin"):  # no web page may use the stand-ins behind the back of its reader
+            for place in request.headers.getall(name, ()):
+                if not LOOPBACK.fullmatch(place):
+                    words = f"Only this machine may ask: {name} is {shown(place)}, which is not on loopback."
+                    raise Refused(403, words, code="not_loopback")
+        return await handler(request)
+    except Refused as refused:
+        return error(request, dialect_of(request, refused.vendor), refused)
+    except web.HTTPRequestEntityTooLarge:
+        return error(request, dialect_of(request), too_large())
+    except web.HTTPMethodNotAllowed as wrong:
+        methods = ", ".join(sorted(wrong.allowed_methods))
+        words = f"{request.path} takes {methods}, not {request.method}. Served are {SERVED}."
+        response = error(request, dialect_of(request), Refused(405, words))
+        response.headers["allow"] = methods
+        return response
+    except web.HTTPNotFound:
+        path, hint = request.path[:200], ""
+        if path.count("/v1") > 1:
+            hint = " The path holds /v1 twice: give the client its base URL without /v1."
+        elif "/v1" not in path:
+            hint = " The path lacks /v1: end the client's base URL in /v1."
+        words = f"{request.method} {path} is not served here.{hint} Served are {SERVED}."
+        return error(request, dialect_of(request), Refused(404, words, code="unknown_url"))
+
+
+async def marked(request: web.Request, response: web.StreamResponse) -> None:
+    """Say of each response that a stand-in sent it, and which request it answers."""
+    response.headers["x-moa-offline"] = "1"
+    response.headers.setdefault(dialect_of(request).request_id_header(), _new_id())
+
+
+def error(request: web.Request, dialect: Dialect, refused: Refused, retry_after: float | None = None) -> web.Response:
+    """A refusal as a response; ``retry_after`` is in seconds."""
+    headers = {dialect.request_id_header(): (identity := _new_id())}
+    if retry_after is not None:
+        headers["retry-after"] = f"{retry_after:f}".rstrip("0").rstrip(".")
+    body = dialect.error(refused.status, refused.message, refused.param, refused.code, identity)
+    return web.json_response(body, status=refused.status, headers=headers)
+
+
+def vendor_of(request: web.Request) -> str | None:
+    """The vendor in the path, if any; one that does not exist is refused."""
+    vendor = request.match_info.get("vendor")
+    if vendor is not None and vendor not in VENDORS:
+        words = f"There is no vendor {shown(vendor)} here; there are {', '.join(VENDORS)}. Served are {SERVED}."
+        raise Refused(404, words, code="unknown_url")
+    return vendor
+
+
+def dialect_of(request: web.Request, vendor: str | None = None, *, with_usage: bool = True) -> Dialect:
+    """The format of an answer: Anthropic's to what is asked in it, else that of the model's vendor, if it is known."""
+    vendor = vendor or request.path.split("/")[1]
+    to_anthropic = vendor == "anthropic" or "anthropic-version" in request.headers
+    if request.path.endswith(MESSAGES) or (to_anthropic and "/chat/" not in request.path):
+        return Dialect("anthropic")
+    return Dialect("mistral" if vendor == "mistral" else "openai", with_usage)
+
+
+def _new_id() -> str:
+    return f"req_{uuid.uuid4().hex}"

@@ -1,0 +1,209 @@
+"""Servers on this machine are found, named and used; anything else on a port costs a moment only, and once."""
+
+import time
+from contextlib import ExitStack
+
+import pytest
+
+import moa_helpers as moa
+from moa_helpers import offline
+from moa_helpers.vendors import local
+from moa_helpers.vendors.looking import Look
+from tests.support.servers import answering, behaving, dropping
+
+LISTS = {"/v1/models": {"object": "list", "data": [{"id": "tiny", "object": "model"}]}}
+KINDS = {
+    "llama.cpp": {
+        "/v1/models": {"data": [{"id": "llama", "owned_by": "llamacpp", "meta": None}]},
+        "/props": {"total_slots": 4, "default_generation_settings": {"n_ctx": 2048}},
+    },
+    "LM Studio": {
+        "/v1/models": {"data": [{"id": "studio"}]},
+        "/api/v1/models": {"models": [{"key": "studio", "type": "llm", "loaded_instances": []}]},
+    },
+    "vLLM": {"/v1/models": {"data": [{"id": "v", "owned_by": "vllm", "max_model_len": 512}]}},
+    "Jan": {"/v1/models": {"data": [{"id": "jan"}]}},
+    "Ollama": {"/v1/models": {"data": [{"id": "o", "owned_by": "library"}]}, "/api/tags": {"models": [{"name": "o"}]}},
+}
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """No port is well known, no place is known to be silent, and a busy machine has time to answer."""
+    monkeypatch.setattr(local, "TABLE", [row | {"ports": "9"} for row in local.TABLE])
+    monkeypatch.setattr(local, "_silent", {})
+    monkeypatch.setattr(local, "PATIENCE", 20.0)
+    monkeypatch.setattr("moa_helpers.vendors.looking.SLOWEST", 20.0)
+    monkeypatch.delenv("OLLAMA_HOST")
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """How long each look was waited for at most, in seconds after they began."""
+    kept, began, wait = [], [], Look.wait
+
+    def waited(look, until):
+        began.append(time.monotonic())
+        kept.append(until - began[0])
+        return wait(look, until)
+
+    def again():
+        kept.clear()
+        began.clear()
+        return kept
+
+    monkeypatch.setattr(Look, "wait", waited)
+    return again
+
+
+def at(*ports):
+    return {"LOCAL_BASE_URL": " ".join(f"127.0.0.1:{port}" for port in ports)}
+
+
+def test_each_kind_of_server_is_found_at_its_port_and_named(monkeypatch):
+    with ExitStack() as stack:
+        ports = {name: stack.enter_context(answering(answers)) for name, answers in KINDS.items()}
+        rows = [row | {"ports": str(ports[row["software"]])} for row in local.TABLE]
+        monkeypatch.setattr(local, "TABLE", rows)
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        found = moa.setup()
+    assert [(each.software, each.place) for each in found.servers] == [
+        (name, f"127.0.0.1:{port}") for name, port in ports.items()
+    ]
+    assert [*found.local_models] == ["local:llama", "local:studio", "local:v", "local:jan", "local:o"]
+    assert found.mode == "offline"
+    for name in KINDS:
+        assert f"{name} at 127.0.0.1:" in str(found)
+
+
+def test_a_model_of_a_server_is_asked_and_costs_nothing(run, monkeypatch):
+    with answering(LISTS) as port:
+        monkeypatch.setenv("LOCAL_BASE_URL", f"localhost:{port}")
+        monkeypatch.setenv("LOCAL_API_KEY", "dummy-local-key")
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        moa.setup("live")
+        reply = run(moa.ask("local:tiny", "Why?"))
+        run(moa.close())
+        assert (reply.text, reply.cost_usd, reply.input_tokens) == ("Blue.", 0.0, 12)
+        ((headers, body),) = answering.asked
+        assert headers["authorization"] == "Bearer dummy-local-key"
+        assert (body["model"], body["stream_options"]) == ("tiny", {"include_usage": True})
+        with pytest.raises(moa.UnknownModel, match=r"No server on this machine lists local:large\. Found: local:tiny"):
+            run(moa.fan_out(["local:tiny", "local:large"], "Why?"))
+        assert len(answering.asked) == 1
+
+
+def test_a_login_in_an_address_is_sent_and_not_shown(run, monkeypatch):
+    with answering(LISTS) as port:
+        monkeypatch.setenv("LOCAL_BASE_URL", f"http://me:secret-word@127.0.0.1:{port}")
+        found = moa.setup("live")
+        reply = run(moa.ask("local:tiny", "Why?"))
+        run(moa.close())
+    assert (reply.ok, answering.asked[0][0]["authorization"][:6]) == (True, "Basic ")
+    assert "secret-word" not in f"{found}{found!r}{moa.connection('local')!r}"
+
+
+def test_a_host_that_refuses_stream_options_is_not_sent_them(run):
+    moa.setup("live")
+    with answering({}) as port:
+        moa.add_host("acme", f"http://127.0.0.1:{port}/v1", stream_options=False)
+        reply = run(moa.ask("acme:any", "Why?"))
+        run(moa.close())
+    assert reply.ok
+    assert "stream_options" not in answering.asked[0][1]
+
+
+ODD_BODIES = [
+    "[]",
+    '{"data": 5}',
+    '{"data": [{}]}',
+    '{"data": ["x"]}',
+    "<html>",
+    "",
+    "null",
+    "[" * 100_000,
+    '"\ud83d"',
+    "9" * 9000,
+]
+
+
+def test_what_is_no_server_of_models_is_passed_over():
+    for body in ODD_BODIES:
+        with answering({"/v1/models": body}) as port:
+            found, notes = local.find_servers(at(port))
+        assert (found, len(notes)) == ((), 1), body[:20]
+    huge = '{"data": [{"id": "tiny"}], "more": "' + "x" * 2**20 + '"}'
+    with answering({"/v1/models": huge}) as port:
+        assert local.find_servers(at(port))[0] == ()
+    for status in (500, 404, 302, 204, 418):
+        with answering(LISTS, status=status, headers={"location": "/elsewhere"}.items()) as port:
+            assert local.find_servers(at(port))[0] == (), status
+
+
+def test_a_server_that_wants_a_key_says_so_and_gets_it():
+    with answering(LISTS, status=401) as port:
+        found, (note,) = local.find_servers(at(port))
+    assert found == ()
+    assert "wants a key: set LOCAL_API_KEY" in note
+
+
+def test_garbage_on_a_port_is_passed_over():
+    for pieces in (
+        [b"SSH-2.0-Server\r\n"],
+        [b"HTTP/1.1 200 OK\r\n\r\n{"],
+        [b"\x00" * 1000],
+        [b"HTTP/1.1 99999 ?\r\n\r\n"],
+    ):
+        with behaving(*pieces) as port:
+            assert local.find_servers(at(port))[0] == (), pieces
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+SILENT = {
+    "says nothing": lambda: behaving(waits=True),
+    "drops packets": dropping,
+    "never ends its head": lambda: behaving(HEAD, again=b"x: y\r\n"),
+    "never ends its body": lambda: behaving(HEAD + b"\r\n", again=b" "),
+    "promises more than it sends": lambda: behaving(HEAD + b"content-length: 99\r\n\r\n{", waits=True),
+}
+
+
+@pytest.mark.parametrize("how", SILENT)
+def test_a_silent_port_is_waited_for_once(how, monkeypatch, waits):
+    monkeypatch.setattr(local, "PATIENCE", 0.3)
+    monkeypatch.setattr("moa_helpers.vendors.looking.SLOWEST", 0.5)
+    with SILENT[how]() as port, answering(LISTS) as other:
+        asked = at(port, other, port) | {"LLAMA_ARG_PORT": str(port)}
+        kept = waits()
+        began = time.monotonic()
+        local.find_servers(asked)
+        assert len(kept) == 3, "one look at each place"
+        assert all(seconds <= 0.3 for seconds in kept), "all looks end at the same time"
+        kept = waits()
+        local.find_servers(asked)
+        assert kept[0] <= 0.05, "it was waited for before"
+        assert time.monotonic() - began < 30
+        monkeypatch.setattr(local, "REMEMBERED", 0.0)  # a minute later
+        kept = waits()
+        local.find_servers(asked)
+        assert 0.05 < kept[0] <= 0.3
+
+
+def test_our_own_stand_ins_are_no_real_models(monkeypatch):
+    with answering(LISTS, headers=[("x-moa-offline", "1")]) as port:
+        found, (note,) = local.find_servers(at(port))
+    assert found == ()
+    assert "is a stand-in of this lesson" in note
+    port = offline.start().url.rpartition(":")[2]
+    monkeypatch.setattr(local, "TABLE", [row | {"ports": port} for row in local.TABLE])
+    assert local.find_servers({})[0] == ()
+
+
+def test_a_server_that_has_stopped_is_a_failure_that_says_where(run, monkeypatch):
+    with answering(LISTS) as port:
+        monkeypatch.setenv("LOCAL_BASE_URL", f"127.0.0.1:{port}")
+        moa.setup("live")
+    reply = run(moa.ask("local:tiny", "Why?", retries=0))
+    run(moa.close())
+    assert reply.failure.kind == "connection"
+    assert f"127.0.0.1:{port}" in reply.failure.message
