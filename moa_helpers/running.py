@@ -75,7 +75,8 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     if problem and not outcome:
         raise problem[0]
     if problem:
-        warnings.warn(f"All answers are there, but a connection did not close: {problem[0]!r}", stacklevel=2)
+        with suppress(Exception):  # where warnings are errors, or stderr is closed, the answers count
+            warnings.warn(f"All answers are there, but a connection did not close: {problem[0]!r}", stacklevel=2)
     return outcome[0]
 
 
