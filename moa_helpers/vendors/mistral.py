@@ -9,15 +9,17 @@ from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.openai import chat_chunks
 from moa_helpers.vendors.reading import events
 from moa_helpers.vendors.requests import Chunk, Request
+from moa_helpers.vendors.transport import http_clients
 
 
 def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     """A client that connects as ``how`` says; this SDK has no retries and no time-out unless told to."""
     from mistralai.client import Mistral
 
-    mistral = Mistral(**how)
-    http_client: Any = mistral.sdk_configuration.async_client
-    http_client.event_hooks["response"].append(_note)
+    http = http_clients("mistral", how["server_url"])
+    http["async_client"].event_hooks["response"].append(_note)
+    mistral = Mistral(**how, **http)
+    mistral.sdk_configuration.async_client_supplied = False  # so it is closed with the SDK's client
     return mistral
 
 
@@ -29,7 +31,7 @@ async def _note(response: Any) -> None:
     if response.status_code == 200:
         response.headers["content-type"] = "text/event-stream"  # of anything else the SDK would read the whole
     else:
-        await response.aread()  # else the SDK stumbles over an error without a body
+        await response.aread()  # the SDK stumbles over an error without a body, unless it was read
 
 
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:

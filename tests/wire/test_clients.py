@@ -148,7 +148,11 @@ print(asked(), flush=True)
 def test_a_forked_process_has_stand_ins_and_clients_of_its_own(models):
     ways = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONWARNINGS": "ignore"}
     ran = subprocess.run(
-        [sys.executable, "-c", FORKED, models[0], "groq:any"], env=os.environ | ways, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", FORKED, models[0], "groq:any"],
+        env=os.environ | ways,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ran.stdout.splitlines() == ["['ok', 'ok']", "['server_error', 'ok']", "['ok', 'ok']", "['ok', 'ok']"], (
         ran.stderr

@@ -33,7 +33,10 @@ def sent(run, live, recorder):
 
 
 def test_no_vendor_is_forgotten_here():
-    assert {name.partition(":")[0] for name in MODELS} == set(VENDORS) - {"colab", "local"}  # see test_colab.py, test_local.py
+    assert {name.partition(":")[0] for name in MODELS} == set(VENDORS) - {
+        "colab",
+        "local",
+    }  # which have tests of their own
 
 
 def test_every_model_is_sent_what_it_takes(sent):
