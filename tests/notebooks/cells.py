@@ -12,6 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+REAL = ROOT / "notebooks/real/real-models.ipynb"  # asks a real model, so only `make real` runs it
 
 
 @dataclass

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import notebooks as tool
 from tests.notebooks import form
-from tests.notebooks.cells import PATHS, ROOT, Notebook, read
+from tests.notebooks.cells import PATHS, REAL, ROOT, Notebook, read
 from tests.notebooks.made import DUMMY_KEY, ERROR, code, good, printed, shown
 
 COMMAND = [sys.executable, str(ROOT / "tools/notebooks.py")]
 
 
 def test_all_are_in_normal_form() -> None:
-    normal = {path: tool.text(tool.normal(read(path).data, path.stem)) for path in PATHS}
-    other = [path.name for path in PATHS if path.read_text(encoding="utf-8") != normal[path]]
+    normal = {path: tool.text(tool.normal(read(path).data, path.stem)) for path in [*PATHS, REAL]}
+    other = [path.name for path in normal if path.read_text(encoding="utf-8") != normal[path]]
     assert other == [], "run make notebooks"
 
 

@@ -1,14 +1,19 @@
 """What holds for every notebook without running it, and for each check: a broken notebook that it refuses."""
 
+import math
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.notebooks import form, lesson
-from tests.notebooks.cells import PATHS, Notebook, read
+from tests.notebooks.cells import PATHS, REAL, Notebook, read
 from tests.notebooks.made import BROKEN, good
 
 CHECKS = (*form.CHECKS, *lesson.CHECKS)
+
+
+APART = {"setup_cell_first", "models_chosen_by_mouse", "exercises_with_solution_and_check"}  # it is no lesson of these
 
 
 @pytest.fixture
@@ -26,6 +31,29 @@ def test_the_notebooks_are_there() -> None:
 def test_a_notebook_keeps_all_rules(path: Path) -> None:
     broken = {check.__name__: list(check(read(path))) for check in CHECKS}
     assert {rule: problems for rule, problems in broken.items() if problems} == {}
+
+
+def test_the_notebook_on_real_models_keeps_the_rules_and_says_when_it_ran_and_on_what() -> None:
+    notebook = read(REAL)
+    broken = {check.__name__: list(check(notebook)) for check in CHECKS if check.__name__ not in APART}
+    assert {rule: problems for rule, problems in broken.items() if problems} == {}
+    said = notebook.code[0].output_text
+    assert re.search(
+        r"20\d\d-\d\d-\d\d · SmolLM2-135M-Instruct.* sha256 [0-9a-f]{8}….* xllamacpp [\d.]+.* threads: \d", said
+    )
+    assert [cell.tags for cell in notebook.code if "local:" in cell.source] == [["models"]]
+
+
+def test_the_intervals_of_the_measured_table_are_wilsons() -> None:
+    prose = "".join(cell.source for cell in read(REAL).markdown)
+    rows = re.findall(r"\| (\d+) of (\d+) \| ([\d.]+) \(([\d.]+) to ([\d.]+)\)", prose)
+    assert len(rows) == 4
+    for right, count, *shown in rows:
+        p, n, z = int(right) / int(count), int(count), 1.96
+        centre, reach = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
+        assert [float(number) for number in shown] == [
+            round(number, 2) for number in (p, (centre - reach) / (1 + z * z / n), (centre + reach) / (1 + z * z / n))
+        ]
 
 
 def test_each_check_passes_a_good_notebook(folder: Path) -> None:

@@ -11,13 +11,12 @@ PROMPT = "Name one thing to do in San Francisco. Answer in one short sentence."
 
 def with_models(path: Path, names: list[str]) -> list[Source]:
     """The notebook's code cells; in the cell tagged ``models`` the names take turns in the place of those there."""
-    return [
-        {
-            "source": replaced(cell.source, names) if "models" in cell.tags else cell.source,
-            "metadata": cell.data["metadata"],
-        }
-        for cell in read(path).code
-    ]
+    cells: list[Source] = []
+    for cell in read(path).code:
+        source = replaced(cell.source, names) if "models" in cell.tags else cell.source
+        source = source.replace("else 1)\nstrategies", "else 1)[:2]\nstrategies")  # notebook 9: two questions, not ten
+        cells.append({"source": source, "metadata": cell.data["metadata"]})
+    return cells
 
 
 def replaced(source: str, names: list[str]) -> str:

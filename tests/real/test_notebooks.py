@@ -2,12 +2,11 @@
 
 import pytest
 
-from tests.notebooks.cells import PATHS, ROOT
+from tests.notebooks.cells import PATHS, REAL
 from tests.real import notebooks
 from tests.real.conftest import MODEL
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of the Jupyter client library
-REAL = ROOT / "notebooks/real/real-models.ipynb"
 CASES = [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem[:2] > "04")) for path in PATHS]
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import local
 import pytest
 
+from moa_helpers.vendors import settings
+
 
 @pytest.fixture
 def packages(monkeypatch, tmp_path):
@@ -58,3 +60,12 @@ def test_one_line_says_why_there_is_none(packages, monkeypatch, capsys, argument
         local.main()
     assert ended.value.code == status
     assert capsys.readouterr().err == f"Real models: {word}, as no matching distribution.\n"
+
+
+def test_one_server_on_this_machine_is_there_for_each_sdk(monkeypatch):
+    found = settings.Settings("live", "a test", {}, {}, local_models={"local:m": "http://127.0.0.1:9/v1"})
+    monkeypatch.setattr(settings, "_current", found)
+    asked = {sdk: dict(settings.connection("local:m", sdk)) for sdk in (None, "openai", "anthropic", "mistral")}
+    assert asked[None] == asked["openai"] == {"api_key": "none-needed", "base_url": "http://127.0.0.1:9/v1"}
+    assert asked["anthropic"] == {"api_key": "none-needed", "base_url": "http://127.0.0.1:9"}
+    assert asked["mistral"] == {"api_key": "none-needed", "server_url": "http://127.0.0.1:9"}
