@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 PATIENCE = 0.25  # seconds that a cancelled task has to end
 CLOSING = 2.0  # seconds that it has where it only closes a connection
@@ -57,14 +56,23 @@ async def turn() -> None:
     To begin a call costs an SDK several milliseconds. A thousand in one turn would block the loop for seconds: no
     answer would be read, no deadline kept.
     """
-    for door in _doors.keyrefs():
-        if (loop := door()) and loop.is_closed():
-            _doors.pop(loop, None)  # its lock holds on to it
-    async with _doors.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-        await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    door = _doors.setdefault(loop, _Door())
+    door.waiting += 1
+    try:
+        async with door:
+            await asyncio.sleep(0)
+    finally:
+        door.waiting -= 1
+        if not door.waiting:
+            _doors.pop(loop, None)  # so that no loop is kept
 
 
-_doors: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+class _Door(asyncio.Lock):
+    waiting = 0
+
+
+_doors: dict[asyncio.AbstractEventLoop, _Door] = {}
 
 
 async def cancelled_once(coroutine: Coroutine[Any, Any, T], connected: Callable[[], bool] = lambda: False) -> T:
