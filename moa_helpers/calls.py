@@ -17,7 +17,7 @@ from moa_helpers.plan import plan_fan_out
 from moa_helpers.results import Attempt, Failure, Reply, total
 from moa_helpers.vendors.arriving import Arriving
 from moa_helpers.vendors.errors import explain, failed
-from moa_helpers.vendors.requests import FINISH_REASONS, Request
+from moa_helpers.vendors.requests import Request, finish_reason
 from moa_helpers.vendors.streams import stream
 
 State = Literal["queued", "waiting", "writing", "pausing", "done"]
@@ -141,7 +141,7 @@ class Call:
             model=self.request.model.name,
             text=now.text(),
             answered_by=now.answered_by,
-            finish_reason=FINISH_REASONS.get(now.finish_reason, "other") if now.finish_reason else None,
+            finish_reason=finish_reason(now.finish_reason),
             ttft=None if now.first is None else now.first - self._started,
             elapsed=(time.perf_counter() if self._ended is None else self._ended) - self._started,
             input_tokens=now.input_tokens,

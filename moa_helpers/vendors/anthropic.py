@@ -6,7 +6,7 @@ from typing import Any
 
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.reading import STOP, events, mapping
-from moa_helpers.vendors.requests import Chunk, Request
+from moa_helpers.vendors.requests import Chunk, Request, count
 from moa_helpers.vendors.thinking import told_apart
 from moa_helpers.vendors.transport import http_clients
 
@@ -48,7 +48,7 @@ def message_chunk(event: Mapping[str, Any]) -> Chunk:
     delta, usage = mapping(event.get("delta")), mapping(event.get("usage") or message.get("usage"))
     text, thinking = told_apart([message.get("content"), event.get("content_block")])
     cached = [usage.get(f"cache_{how}_input_tokens") for how in ("read", "creation")]
-    tokens = [Chunk(output_tokens=number).output_tokens for number in (usage.get("input_tokens"), *cached)]
+    tokens = [count(number) for number in (usage.get("input_tokens"), *cached)]
     begins = event.get("type") == "message_start"  # its number of output tokens is a guess
     return Chunk(
         text=text + told_apart(delta.get("text"))[0],

@@ -5,7 +5,7 @@ import time
 from moa_helpers.catalogue import Model
 from moa_helpers.results import Attempt, Failure
 from moa_helpers.vendors.errors import failed
-from moa_helpers.vendors.requests import FINISH_REASONS, Chunk, Malformed
+from moa_helpers.vendors.requests import Chunk, Malformed, finish_reason
 from moa_helpers.vendors.thinking import Splitter, split, whole
 
 ALL_THINKING = (
@@ -72,12 +72,13 @@ class Arriving:
 
     def thinking(self) -> str:
         """What the model has thought aloud so far."""
-        told, tagged = whole("".join(self._thoughts)), split(self._content.text)[0]
+        told = "\n\n".join(filter(None, split(whole("".join(self._thoughts)).strip())))
+        tagged = split(self._content.text)[0]
         return "\n\n".join(filter(None, dict.fromkeys([told, tagged])))  # some hosts send the same in both ways
 
     def problem(self) -> Failure | None:
         """What is wrong with the answer if its stream has come to an end without an error."""
-        name, reason = self._model.name, FINISH_REASONS.get(self.finish_reason or "")
+        name, reason = self._model.name, finish_reason(self.finish_reason)
         kind = {"content_filter": "content_filter", "error": "server_error"}.get(reason or "")
         if self.finish_reason is None:
             kind = "incomplete" if self.answered_by or self._size else "malformed"

@@ -8,7 +8,7 @@ from typing import Any
 
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.reading import STOP, events, mapping
-from moa_helpers.vendors.requests import Chunk, Malformed, Request
+from moa_helpers.vendors.requests import Chunk, Malformed, Request, count
 from moa_helpers.vendors.thinking import told_apart
 from moa_helpers.vendors.transport import http_clients
 
@@ -47,33 +47,40 @@ async def chat_chunks(events: AsyncGenerator[dict[str, Any], None]) -> AsyncGene
     What a model writes to refuse is text, too. A stream that came to its end mark is complete, even where its host
     gives no reason, or an empty one.
     """
-    came, refused, finished, ended = False, False, False, False
+    came = refused = finished = ended = wrote = False
     async with aclosing(events):
         async for event in events:
-            chunk, choice = chat_chunk(event), _choice(event)
-            refused = refused or bool(_delta(event).get("refusal"))
+            choice = _choice(event)
+            delta = _delta(choice, may_be_whole=not wrote)
+            chunk = _chunk(event, choice, delta)
+            refused = refused or bool(delta.get("refusal"))
             yield replace(chunk, finish_reason="refusal") if refused and chunk.finish_reason else chunk
             ended = choice.get("finish_reason") == "" or (event == STOP and came) or (ended and not choice)
             came, finished = True, finished or chunk.finish_reason is not None
+            wrote = wrote or bool(chunk.text)
     if ended and not finished:
         yield Chunk(finish_reason="refusal" if refused else "stop")
 
 
-def chat_chunk(event: Mapping[str, Any]) -> Chunk:
+def _chunk(event: Mapping[str, Any], choice: Mapping[str, Any], delta: Mapping[str, Any]) -> Chunk:
     """What an event brought, or an answer that was sent whole."""
-    delta, usage = _delta(event), mapping(event.get("usage"))
+    usage = mapping(event.get("usage") or choice.get("usage") or mapping(event.get("x_groq")).get("usage"))
+    read, written, both = (count(usage.get(f"{which}_tokens")) for which in ("prompt", "completion", "total"))
+    if read and both and both - read > (written or 0):
+        written = both - read  # Gemini and xAI count what was thought in the total alone
+    details = mapping(usage.get("completion_tokens_details"))
     text, thinking = told_apart(delta.get("content"))
     aloud = next((delta[name] for name in ALOUD if delta.get(name)), None)
     with suppress(Malformed):  # a thought that cannot be read harms no answer
         thinking += "".join(told_apart(aloud))
     return Chunk(
         text=text + told_apart(delta.get("refusal"))[0],
-        finish_reason=_choice(event).get("finish_reason") or None,
+        finish_reason=choice.get("finish_reason") or None,
         answered_by=event.get("model") or None,
-        input_tokens=usage.get("prompt_tokens"),
-        output_tokens=usage.get("completion_tokens"),
+        input_tokens=read,
+        output_tokens=written,
         thinking=thinking,
-        thinking_tokens=mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"),
+        thinking_tokens=details.get("reasoning_tokens", usage.get("reasoning_tokens")),
     )
 
 
@@ -85,11 +92,11 @@ def _choice(event: Mapping[str, Any]) -> Mapping[str, Any]:
     return mapping(choices[0]) if choices else {}
 
 
-def _delta(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    choice = _choice(event)
-    delta = choice.get("delta")
-    if delta is None and event.get("object") != "chat.completion.chunk":  # there a message would repeat the deltas
-        delta = choice.get("message", choice.get("text"))
+def _delta(choice: Mapping[str, Any], *, may_be_whole: bool) -> Mapping[str, Any]:
+    """What a choice adds. After pieces, a message would repeat them."""
+    delta = choice.get("delta", choice.get("text"))
+    if delta is None and may_be_whole:
+        delta = choice.get("message")
     return delta if isinstance(delta, dict) else {"content": delta}
 
 

@@ -13,15 +13,15 @@ from moa_helpers.vendors.requests import Malformed, Refused
 
 LARGEST = 16_000_000  # bytes of one event, or of a body that is no stream
 TURN = 0.01  # seconds after which others get their turn, however much has arrived at once
-LAST = (
-    0.1  # seconds for the end of the body after the end mark; a connection is used again only if it was read to there
-)
+LAST = 0.1  # seconds for the end of the body after the end mark: only a connection that was read to there is used again
 STOP = {"type": "message_stop"}  # the end mark, whether it came as Anthropic's event or as OpenAI's [DONE]
-_FIELD = re.compile(r"(data|event|id|retry)?:|(data|event|id|retry)$")
+_FIELD = re.compile(r"(data|event|id|retry|error)?:|(data|event|id|retry)$")  # "error: {…}" is an older llama.cpp's
 
 
 async def events(response: Any) -> AsyncGenerator[dict[str, Any], None]:
     """Yield the events of a streamed answer, ``STOP`` for its end mark. An answer sent whole is a single event.
+
+    What may be an error, or as well a sign of life, is raised at the end only: by then the answer may be complete.
 
     Args:
         response: of httpx or httpx2, its body not read yet.
@@ -33,55 +33,88 @@ async def events(response: Any) -> AsyncGenerator[dict[str, Any], None]:
     """
     if "," in response.headers.get("content-encoding", ""):
         raise Malformed("The answer is compressed more than once.")  # a few bytes may hide more than the memory holds
-    came = False
+    nothing = Malformed(f"The answer is empty (HTTP {response.status_code}).")
+    problem: Exception | None = nothing
     async with aclosing(_lines(response)) as lines, aclosing(_blocks(lines)) as blocks:
         async for name, data in blocks:
-            came = True
             for event in parsed(name, data):
+                if isinstance(event, Exception):
+                    problem = event
+                    continue
+                problem = None if problem is nothing else problem
+                ended = event.get("type") == STOP["type"]
+                if ended and problem:
+                    raise problem
                 yield event
-                if event.get("type") == STOP["type"]:
+                if ended:
                     with suppress(Exception):  # the answer is complete, whatever comes now
                         async with asyncio.timeout(LAST):
                             async for _ in lines:
                                 pass
                     return
-    if not came:
-        raise Malformed(f"The answer is empty (HTTP {response.status_code}).")
+    if problem:
+        raise problem
 
 
-def parsed(name: str | None, data: str) -> list[dict[str, Any]]:
+def parsed(name: str | None, data: str) -> list[dict[str, Any] | Exception]:
     """The events that the data of one hold: mostly one, more where a server leaves no line between them.
 
     Args:
         name: the event's, "" if it has none; None for a body that is no stream.
         data: JSON, or the end mark.
 
+    Returns:
+        Events; exceptions for what may be an error.
+
     Raises:
-        Refused, Malformed: as ``events``.
+        Refused, Malformed: it is an error.
     """
-    if data.strip() == "[DONE]":
-        return [STOP]
+    if data.strip() in ("", "[DONE]"):
+        return [STOP] if data.strip() else []
     try:
         value = json.loads(data, strict=False, parse_int=_whole, parse_constant=lambda word: None)
     except (ValueError, RecursionError):
         lines = [line.strip() for line in data.splitlines() if line.strip()]
         if len(lines) > 1 and all(line.startswith("{") or line == "[DONE]" for line in lines):
             return [event for line in lines for event in parsed("", line)]
-        shown = "".join(one if one.isprintable() else "\ufffd" for one in " ".join(data[:1000].split())[:200])
-        if name == "error" or (name is not None and shown[:1].isalpha() and "\ufffd" not in shown):
-            raise Refused(shown) from None
-        raise Malformed(f"This came instead of an answer: {words(data[:50_000]) or shown}") from None
+        return [_text(name, data)]
     if isinstance(value, str):
-        raise Refused(value)
+        return parsed(name, value)
     found = value if isinstance(value, list) else [value] * (value is not None)
-    for event in found:
-        if not isinstance(event, dict):
-            raise Malformed(f"This came instead of an event: {str(event)[:200]}")
-        if name:
-            event.setdefault("type", name)
-        if name == "error" or _is_error(event):
-            raise Refused(event)
-    return [*found, STOP] if name is None else found
+    return [*(_event(name, each) for each in found), *([STOP] if name is None else [])]
+
+
+def _text(name: str | None, data: str) -> Exception:
+    """What a text means that is no JSON."""
+    shown = "".join(one if one.isprintable() else "\ufffd" for one in " ".join(data[:1000].split())[:200])
+    sentence = name is not None and shown[:1] not in ("{", "[", "<") and "\ufffd" not in shown
+    problem = (
+        Refused(shown) if sentence else Malformed(f"This came instead of an answer: {words(data[:50_000]) or shown}")
+    )
+    if name == "error" or shown.startswith(("{", "[")):
+        raise problem
+    return problem
+
+
+def _event(name: str | None, event: Any) -> dict[str, Any] | Exception:
+    """An event, or what speaks against it. Each host reports an error in a form of its own."""
+    if not isinstance(event, dict):
+        return Malformed(f"This came instead of an event: {str(event)[:200]}")
+    if name:
+        event.setdefault("type", name)
+    choices = event.get("choices")
+    first = mapping(choices[0]) if isinstance(choices, list) and choices else {}
+    for error in (event.get("error"), first.get("error"), mapping(event.get("x_groq")).get("error")):
+        if any(error.values()) if isinstance(error, dict) else error:
+            raise Refused(event | {"error": error})
+    if "error" in (name, event.get("type"), event.get("object")):
+        raise Refused(event)
+    if choices is None and event.get("content") is None:
+        if "type" not in event and (event.get("detail") or event.get("message")):
+            return Refused(event)
+        if name is None:
+            return Malformed(f"This came instead of an answer: {words(event) or str(event)[:200]}")
+    return event
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -90,18 +123,7 @@ def mapping(value: object) -> Mapping[str, Any]:
 
 
 def _whole(digits: str) -> int | None:
-    return (
-        int(digits) if len(digits) < 20 else None
-    )  # Python refuses some thousand digits, and nothing here has so many
-
-
-def _is_error(event: Mapping[str, Any]) -> bool:
-    """Whether an event reports an error; each host has a form of its own."""
-    choices = event.get("choices")
-    first = mapping(choices[0]) if isinstance(choices, list) and choices else {}
-    if event.get("error") or first.get("error") or "error" in (event.get("type"), event.get("object")):
-        return True
-    return "choices" not in event and "type" not in event and bool(event.get("detail") or event.get("message"))
+    return int(digits) if len(digits) < 20 else None  # Python refuses some thousand digits; nothing here has so many
 
 
 async def _lines(response: Any) -> AsyncGenerator[str, None]:
@@ -144,6 +166,8 @@ async def _blocks(lines: AsyncIterator[str]) -> AsyncGenerator[tuple[str | None,
             if field == "data":
                 data.append(value.removeprefix(" "))
                 size += len(value)
+            elif field == "error":
+                name, data = field, [value]
             elif field == "event":
                 name = value.strip()
         elif not data and (not begun or line.lstrip()[:1] in ("{", "[", "<")):

@@ -92,11 +92,12 @@ class Chunk:
             if not isinstance(value, str) and (value is not None or name in ("text", "thinking")):
                 raise Malformed(f"The answer's {name.replace('_', ' ')} is no text, but {str(value)[:100]!r}.")
         for name in ("input_tokens", "output_tokens", "thinking_tokens"):
-            object.__setattr__(self, name, _count(getattr(self, name)))
+            object.__setattr__(self, name, count(getattr(self, name)))
         object.__setattr__(self, "input_tokens", self.input_tokens or None)  # no prompt has none
 
 
-def _count(value: object) -> int | None:
+def count(value: object) -> int | None:
+    """A number of tokens; None for what cannot be one."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -105,4 +106,9 @@ def _count(value: object) -> int | None:
 
 
 # Each vendor's word for why an answer ended -> one vocabulary; anything else becomes "other".
-FINISH_REASONS = {row["word"]: row["meaning"] for row in rows(Path(__file__).with_name("finish_reasons.csv"))}
+_FINISH_REASONS = {row["word"]: row["meaning"] for row in rows(Path(__file__).with_name("finish_reasons.csv"))}
+
+
+def finish_reason(word: str | None) -> str | None:
+    """Why an answer ended, in one vocabulary; ``content_filter: SAFETY`` has its reason first."""
+    return _FINISH_REASONS.get(word.partition(":")[0].strip().lower(), "other") if word else None

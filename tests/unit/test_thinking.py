@@ -151,21 +151,20 @@ def test_all_four_shapes_give_the_same_thinking_and_answer(number, thinking, ans
 
 def test_no_more_is_held_back_than_may_yet_be_a_tag():
     splitter = Splitter()
-    said = [splitter.add(piece) for piece in ("\n", "It is", " 4 <", " 5 </", "p> </th", "ink", "> of ", "it.", "<th")]
-    assert said == [[], ["\nIt is"], [" 4 "], ["< 5 "], ["</p> "], [], ["</think> of "], ["it."], []]
-    assert splitter.add("e end.", last=True) == ["<the end."]
+    said = [splitter.add(piece) for piece in ("\n", "It is", " 4 <", " 5 </", "p> </th", "ink", "> of ", "it.")]
+    assert said == [[], ["\nIt is"], [" 4 <"], [" 5 </"], ["p> </th"], ["ink"], ["> of "], ["it."]]
     splitter = Splitter()
     said = [splitter.add(piece) for piece in ("<thi", "nk>Hm. ", "Yes", ".</thi", "nk>", "\n", "It", " is 4.")]
     assert said == [[]] * 6 + [["It"], [" is 4."]]
+    splitter = Splitter()
+    said = [splitter.add(piece) for piece in ("Use `", "</think>", "` and", " <", "b> here.")]
+    assert said == [["Use `"], [], ["</think>` and"], [" <"], ["b> here."]]
 
 
 def test_where_the_opening_tag_is_missing_what_was_passed_on_is_void():
     splitter = Splitter()
-    assert [splitter.add(piece) for piece in ("Maybe 5.", "</think>", "It is 4.")] == [
-        ["Maybe 5."],
-        [None],
-        ["It is 4."],
-    ]
+    said = [splitter.add(piece) for piece in ("Maybe 5.", "</think>", "It is 4.")]
+    assert said == [["Maybe 5."], [], [None, "It is 4."]]
 
 
 def test_an_odd_text_takes_no_longer_than_its_length():
