@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
@@ -15,7 +14,6 @@ LARGEST = 16_000_000  # bytes of one event, or of a body that is no stream
 TURN = 0.01  # seconds after which others get their turn, however much has arrived at once
 LAST = 0.1  # seconds for the end of the body after the end mark: only a connection that was read to there is used again
 STOP = {"type": "message_stop"}  # the end mark, whether it came as Anthropic's event or as OpenAI's [DONE]
-_FIELD = re.compile(r"(data|event|id|retry|error)?:|(data|event|id|retry)$")  # "error: {…}" is an older llama.cpp's
 
 
 async def events(response: Any) -> AsyncGenerator[dict[str, Any], None]:
@@ -37,7 +35,7 @@ async def events(response: Any) -> AsyncGenerator[dict[str, Any], None]:
     problem: Exception | None = nothing
     async with aclosing(_lines(response)) as lines, aclosing(_blocks(lines)) as blocks:
         async for name, data in blocks:
-            for event in parsed(name, data):
+            for event in _parsed(name, data):
                 if isinstance(event, Exception):
                     problem = event
                     continue
@@ -56,18 +54,11 @@ async def events(response: Any) -> AsyncGenerator[dict[str, Any], None]:
         raise problem
 
 
-def parsed(name: str | None, data: str) -> list[dict[str, Any] | Exception]:
-    """The events that the data of one hold: mostly one, more where a server leaves no line between them.
+def _parsed(name: str | None, data: str) -> list[dict[str, Any] | Exception]:
+    """The events that some data hold, and exceptions for what may be an error; one that is for sure is raised.
 
-    Args:
-        name: the event's, "" if it has none; None for a body that is no stream.
-        data: JSON, or the end mark.
-
-    Returns:
-        Events; exceptions for what may be an error.
-
-    Raises:
-        Refused, Malformed: it is an error.
+    Mostly it is one event; it is more where a server leaves no line between them. The name is the event's, "" if it has
+    none, and None for a body that is no stream.
     """
     if data.strip() in ("", "[DONE]"):
         return [STOP] if data.strip() else []
@@ -76,10 +67,10 @@ def parsed(name: str | None, data: str) -> list[dict[str, Any] | Exception]:
     except (ValueError, RecursionError):
         lines = [line.strip() for line in data.splitlines() if line.strip()]
         if len(lines) > 1 and all(line.startswith("{") or line == "[DONE]" for line in lines):
-            return [event for line in lines for event in parsed("", line)]
+            return [event for line in lines for event in _parsed("", line)]
         return [_text(name, data)]
     if isinstance(value, str):
-        return parsed(name, value)
+        return _parsed(name, value)
     found = value if isinstance(value, list) else [value] * (value is not None)
     return [*(_event(name, each) for each in found), *([STOP] if name is None else [])]
 
@@ -87,12 +78,13 @@ def parsed(name: str | None, data: str) -> list[dict[str, Any] | Exception]:
 def _text(name: str | None, data: str) -> Exception:
     """What a text means that is no JSON."""
     shown = "".join(one if one.isprintable() else "\ufffd" for one in " ".join(data[:1000].split())[:200])
-    sentence = name is not None and shown[:1] not in ("{", "[", "<") and "\ufffd" not in shown
-    problem = (
-        Refused(shown) if sentence else Malformed(f"This came instead of an answer: {words(data[:50_000]) or shown}")
-    )
-    if name == "error" or shown.startswith(("{", "[")):
-        raise problem
+    if name == "error":
+        raise Refused(shown)
+    if name is not None and not shown.startswith(("{", "[", "<")) and "\ufffd" not in shown:
+        return Refused(shown)
+    problem = Malformed(f"This came instead of an answer: {words(data[:50_000]) or shown}")
+    if shown.startswith(("{", "[")):
+        raise problem  # a piece of the answer is lost
     return problem
 
 
@@ -128,57 +120,48 @@ def _whole(digits: str) -> int | None:
 
 async def _lines(response: Any) -> AsyncGenerator[str, None]:
     """The lines of a body. Others have their turn every now and then, even if a great many arrive at once."""
-    rest, due = bytearray(), 0.0
+    line, due = bytearray(), 0.0
     try:
         async for piece in response.aiter_bytes():
-            searched, begin = len(rest), 0
-            rest += piece
-            while (end := rest.find(b"\n", max(begin, searched))) >= 0:
-                line, begin = rest[begin:end].decode(errors="replace"), end + 1
-                for part in line.rstrip("\r").split("\r"):
-                    yield part
+            rest, *others = piece.split(b"\n")
+            line += rest
+            for other in others:
+                yield line.decode(errors="replace").rstrip("\r")
+                line = bytearray(other)
                 if time.perf_counter() >= due:
                     await asyncio.sleep(0)
                     due = time.perf_counter() + TURN
-            del rest[:begin]
-            if len(rest) > LARGEST:
+            if len(line) > LARGEST:
                 raise Malformed(f"A single line of the answer has more than {LARGEST:,} bytes.")
     except Exception as error:
         if "DecodingError" not in {kind.__name__ for kind in type(error).__mro__}:
             raise
         raise Malformed(f"The answer is not compressed as its content-encoding says ({error}).") from error
-    for part in rest.decode(errors="replace").split("\r"):
-        yield part
+    yield line.decode(errors="replace")
 
 
 async def _blocks(lines: AsyncIterator[str]) -> AsyncGenerator[tuple[str | None, str], None]:
     """The name and the data of each event. What has not the form of an event is a body to its end, without a name."""
     data: list[str] = []
-    name, begun, size = "", False, 0
+    name: str | None = ""
+    begun, size = False, 0
     async for raw in lines:
         line = raw if begun else raw.lstrip("\ufeff \t")
-        if not line:
+        field, _, value = line.partition(":")
+        if name is None:
+            data.append(line)
+        elif not line:
             if data:
                 yield name, "\n".join(data)
             name, data, size = "", [], 0
-        elif _FIELD.match(line):
-            field, _, value = line.partition(":")
-            if field == "data":
-                data.append(value.removeprefix(" "))
-                size += len(value)
-            elif field == "error":
-                name, data = field, [value]
-            elif field == "event":
-                name = value.strip()
-        elif not data and (not begun or line.lstrip()[:1] in ("{", "[", "<")):
-            body, size = [line], len(line)
-            async for more in lines:
-                body.append(more)
-                if (size := size + len(more)) > LARGEST:
-                    break
-            yield None, "\n".join(body)
-            return
-        begun = True
+        elif field in ("data", "error"):
+            name = name if field == "data" else field  # "error: {…}" is an older llama.cpp's
+            data.append(value.removeprefix(" "))
+        elif field == "event":
+            name = value.strip()
+        elif field not in ("", "id", "retry") and not data and (not begun or line.lstrip()[:1] in ("{", "[", "<")):
+            name, data = None, [line]
+        begun, size = True, size + len(line)
         if size > LARGEST:
             raise Malformed(f"A single event of the answer has more than {LARGEST:,} bytes.")
     if data:

@@ -32,12 +32,13 @@ _CLOSES = re.compile(r"/|<\|end_|<channel|final")  # what is in a closing tag al
 LONGEST = 120  # characters of a tag
 MOST_TAGS = 200  # that are looked at, of an odd text: the rest is taken as it stands
 MOST_LOOKS = 200  # at a text that grows, and from then on with each tenth that it grows; its end counts in any case
+_INNER = ("thinking", "reasoning", "text", "value", "content", "summary")  # where a part has what it holds
 _FENCE = re.compile(r"^ {0,3}(?:`{3,}|~{3,})([^`\n]*)$", re.MULTILINE)
 _INLINE_CODE = re.compile(r"`[^`\n]+`")
-_QUOTED = re.compile(r"(?:^|[\s(\[{])[\"'\u201c\u201e\u2018\u00ab(\[]$")
-_CLOSING_QUOTES = tuple("\"'\u201d\u201c\u2019\u00bb)]")
+_QUOTED = re.compile(r"(?:^|[\s(\[{])(?:[\"'`\u201c\u201e\u2018\u00ab(\[]|\*\*?)$")
+_CLOSING_QUOTES = tuple("\"'`*\u201d\u201c\u2019\u00bb)]")
 _IN_SENTENCE = re.compile(r"[^\s.!?\u2026\u3002\uff01\uff1f][ \t]+$|[(\[]$")
-_ABOUT = re.compile(r"[ \t]+(is|are|was|and|or|tags?|marks?|means|opens?|starts?|begins?|ends?|closes?|elements?)\b")
+_ABOUT = re.compile(r"[ \t]+(?:is|are|was|and|or|tags?|marks?|means|opens?|starts?|begins?|ends?|closes?|elements?)\b")
 _BEGUN = re.compile(r"\s*(?:[<\[\u25c1][^>\]\u25b7]{0,60}|<\|[a-z<|>]{0,60}|analysis)?$", re.IGNORECASE)
 
 
@@ -65,11 +66,11 @@ def told_apart(content: Any, depth: int = 8) -> tuple[str, str]:
     if isinstance(content, dict) and depth:
         kind = str(content.get("type") or "text")
         thought = kind.startswith(("thinking", "reasoning")) or content.get("thought") is True
-        names = ("thinking", "reasoning", "text", "content", "summary") if thought else ("text", "value", "content")
-        inner = next((content[name] for name in names if content.get(name) is not None), None)
-        if thought:
-            return "", "".join(told_apart(inner, depth - 1))
-        return told_apart(inner, depth - 1) if kind.endswith("text") else ("", "")
+        if not (thought or kind.endswith("text")):
+            return "", ""
+        inner = next((content[name] for name in _INNER if content.get(name) is not None), None)
+        text, thinking = told_apart(inner, depth - 1)
+        return ("", text + thinking) if thought else (text, thinking)
     raise Malformed(f"The answer's text is no text, but {str(content)[:100]!r}.")
 
 
@@ -126,7 +127,7 @@ class Splitter:
         self._due = self._length * 1.1 if self._looks > MOST_LOOKS else 0
         text = "".join(self._pieces)
         tags = _tags(text)
-        if tags and not last and not text[tags[-1].end :].strip(" \t"):
+        if tags and not last and not text[tags[-1].end :].strip():
             return []  # what follows tells whether that tag counts
         thoughts, begin = _thoughts(text, tags)
         self._inside = bool(thoughts) and begin == len(text) and bool(text[tags[-1].end :].strip())
@@ -141,17 +142,17 @@ class Splitter:
         return [unsent] if unsent else []
 
 
-def _tags(text: str) -> list[Tag]:
-    """The tags outside of code and quotes."""
+def _tags(text: str, *, in_code: bool = False) -> list[Tag]:
+    """The tags outside of quotes and, unless told otherwise, of code."""
     if not TAG.search(text):
         return []
     found = []
-    for match in islice(TAG.finditer(_without_code(text)), MOST_TAGS):
+    for match in islice(TAG.finditer(text if in_code else _without_code(text)), MOST_TAGS):
         begin, end = match.span()
         before, after = text[max(0, begin - LONGEST) : begin], text[end : end + LONGEST]
         if not (after.startswith(_CLOSING_QUOTES) and _QUOTED.search(before)):
             closing = bool(_CLOSES.search(match[0].lower()))
-            found.append(Tag(begin, end, (match["name"] or "").lower(), closing, _is_word(before, after)))
+            found.append(Tag(begin, end, (match["name"] or "").lower(), closing, _is_word(before, after, begin)))
     return found
 
 
@@ -167,11 +168,13 @@ def _without_code(text: str) -> str:
     return _INLINE_CODE.sub(lambda code: " " * len(code[0]), "".join([*pieces, text[begin:]]))
 
 
-def _is_word(before: str, after: str) -> bool:
+def _is_word(before: str, after: str, begin: int) -> bool:
     """Whether a tag is a word of a sentence: it neither ends a line or a sentence, nor clings to a word."""
+    if not before.strip() and begin <= LONGEST:
+        return bool(_ABOUT.match(after))
     follows = after.lstrip(" \t")
     goes_on = after[:1].isspace() and follows[:1].isalpha() and not follows[:1].isupper()
-    return bool(_IN_SENTENCE.search(before)) and (not follows or goes_on or follows[0] in ",.;:!?)]}|=")
+    return bool(_IN_SENTENCE.search(before)) and (not after.strip() or goes_on or follows[:1] in ",.;:!?)]}|=")
 
 
 def _thoughts(text: str, tags: list[Tag]) -> tuple[list[str], int]:
@@ -181,7 +184,7 @@ def _thoughts(text: str, tags: list[Tag]) -> tuple[list[str], int]:
     unopened = [tag for tag in takewhile(lambda tag: tag.closing, tags) if not tag.is_word]
     if unopened:
         thoughts, begin = [text[: unopened[0].begin].strip()], unopened[0].end
-    elif tags and _ABOUT.match(text, tags[0].end) and all(tag.is_word for tag in tags if tag.closing):
+    elif tags and tags[0].is_word and all(tag.is_word for tag in tags if tag.closing):
         return [], 0
     for tag in tags:
         if tag.begin < begin:
@@ -191,15 +194,16 @@ def _thoughts(text: str, tags: list[Tag]) -> tuple[list[str], int]:
         if tag.closing:
             begin = tag.end  # twice closed
         else:
-            closing = _closing([other for other in tags if other.begin >= tag.begin])
+            closing = _closing(tag, tags) or _closing(tag, _tags(text, in_code=True))  # lest an answer be lost
             thoughts.append(text[tag.end : closing.begin if closing else len(text)].strip())
             begin = closing.end if closing else len(text)
     return thoughts, len(text) - len(text[begin:].lstrip()) if thoughts else 0
 
 
-def _closing(tags: list[Tag]) -> Tag | None:
-    """The tag that closes the first one: the one that fits, else the first of its name, else any."""
-    named = [tag for tag in tags if tag.name == tags[0].name]
+def _closing(opening: Tag, tags: list[Tag]) -> Tag | None:
+    """The tag that closes a thought: the one that fits, else the first of its name, else any."""
+    tags = [tag for tag in tags if tag.begin >= opening.begin]
+    named = [tag for tag in tags if tag.name == opening.name]
     depths = accumulate(-1 if tag.closing else 1 for tag in named)
     fitting = [tag for tag, depth in zip(named, depths, strict=True) if not depth]
     return next((tag for tag in (*fitting, *named, *tags) if tag.closing), None)
