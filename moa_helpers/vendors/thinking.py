@@ -16,17 +16,13 @@ from typing import Any, NamedTuple
 from moa_helpers.vendors.requests import Malformed
 
 TAG = re.compile(
-    "|".join(
-        (
-            r"<(?i:/?(?:seed:)?(?P<name>think|thinking|thoughts?|reasoning)(?:\s[^<>/]{0,80})?/?>"
-            r"|\|(?:start|end)_thinking\|>"  # Cohere
-            r"|\|channel>thought\b|channel\|>"  # Gemma
-            r"|(?:\|end\|><)?(?:\|start\|>assistant<)?\|channel\|>(?:analysis|final)<\|message\|>)",  # gpt-oss
-            r"analysis(?<=\Aanalysis)(?=[A-Z])|assistantfinal",  # gpt-oss, where a server has left out its marks
-            r"\[/?(?i:think)\]",  # Mistral
-            r"\u25c1/?think\u25b7",  # Kimi
-        )
-    )
+    r"<(?i:/?(?:seed:)?(?P<name>think|thinking|thoughts?|reasoning)(?:\s[^<>/]{0,80})?/?>"
+    r"|\|(?:start|end)_thinking\|>"  # Cohere
+    r"|\|channel>thought\b|channel\|>"  # Gemma
+    r"|(?:\|end\|><)?(?:\|start\|>assistant<)?\|channel\|>(?:analysis|final)<\|message\|>)"  # gpt-oss
+    r"|analysis(?<=\Aanalysis)(?=[A-Z])|assistantfinal"  # gpt-oss, where a server leaves its marks out
+    r"|\[/?(?i:think)\]"  # Mistral
+    r"|\u25c1/?think\u25b7"  # Kimi
 )
 _CLOSES = re.compile(r"/|<\|end_|<channel|final")  # what is in a closing tag alone
 LONGEST = 120  # characters of a tag
@@ -98,7 +94,6 @@ class Splitter:
         self._recent = ""  # the last characters, in which a tag may have begun
         self._begin = 0  # where the answer begins
         self._sent = 0  # characters of it that were passed on
-        self._tagged = False
         self._inside = False  # whether a thought has not ended
         self._looks = 0
         self._due = 0.0  # the length at which it is looked at again
@@ -115,8 +110,7 @@ class Splitter:
         window = self._recent + piece
         self._recent = window[-LONGEST:]
         has_tag = bool(TAG.search(window))
-        self._tagged = self._tagged or has_tag
-        undecided = not (self._inside or self._sent) or has_tag or (self._tagged and ("`" in piece or "~" in piece))
+        undecided = has_tag or (not self._inside and (not self._sent or "`" in piece or "~" in piece))
         if last or (undecided and self._length >= self._due):
             return self._look(last)
         nothing_held = self._begin + self._sent + len(piece) == self._length

@@ -13,6 +13,7 @@ from tests.support.events import collect
 from tests.support.replies import reply
 from tests.support.scripts import HAIKU, LUNA, SMALL, answers, breaks_off, hangs
 
+GPT = "<|channel|>"
 THOUGHT = [  # a text, its thinking, its answer
     ("<think>Maybe 4, maybe 5.</think>\n\nIt is 4.", "Maybe 4, maybe 5.", "It is 4."),
     ("\n <think>\nHm.\n</think>\nIt is 4.", "Hm.", "It is 4."),
@@ -36,6 +37,18 @@ THOUGHT = [  # a text, its thinking, its answer
     ("Let me see. </think> It is 4.", "Let me see.", "It is 4."),
     ("Hm.\n</think>\n</think>\nIt is 4.", "Hm.", "It is 4."),
     ("</think>\n\nIt is 4.", "", "It is 4."),
+    ("<think> is it 4, and</think>It is 4.", "is it 4, and", "It is 4."),
+    ("<think>`a` or ```.\n</think>\n```py\nx\n```", "`a` or ```.", "```py\nx\n```"),
+    ("<think>\n```py\nx = 1\n</think>\n\nSo:\n```\nx\n```", "```py\nx = 1", "So:\n```\nx\n```"),
+    ("<think>It's a `</think>It is `4`.", "It's a `", "It is `4`."),
+    ("What is </think>? No.\n</think>\nIt is 4.", "What is </think>? No.", "It is 4."),
+    ("<seed:think>Hm.</seed:think>It is 4.", "Hm.", "It is 4."),
+    ("<|START_THINKING|>Hm.<|END_THINKING|>It is 4.", "Hm.", "It is 4."),
+    ("<|channel>thought\nHm.<channel|>It is 4.", "Hm.", "It is 4."),
+    (f"{GPT}analysis<|message|>Hm.<|end|><|start|>assistant{GPT}final<|message|>It is 4.", "Hm.", "It is 4."),
+    (f"<|start|>assistant{GPT}analysis<|message|>Hm. Hm", "Hm. Hm", ""),
+    (f"{GPT}final<|message|>It is 4.", "", "It is 4."),
+    ("analysisHm.assistantfinalIt is 4.", "Hm.", "It is 4."),
     ("<think>Cut off at", "Cut off at", ""),
     ("<think>All of it.</think>\n", "All of it.", ""),
     ("All of it.\n</think>", "All of it.", ""),
@@ -51,6 +64,11 @@ ANSWERS = [  # texts in which no tag counts
     "\u201c<think>\u201d opens it. Close it (</think>) and answer.",
     "<think> is a tag.",
     "<think> and </think> are tags.",
+    "</think> closes a thought.",
+    "Use the **</think>** tag, or *</think>*.",
+    "1. <think>\n2. </think>\n",
+    "| <think> | </think> |\n|---|---|\n",
+    "analysis of this: it is 4.",
     "In the midst: <think>Hm.</think> It is 4.",
     "<thinkers> and <b>others</b>: 1 < 2, [1], a <- b.",
     "[THINKING] is no tag. <think",
@@ -83,6 +101,11 @@ FRAGMENTS += [
     "\ude00",
     "\u25c1think\u25b7",
     "```py\n",
+    "**",
+    "<|channel|>analysis<|message|>",
+    "<|start|>assistant<|channel|>final<|message|>",
+    "analysisHm",
+    "<|END_THINKING|>",
 ]
 
 

@@ -102,6 +102,26 @@ WHOLE = {  # streams that hold TEXT, whole
         says(TEXT), bare(choices=[{"message": {"content": TEXT}, "finish_reason": "stop"}])
     ),
     "a broken model name": sse(says(TEXT, "stop", model="m\ud800")),
+    "signs of life": f"data:\n\ndata: ping\n\n{sse(says(H))}event: heartbeat\ndata: 17\n\n{sse(says(T, 'stop'))}",
+    "a place in a queue": sse({"message": "You are third"}, {"status": "queued"}, says(TEXT, "stop")),
+    "names of events": sse(says(H), says(T, "stop")).replace("data:", "event: message\ndata:"),
+    "a quoted end mark": sse(says(TEXT)) + 'data: "[DONE]"\n\n',
+    "JSON in a text": "".join(f"data: {json.dumps(json.dumps(each))}\n\n" for each in (says(H), says(T, "stop"))),
+    "errors that say nothing": sse(says(H, error={"code": 0, "message": ""}), says(T, "stop", error={"code": None})),
+    "an error after the end": sse(says(TEXT, "stop"), {"error": {"message": "It broke down"}}),
+    "results of a filter": sse(
+        bare(choices=[], model="", prompt_filter_results=[{}]),
+        says(TEXT, "stop"),
+        bare(choices=[{"content_filter_results": {"error": {"message": "not filtered"}}}]),
+    ),
+    "a reason with each piece": sse(says(H, "stop"), says(T, "stop")),
+    "another word for the reason": sse(says(TEXT, "EOS_token")),
+    "a whole answer after the pieces": sse(
+        says(H), says(T, "stop"), bare(object="chat.completion", choices=[{"message": {"content": TEXT}}])
+    ),
+    "a message in place of pieces": sse(bare(choices=[{"message": {"content": TEXT}, "finish_reason": "stop"}])),
+    "text beside the delta": sse(bare(choices=[{"text": TEXT, "delta": {"content": TEXT}, "finish_reason": "eos"}])),
+    "parts it does not know": sse(says([{"type": "citation", "text": [5]}, {"type": "text", "text": TEXT}], "stop")),
     "odd numbers": sse(says(TEXT, "stop")).replace('"created": 1', '"created": ' + "9" * 5000),
 }
 MESSAGES = {
@@ -113,6 +133,24 @@ MESSAGES = {
     "events it does not know": sse(START, {"type": "ping"}, {"type": "new"}, writes(TEXT), ends(), STOP),
     "no reason": sse(START, writes(TEXT), STOP),
     "a null delta": sse(START, {"type": "content_block_delta", "delta": None}, writes(TEXT), ends(), STOP),
+    "what its tools did": sse(
+        START,
+        *(
+            {"type": "content_block_start", "content_block": block | {"type": kind}}
+            for kind, block in (
+                ("server_tool_use", {"input": {}}),
+                ("web_search_tool_result", {"content": [{"type": "web_search_result", "text": "no"}]}),
+                ("text_editor_code_execution_tool_result", {"content": {"type": "x_view_result", "content": "no"}}),
+                ("mcp_tool_result", {"content": [{"type": "text", "text": "no"}]}),
+                ("redacted_thinking", {"data": "no"}),
+            )
+        ),
+        writes(TEXT),
+        {"type": "content_block_delta", "delta": {"type": "citations_delta", "citation": {"cited_text": "no"}}},
+        ends(),
+        STOP,
+    ),
+    "a ping that is none": f"event: ping\ndata: ping\n\n{sse(START, writes(TEXT), ends(), STOP)}",
     "no type but the event's": "event: message_start\ndata: {}\n\n" + sse(writes(TEXT), ends(), STOP),
 }
 COMPLETION = {"id": "1", "object": "chat.completion", "model": "m"} | used(7, 3)
@@ -175,6 +213,13 @@ USAGE = [
     ([used({"total": 1}, 10**400)], (None, None)),
     ([used("?", "?")], (None, None)),
     ([used(1e400, 10**12)], (None, None)),
+    ([used(100, 20, total_tokens=170)], (100, 70)),  # what was thought is in the total alone
+    ([used(100, 0, total_tokens=170)], (100, 70)),
+    ([used(100, 20, total_tokens=20)], (100, 20)),
+    ([used(100, 20, total_tokens="?")], (100, 20)),
+    ([{"usage": {"prompt_tokens": 100, "total_tokens": 120}}], (100, 20)),
+    ([{"x_groq": {"id": "1"} | used(100, 20)}], (100, 20)),
+    ([{"choices": [{"index": 0} | used(100, 20)]}], (100, 20)),
 ]
 
 
@@ -267,6 +312,9 @@ ERRORS = [  # an error in a good answer: what was sent, and words that the reade
     (sse(says("Hel")) + "event: error\ndata: 503 It broke down\n\n", "It broke down"),
     (sse(says("Hel")) + '{"error": {"message": "It broke down"}}', "It broke down"),
     (sse(says("Hel")) + '{\n  "error": "It broke down"\n}\n', "It broke down"),
+    (sse(says("Hel")) + 'error: {"code": 500, "message": "It broke down"}\n\n', "It broke down"),
+    (sse(says("Hel")) + "data: It broke down\n\ndata: [DONE]\n\n", "It broke down"),
+    (sse(says("Hel"), bare(choices=[], x_groq={"id": "1", "error": "It broke down"})), "It broke down"),
 ]
 
 
@@ -289,6 +337,8 @@ INSTEAD = [  # what came instead of a stream: its type, its bytes, words that th
     (HTML, b"\n<!doctype html>\n<html>Sign in to this network</html>", "Sign in to this network"),
     (SSE, b"<html>Sign in to this network</html>", "Sign in to this network"),
     ("text/plain", b"Ollama is running", "Ollama is running"),
+    (JSON, b'{"choices": null, "base_resp": {"status_code": 1004, "status_msg": "login fail"}}', "login fail"),
+    (JSON, b'{"status": "ok", "version": "1.2"}', "1.2"),
 ]
 MALFORMED = [
     (HTML, b"<html>Sign in</html>", {}, 200),
@@ -387,6 +437,10 @@ THINKS = [  # models that think aloud, each in another way
         ),
     ),
     (SMALL, sse(says("[THINK]Maybe 4, maybe 5.[/THINK]It is 4.", "stop"))),
+    (VLLM, sse(chunk({"reasoning": {"content": "Maybe 4, maybe 5."}}), says("</think>\n\nIt is 4.", "stop"))),
+    (VLLM, sse(chunk({"reasoning": "<think>Maybe 4, maybe 5.</think>\n"}), says("It is 4.", "stop"))),
+    (VLLM, sse(says("<think>Maybe 4,", "stop"), says(" maybe 5.</th", "stop"), says("ink>It is 4.", "stop"))),
+    (VLLM, sse(bare(choices=[{"text": "<think>Maybe 4, maybe 5.</think>It is 4.", "finish_reason": "stop"}]))),
 ]
 
 
@@ -404,6 +458,7 @@ def test_thinking_is_counted_where_it_is_reported(ask):
     zero = used(10, 20, completion_tokens_details={"reasoning_tokens": 0})
     assert ask(VLLM, sse(says("4", "stop", **zero))).thinking_tokens == 0
     assert ask(VLLM, sse(says("<think>Hm.</think>4", "stop", **zero))).thinking_tokens is None
+    assert ask(VLLM, sse(says("4", "stop", **used(10, 20, reasoning_tokens=12)))).thinking_tokens == 12
     told = {"output_tokens": 20, "output_tokens_details": {"thinking_tokens": 12}}
     assert ask(HAIKU, sse(START, writes("4"), ends(usage=told), STOP)).thinking_tokens == 12
 
@@ -473,6 +528,20 @@ def test_much_at_once_blocks_nobody_and_ends_in_time(filler, recorder, live, run
     reply, longest = run(ask())
     assert (reply.ok, reply.text[:3]) == (False, "Hel")
     assert longest < 0.2, "seconds of this thread's work at a stretch"
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("content_filter: RECITATION", "content_filter"),
+        ("SAFETY", "content_filter"),
+        ("sensitive", "content_filter"),
+        ("insufficient_system_resource", "server_error"),
+        ("abort", "server_error"),
+    ],
+)
+def test_an_answer_that_was_stopped_is_none(reason, kind, ask):
+    assert ask(VLLM, sse(says("Hel", reason))).failure.kind == kind
 
 
 def test_an_endless_answer_is_stopped_and_what_came_is_kept(ask):
