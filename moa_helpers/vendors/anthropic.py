@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Any
 
 from moa_helpers.catalogue import Vendor
-from moa_helpers.vendors.reading import STOP, events, mapping
+from moa_helpers.vendors.reading import events, is_end, mapping
 from moa_helpers.vendors.requests import Chunk, Request, count
 from moa_helpers.vendors.thinking import told_apart
 from moa_helpers.vendors.transport import http_clients
@@ -29,14 +29,9 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
         extra_headers=request.headers,
         **system,
     )
-    finished = ended = False
     async with answer, aclosing(events(answer.response)) as happened:
         async for event in happened:
-            chunk = message_chunk(event)
-            yield chunk
-            finished, ended = finished or chunk.finish_reason is not None, event == STOP
-    if ended and not finished:  # complete, though no reason was given
-        yield Chunk(finish_reason="stop")
+            yield message_chunk(event)
 
 
 def message_chunk(event: Mapping[str, Any]) -> Chunk:
@@ -58,4 +53,5 @@ def message_chunk(event: Mapping[str, Any]) -> Chunk:
         output_tokens=None if begins else usage.get("output_tokens"),
         thinking=thinking + told_apart(delta.get("thinking"))[0],
         thinking_tokens=mapping(usage.get("output_tokens_details")).get("thinking_tokens"),
+        ended=is_end(event),
     )

@@ -39,7 +39,6 @@ class Arriving:
         Raises:
             Malformed: the answer is endless.
         """
-        self.finish_reason = chunk.finish_reason or self.finish_reason
         self.answered_by = whole(chunk.answered_by or "") or self.answered_by
         for name in ("input_tokens", "_output_tokens", "_thinking_tokens"):
             known, new = getattr(self, name), getattr(chunk, name.lstrip("_"))
@@ -49,7 +48,9 @@ class Arriving:
         self._size += len(chunk.text) + len(chunk.thinking)
         if self._size > LONGEST:
             raise Malformed(f"The answer has more than {LONGEST:,} characters, and does not end.")
-        if not (chunk.text or chunk.finish_reason):
+        began = self._size or self.answered_by
+        self.finish_reason = chunk.finish_reason or self.finish_reason or ("stop" if chunk.ended and began else None)
+        if not (chunk.text or chunk.finish_reason or chunk.ended):
             return []
         ready = self._content.add(chunk.text, last=self.finish_reason is not None)
         for piece in ready:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from moa_helpers.catalogue import Vendor
-from moa_helpers.vendors.reading import STOP, events, mapping
+from moa_helpers.vendors.reading import events, is_end, mapping
 from moa_helpers.vendors.requests import Chunk, Malformed, Request, count
 from moa_helpers.vendors.thinking import told_apart
 from moa_helpers.vendors.transport import http_clients
@@ -47,19 +47,18 @@ async def chat_chunks(events: AsyncGenerator[dict[str, Any], None]) -> AsyncGene
     What a model writes to refuse is text, too. A stream that came to its end mark is complete, even where its host
     gives no reason, or an empty one.
     """
-    came = refused = finished = ended = wrote = False
+    refused = wrote = ended = False
     async with aclosing(events):
         async for event in events:
             choice = _choice(event)
             delta = _delta(choice, may_be_whole=not wrote)
             chunk = _chunk(event, choice, delta)
             refused = refused or bool(delta.get("refusal"))
-            yield replace(chunk, finish_reason="refusal") if refused and chunk.finish_reason else chunk
-            ended = choice.get("finish_reason") == "" or (event == STOP and came) or (ended and not choice)
-            came, finished = True, finished or chunk.finish_reason is not None
+            over = refused and (chunk.finish_reason or chunk.ended)
+            yield replace(chunk, finish_reason="refusal") if over else chunk
+            ended = choice.get("finish_reason") == "" or (ended and not choice)
             wrote = wrote or bool(chunk.text)
-    if ended and not finished:
-        yield Chunk(finish_reason="refusal" if refused else "stop")
+    yield Chunk(ended=ended)
 
 
 def _chunk(event: Mapping[str, Any], choice: Mapping[str, Any], delta: Mapping[str, Any]) -> Chunk:
@@ -81,6 +80,7 @@ def _chunk(event: Mapping[str, Any], choice: Mapping[str, Any], delta: Mapping[s
         output_tokens=written,
         thinking=thinking,
         thinking_tokens=details.get("reasoning_tokens", usage.get("reasoning_tokens")),
+        ended=is_end(event),
     )
 
 

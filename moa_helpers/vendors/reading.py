@@ -13,7 +13,7 @@ from moa_helpers.vendors.requests import Malformed, Refused
 LARGEST = 16_000_000  # bytes of one event, or of a body that is no stream
 TURN = 0.01  # seconds after which others get their turn, however much has arrived at once
 LAST = 0.1  # seconds for the end of the body after the end mark: only a connection that was read to there is used again
-STOP = {"type": "message_stop"}  # the end mark, whether it came as Anthropic's event or as OpenAI's [DONE]
+STOP = {"type": "message_stop"}  # Anthropic's end mark, and what stands for OpenAI's [DONE]
 
 
 async def events(response: Any) -> AsyncGenerator[dict[str, Any], None]:
@@ -40,11 +40,10 @@ async def events(response: Any) -> AsyncGenerator[dict[str, Any], None]:
                     problem = event
                     continue
                 problem = None if problem is nothing else problem
-                ended = event.get("type") == STOP["type"]
-                if ended and problem:
+                if is_end(event) and problem:
                     raise problem
                 yield event
-                if ended:
+                if is_end(event):
                     with suppress(Exception):  # the answer is complete, whatever comes now
                         async with asyncio.timeout(LAST):
                             async for _ in lines:
@@ -107,6 +106,11 @@ def _event(name: str | None, event: Any) -> dict[str, Any] | Exception:
         if name is None:
             return Malformed(f"This came instead of an answer: {words(event) or str(event)[:200]}")
     return event
+
+
+def is_end(event: Mapping[str, Any]) -> bool:
+    """Whether an event is the end mark; some hosts add to it what they measured."""
+    return event.get("type") == STOP["type"]
 
 
 def mapping(value: object) -> Mapping[str, Any]:

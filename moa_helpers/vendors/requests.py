@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from moa_helpers.catalogue import Model, rows
+from moa_helpers.vendors.bodies import words
 
 MOST_TOKENS = 100_000_000  # more than any model reads or writes in one call
 
@@ -51,17 +52,14 @@ class Refused(Exception):
     """The vendor reported an error though its HTTP status was good: within a stream, or instead of one.
 
     Args:
-        body: what it sent, as it came: an event as a dict, or a text. Its ``code`` is the vendor's own, if it has one.
+        body: what it sent, as it came: an event as a dict, or a text.
     """
 
     status_code = None  # that of the HTTP answer said that all was well
 
     def __init__(self, body: Any) -> None:
-        error = body.get("error") or body if isinstance(body, dict) else body
-        words = error.get("message") or error.get("detail") or error if isinstance(error, dict) else error
-        super().__init__(str(words))
+        super().__init__(words(body) or str(body))
         self.body = body
-        self.code = next((part["code"] for part in (error, body) if isinstance(part, dict) and part.get("code")), None)
 
 
 class Malformed(Exception):
@@ -85,6 +83,7 @@ class Chunk:
     output_tokens: int | None = None
     thinking: str = ""  # what the model thinks aloud, where the vendor tells it from the answer
     thinking_tokens: int | None = None
+    ended: bool = False  # whether the vendor's end mark came, after which an answer is complete without a reason, too
 
     def __post_init__(self) -> None:
         for name in ("text", "thinking", "finish_reason", "answered_by"):
