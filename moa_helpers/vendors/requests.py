@@ -97,11 +97,9 @@ class Chunk:
 
 def count(value: object) -> int | None:
     """A number of tokens; None for what cannot be one."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if 0 <= value <= MOST_TOKENS else None
+    return int(value) if 0 <= value <= MOST_TOKENS and value == int(value) else None
 
 
 # Each vendor's word for why an answer ended -> one vocabulary; anything else becomes "other".

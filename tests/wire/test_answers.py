@@ -111,14 +111,6 @@ def test_a_refusal_is_no_answer(models, recorder, live, run):
     assert (reply.failure.kind, reply.text) == ("content_filter", "I cannot help with that.")
 
 
-def test_thoughts_are_no_part_of_the_answer(models, recorder, live, run):
-    """Mistral's content may be a list of pieces, of which only the texts are the answer."""
-    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
-    recorder.answer = sends(chat({"content": [thought]}, {"content": [{"type": "text", "text": "Blue."}]}))
-    reply = run(moa.ask(models[2], PROMPT))
-    assert (reply.failure, reply.text) == (None, "Blue.")
-
-
 def test_refusals_for_money_and_answers_lost_on_the_way(models, recorder, live, run):
     for status, message, kind, cost in (
         (402, "Pay first.", "quota", 0.0),
