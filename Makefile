@@ -36,11 +36,13 @@ test-latest: ## the same with the newest versions of all packages instead of tho
 	rm -rf .venv-latest
 	$(MAKE) VENV=.venv-latest CONSTRAINTS= test
 
-test-all: $(VENV)/tests ## the unit tests on the other Pythons among 3.13, 3.12 and 3.11 that are here
+test-all: $(VENV)/tests ## the unit tests on the other Pythons among 3.13, 3.12 and 3.11 that are here; 3.11 with the oldest SDKs
+	@grep -vE '^(anthropic|mistralai|openai)==' constraints.txt | cat - tests/older-constraints.txt >$(VENV)/older.txt
 	@for version in 3.13 3.12 3.11; do \
 	    if $(VENV)/bin/python -V | grep -qF " $$version."; then echo "Python $$version: that is what make test uses"; \
 	    elif ! tools/find-python $$version >/dev/null 2>&1; then echo "Python $$version: not here, left out"; \
-	    else $(MAKE) VENV=.venv-$$version PYTHONS=$$version unit || exit 1; fi; done
+	    else constraints="$(CONSTRAINTS)"; [ $$version != 3.11 ] || constraints="-c $(VENV)/older.txt"; \
+	        $(MAKE) VENV=.venv-$$version PYTHONS=$$version CONSTRAINTS="$$constraints" unit || exit 1; fi; done
 
 test-colab: colab ## the notebooks on Google Colab's versions, with what `make colab` builds installed and run as there
 	$(MAKE) VENV=.venv-colab REQUIREMENTS="-r tests/colab-constraints.txt" CONSTRAINTS= colab-check
@@ -112,6 +114,8 @@ colab-check: $(VENV)/ready
 	    echo "Setting up $(@D) with $$python." && "$$python" -m venv $(@D); }
 	tools/install $(@D) $(REQUIREMENTS) $(CONSTRAINTS)
 	@touch $@
+
+.venv-3.11/ready: tests/older-constraints.txt
 
 %/tests: %/ready tests/requirements.txt
 	tools/install $(@D) -r tests/requirements.txt $(CONSTRAINTS)

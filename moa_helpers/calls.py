@@ -193,7 +193,7 @@ class Call:
         self._failure = problem
         try:
             async with asyncio.timeout(limit) as clock:
-                await cancelled_once(self._read())
+                await cancelled_once(self._read(), lambda: now.first is not None)
             problem = now.problem()
         except Exception as error:
             if isinstance(error, TimeoutError) and clock.expired():

@@ -82,7 +82,7 @@ async def run_all(
     calls: list[Call | HedgedCall] = []
 
     def wanted() -> bool:
-        return not reached(sum(call.ok for call in calls), scope.limits)
+        return not reached(sum(call.ok for call in calls), scope.limits, kept)
 
     for index, request in enumerate(requests):
         hear = partial(listen, index)
@@ -91,6 +91,7 @@ async def run_all(
         else:
             calls.append(Call(request, scope, hear, wanted))
         scope.add(calls[-1])
+    kept = sum(call.ok for call in calls)
     tasks = [asyncio.create_task(call.run()) for call in calls]
     for index, task in enumerate(tasks):
         task.add_done_callback(lambda task, index=index: listen(index, calls[index].reply()))  # type: ignore[misc]

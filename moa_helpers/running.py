@@ -25,8 +25,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     ``KeyboardInterrupt`` has what had arrived in its ``replies`` (of ``compare``: in its ``comparison``), or in its
     ``result`` if all of it had. Further interrupts change nothing: the first waits until all calls have ended.
     """
-    outcome: list[T] = []
-    problem: list[BaseException] = []
+    outcome, problem = list[T](), list[BaseException]()
     stopped, begun, finished = threading.Event(), threading.Event(), threading.Event()
     loop_and_task: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
 
@@ -75,7 +74,8 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     if problem and not outcome:
         raise problem[0]
     if problem:
-        warnings.warn(f"All answers are there, but a connection did not close: {problem[0]!r}", stacklevel=2)
+        with suppress(Exception):  # where warnings are errors, or stderr is closed, the answers count
+            warnings.warn(f"All answers are there, but a connection did not close: {problem[0]!r}", stacklevel=2)
     return outcome[0]
 
 

@@ -9,7 +9,7 @@ from math import isnan
 from typing import Any, TypeAlias
 
 from moa_helpers.evaluation.measures import Interval
-from moa_helpers.ui.figures import LINES, Picture, blank
+from moa_helpers.ui.figures import LINES, Picture, blank, named
 
 MARKERS = "osD^vP"
 BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}  # where a mark's text stands
@@ -40,15 +40,15 @@ def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | Non
 def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str) -> Picture:
     """A line for each, with its interval at each whole number on the horizontal axis, and its name in the legend."""
     picture, axes = blank(3.8, xlabel, ylabel)
+    drawn: dict[str, Any] = {}
     looks = zip(cycle(LINES), cycle(MARKERS))
     for number, ((name, line), ((colour, dashes), marker)) in enumerate(zip(lines.items(), looks, strict=False)):
         places = [x + 0.05 * (number - (len(lines) - 1) / 2) for x in line]  # so that the bars stand beside each other
         values = [found.value for found in line.values()]
         reach = [*zip(*((each.value - each.low, each.high - each.value) for each in line.values()), strict=True)]
-        axes.errorbar(places, values, yerr=reach, color=colour, linestyle=dashes, marker=marker, capsize=2, label=name)
+        drawn[name] = axes.errorbar(places, values, reach, color=colour, linestyle=dashes, marker=marker, capsize=2)
     axes.set_xticks(sorted({x for line in lines.values() for x in line}))
-    for text in picture.legend(loc="outside right upper", frameon=False).get_texts():
-        text.set_parse_math(False)
+    named(picture, drawn, loc="outside right upper")
     parts = [f"{name}: {', '.join(f'{x}: {found}' for x, found in line.items())}." for name, line in lines.items()]
     picture.alt = f"{ylabel} by {xlabel}. {' '.join(parts)}"
     return picture

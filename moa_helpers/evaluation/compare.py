@@ -99,7 +99,8 @@ async def compare(
     limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
     plan = Planned(questions, strategies, judge, null_checks, max_tokens=max_tokens, timeout=timeout, retries=retries)
     plan.check(priced=budget_usd is not None)
-    with closing(Ledger(Path(path))) as ledger, closing(progress_view()) as view:
+    view = progress_view()
+    with closing(Ledger(Path(path), Answered)) as ledger:
         work = Work(plan, ledger, limits)
         try:
             tasks = work.begin(min(limits.places().get("all", MOST_QUESTIONS), len(plan.questions)))
@@ -157,7 +158,8 @@ class Work:
         answers = tuple(each for group, _ in self._found for each in group)
         judgements = tuple(each for _, group in self._found for each in group)
         names, judges = tuple(self._plan.strategies), self._plan.judges
-        return Comparison(names, judges, self.total, answers, judgements, self.ledger.path, self._problem)
+        problem = " ".join(filter(None, (self._problem, self.ledger.problem)))
+        return Comparison(names, judges, self.total, answers, judgements, self.ledger.path, problem)
 
     def line(self) -> str:
         """How far it is."""
@@ -205,8 +207,8 @@ class Work:
         who = world(offline=current().mode == "offline", chooses=True)  # the vendors, or stand-ins with certain traits
         asked = (question.id, question.prompt, name, how, who)
         if known := self.ledger.find_answer(*asked):
-            self.kept += known["calls"]
-            return Answered(**known)
+            self.kept += known.calls
+            return known  # type: ignore[no-any-return]
         if "aggregator" in strategy:
             answer = await mixture_of_agents(question.prompt, **strategy)
             text, outcome = answer.text, str(answer.outcome)

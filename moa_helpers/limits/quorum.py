@@ -21,6 +21,10 @@ async def enough(tasks: Sequence[asyncio.Task[Reply]], limits: Limits) -> None:
             raise
 
 
-def reached(good: int, limits: Limits) -> bool:
-    """Whether no further answer is wanted: a place may come free between the quorum's last answer and the end."""
-    return limits.quorum is not None and limits.grace == 0 and good >= limits.quorum
+def reached(good: int, limits: Limits, kept: int) -> bool:
+    """Whether no further answer is wanted: a place may come free between the quorum's last answer and the end.
+
+    Where answers that were kept make the quorum, there is no grace: a further one would change what the next stage
+    reads, and what that gave last time would be paid for again.
+    """
+    return limits.quorum is not None and (good if limits.grace == 0 else kept) >= limits.quorum

@@ -8,6 +8,7 @@ from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol, Self
 
 from moa_helpers.limits.purse import Purse
+from moa_helpers.limits.tasks import turn
 from moa_helpers.limits.values import Limits
 from moa_helpers.results import Replies, Reply
 from moa_helpers.vendors.requests import Request
@@ -106,7 +107,10 @@ class Scope:
 
     @asynccontextmanager
     async def place(self, vendor: str) -> AsyncIterator[None]:
-        """Wait for a free place and hold it: at the vendor, then in all, then the same in the scope around."""
+        """Wait for a free place and hold it: at the vendor, then in all, then the same in the scope around.
+
+        Of all that have one, one a turn of the event loop goes on.
+        """
         async with AsyncExitStack() as held:
             scope: Scope | None = self
             while scope:
@@ -114,6 +118,7 @@ class Scope:
                     if name in scope._free:
                         await held.enter_async_context(scope._free[name])
                 scope = scope._outer
+            await turn()
             yield
 
 

@@ -3,8 +3,11 @@
 import argparse
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
+
+from dotenv import dotenv_values, find_dotenv
 
 from moa_helpers.catalogue import listed
 from moa_helpers.offline import vendors
@@ -27,7 +30,7 @@ def main() -> None:
         epilog="\n\n".join([examples, faults, prepared]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=_port, default=8000, help="port on 127.0.0.1; 0 takes a free one (default 8000)")
+    parser.add_argument("--port", type=port, default=8000, help="port on 127.0.0.1; 0: a free one (default 8000)")
     parser.add_argument("--seed", type=int, help="seed of the delays and of random faults (default 0)")
     parser.add_argument("--speed", type=float, help="20 is twenty times as fast as the vendors (default 1)")
     parser.add_argument("--faults", help="such as '*=any,chance=0.1'; see below")
@@ -36,7 +39,7 @@ def main() -> None:
     set_ = {f"MOA_OFFLINE_{name.upper()}": str(value) for name, value in options.items() if value is not None}
     try:
         OfflineVendors(**{name: value for name, value in options.items() if value is not None})
-        serving = vendors(os.environ | set_)
+        serving = vendors(_variables() | set_)
     except ValueError as error:
         parser.error(str(error))
     stop = threading.Event()
@@ -52,11 +55,23 @@ def main() -> None:
     server.stop()
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{port} is no port; a port is from 0 to 65535")
-    return port
+def _variables() -> dict[str, str]:
+    """What the environment says, and for what it does not say the file .env of this folder or one above it."""
+    path = find_dotenv(usecwd=True)
+    try:
+        file = dotenv_values(path)
+    except (OSError, UnicodeError) as error:
+        print(f"{path} cannot be read ({type(error).__name__}), so its settings are left out.", file=sys.stderr)  # noqa: T201
+        file = {}
+    return {name: value for name, value in file.items() if value} | dict(os.environ)
+
+
+def port(text: str) -> int:
+    """A port, as it stands on the command line."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{number} is no port; a port is from 0 to 65535")
+    return number
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def _check(row: Mapping[str, str], value: Any) -> None:
         words = f"The request is malformed: {name} is {shown(value)}; it must be {must_be}{bounds}."
         raise Refused(400, words, name, "invalid_type" if not right else "invalid_value")
     if harmless:
-        kinds = value if isinstance(value, list) else [value.get("type") if isinstance(value, dict) else value]
+        kinds = value if isinstance(value, list) else [value.get("type") or value if isinstance(value, dict) else value]
         if any(str(kind).lower() not in harmless.split() for kind in kinds):
             words = f"Unsupported parameter: {name}. A stand-in answers in plain text; leave it out."
             raise Refused(400, words, name, "unsupported_parameter")
@@ -219,7 +219,7 @@ def _check_for(model: Model, asked: Mapping[str, Any], headers: Mapping[str, str
     if only_completion and openai and not messages and asked.get("max_tokens") is not None:
         words = f"Unsupported parameter: max_tokens. {model.id} takes max_completion_tokens."
         raise Refused(400, words, "max_tokens", "unsupported_parameter")
-    accepts, version = model.accepts_temperature, headers.get("anthropic-version", NEW_API)
+    accepts, version = model.accepts_temperature, headers.get("anthropic-version", NEW_API if messages else OLD_API)
     taken = accepts in ("yes", "unknown")
     taken |= "reasoning_effort=none" in accepts and asked.get("reasoning_effort") == "none"
     taken |= "old API version" in accepts and version < NEW_API
@@ -231,28 +231,31 @@ def _check_for(model: Model, asked: Mapping[str, Any], headers: Mapping[str, str
 
 def _texts(asked: Mapping[str, Any]) -> tuple[str, list[str], int]:
     """The system message, the user messages, and how many characters the conversation has."""
-    system, users, length = _text(asked.get("system"), "system"), [], 0
+    systems, users, length = [_text(asked.get("system"), "system")], [], 0
     messages = asked.get("messages") or []
     for place, message in enumerate(messages):
-        at = f"messages[{place}]"
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            words = f"The request is malformed: {at} must be an object with one of the roles {', '.join(ROLES)}."
-            raise Refused(400, words, at)
-        content, role = message.get("content"), message["role"]
+        role = message.get("role") if isinstance(message, dict) else None
+        if role not in ROLES:
+            words = f"messages[{place}] must be an object with one of the roles {', '.join(ROLES)}"
+            raise Refused(400, f"The request is malformed: {words}.", f"messages[{place}]")
+        content = message.get("content")
         if content is None and role in ("system", "developer", "user"):
-            raise Refused(400, f"The request is malformed: {at} has no content.", f"{at}.content")
-        text = _text(content, f"{at}.content")
-        length += len(text)
+            at = f"messages[{place}].content"
+            raise Refused(400, f"The request is malformed: {at} is missing.", at)
+        text = content if isinstance(content, str) else _text(content, f"messages[{place}].content")
         if role in ("system", "developer"):
-            system += text
-        elif role == "user":
+            systems.append(text)
+            continue
+        length += len(text)
+        if role == "user":
             users.append(text)
     if not users:
         raise Refused(400, "The request is malformed: there is no user message.", "messages")
     if messages[-1]["role"] == "assistant":
         words = "The last message is the assistant's: a stand-in does not go on with a text that others began."
         raise Refused(400, words, f"messages[{len(messages) - 1}]", "unsupported_value")
-    return system, users, length + len(_text(asked.get("system"), "system"))
+    system = "".join(systems)
+    return system, users, length + len(system)
 
 
 def _text(content: Any, at: str) -> str:

@@ -4,11 +4,14 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
-VARIANT = re.compile(r"\s*\(variant (\d+)\)\s*$")
+from moa_helpers.offline.matching import asked, asks_anything, ends
+
+LIST, GO_LIVE = "It knows these:", "go live:"  # what stands around the list of the prepared questions
+LONG = 1_000  # characters
+VARIANT = re.compile(r"\(variant (\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -71,23 +74,59 @@ def _bank() -> tuple[Question, ...]:
     return tuple(found)
 
 
-def match(prompt: str) -> Question | None:
-    """The prepared question that a prompt asks, even in slightly other words; None if it asks none of them."""
-    return _match(VARIANT.sub("", prompt))
+def match(prompt: str, material: str = "") -> Question | None:
+    """The prepared question that a prompt asks, in other words or inside a longer text; None if it asks none of them.
+
+    Args:
+        prompt: what the user sends.
+        material: all messages. If the prompt asks nothing at all, but the messages make points (other people's mixtures
+            send an aggregator the answers without the question), the question is the one that these answer.
+    """
+    text = ends(VARIANT.sub("", _without_list(prompt)))
+    if len(text) > LONG:  # it may run into the question without a mark
+        for question in _bank():
+            text = text.replace(question.prompt, f"| {question.prompt}")
+    if found := asked(text):
+        return next(question for question in _bank() if question.id == found)
+    if not material or asks_anything(text):
+        return None
+    told = ends(material)
+    points, best = max(((len(points_in(question, told)), question) for question in _bank()), key=lambda pair: pair[0])
+    return best if points else None
 
 
-@lru_cache(maxsize=256)
-def _match(prompt: str) -> Question | None:
-    asked = _plain(prompt)
-    close = [(SequenceMatcher(None, asked, _plain(question.prompt)).ratio(), question) for question in _bank()]
-    likeness, best = max(close, key=lambda pair: pair[0])
-    return best if likeness >= 0.9 else None
+def unprepared() -> str:
+    """What a stand-in says to a question that it does not know."""
+    prepared = "\n".join(f"- {question.prompt}" for question in questions())
+    return (
+        f"This is an offline stand-in, not a language model, and it has no answer to that question. {LIST}\n"
+        f"{prepared}\nTo ask anything else, {GO_LIVE} put an API key into .env and run moa.setup() again."
+    )
+
+
+def _without_list(prompt: str) -> str:
+    """A prompt without the list in a stand-in's answer that it quotes: nobody asks these questions."""
+    first, *quoted = prompt.split(LIST)
+    return " ".join([first, *(part.partition(GO_LIVE)[2] for part in quoted)])
 
 
 def points_in(question: Question, text: str) -> list[Point]:
     """The question's points that a text makes, in the order of the bank."""
     flat = " ".join(text.split())
     return [point for point in question.points if any(wording in flat for wording in point.wordings)]
+
+
+def mentions(question: Question, text: str) -> list[Point]:
+    """The question's points in the order in which a text makes them, each as often as it makes it."""
+    flat = " ".join(text.split())
+    places = []
+    for number, point in enumerate(question.points):
+        for wording in point.wordings:
+            place = flat.find(wording)
+            while place >= 0:
+                places.append((place, number))
+                place = flat.find(wording, place + len(wording))
+    return [question.points[number] for _, number in sorted(places)]
 
 
 def score(prompt: str, text: str) -> Score:
@@ -103,7 +142,3 @@ def score(prompt: str, text: str) -> Score:
     sizes = Counter(point.topic for point in question.points if point.true)
     possible = sum(size for _, size in sizes.most_common(question.pick))
     return Score(sum(point.true for point in found), sum(not point.true for point in found), possible)
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.findall(r"[\w.]+", text.lower()))

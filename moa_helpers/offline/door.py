@@ -38,13 +38,20 @@ async def opened(
         response.headers["allow"] = methods
         return response
     except web.HTTPNotFound:
-        path, hint = request.path[:200], ""
-        if path.count("/v1") > 1:
-            hint = " The path holds /v1 twice: give the client its base URL without /v1."
-        elif "/v1" not in path:
-            hint = " The path lacks /v1: end the client's base URL in /v1."
-        words = f"{request.method} {path} is not served here.{hint} Served are {SERVED}."
+        words = f"{request.method} {request.path[:200]} is not served here.{_hint(request)} Served are {SERVED}."
         return error(request, dialect_of(request), Refused(404, words, code="unknown_url"))
+
+
+def _hint(request: web.Request) -> str:
+    """What may be wrong with a path that is not served."""
+    path, vendor = request.path, request.match_info.get("vendor", "openai")
+    if path.count("/v1") > 1:
+        return " The path holds /v1 twice: give the client its base URL without /v1."
+    if "/v1" not in path:
+        return " The path lacks /v1: end the client's base URL in /v1."
+    if "//" in path:
+        return " The path holds // where / is meant: end the client's base URL without /."
+    return "" if vendor in VENDORS else f" There is no vendor {shown(vendor)}; there are {', '.join(VENDORS)}."
 
 
 async def marked(request: web.Request, response: web.StreamResponse) -> None:
@@ -63,11 +70,10 @@ def error(request: web.Request, dialect: Dialect, refused: Refused, retry_after:
 
 
 def vendor_of(request: web.Request) -> str | None:
-    """The vendor in the path, if any; one that does not exist is refused."""
+    """The vendor in the path, if any; the path of one that does not exist is not served."""
     vendor = request.match_info.get("vendor")
     if vendor is not None and vendor not in VENDORS:
-        words = f"There is no vendor {shown(vendor)} here; there are {', '.join(VENDORS)}. Served are {SERVED}."
-        raise Refused(404, words, code="unknown_url")
+        raise web.HTTPNotFound
     return vendor
 
 

@@ -18,12 +18,13 @@ from aiohttp import web
 
 from moa_helpers.catalogue import listed
 from moa_helpers.offline import door, standins
-from moa_helpers.offline.asked import LARGEST, Asked, Refused, named, over, read, tokens
+from moa_helpers.offline.asked import LARGEST, Asked, Refused, named, over, read, shown, tokens
 from moa_helpers.offline.faults import KINDS, Faults
 from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.wire import Choice, Dialect, Plan
 
 TICK = 0.04  # seconds between two pieces of a stream
+LONG = 20_000  # characters of a request that is answered beside the others, not between them
 MOST_COUNTED = 10_000  # models in ``asked``
 BASES = ("/v1", "/api/v1", "/{vendor}/v1", "/{vendor}/openai/v1", "/{vendor}/api/v1")  # as vendors' own addresses end
 CUT = ("truncated_body", "truncated_stream", "stalled_stream", "error_event", "malformed_json")
@@ -60,7 +61,10 @@ class OfflineVendors:
         if vendor is None and dialect.name == "openai":
             dialect = Dialect("mistral")  # an entry of which has all that OpenAI's has
         if model_id := request.match_info.get("id"):
-            return web.json_response(dialect.listed(named(model_id, vendor)))
+            model = named(model_id, vendor)
+            if model.name not in listed():
+                raise Refused(404, f"The list has no model {shown(model_id)}; GET /v1/models gives all of it.", "model")
+            return web.json_response(dialect.listed(model))
         served = [model for model in listed().values() if vendor in (None, model.vendor.name) and not over(model)]
         return web.json_response(dialect.listing([*{model.id: model for model in served}.values()]))
 
@@ -84,6 +88,7 @@ class OfflineVendors:
         except web.RequestPayloadError:
             raise Refused(400, "The request is malformed: its body breaks off.") from None
         asked = read(body, request.headers, vendor, messages=request.path.endswith("/messages"))
+        await asyncio.sleep(0)  # to read a long one takes a while
         model = asked.model
         dialect = door.dialect_of(request, model.vendor.name, with_usage=asked.with_usage)
         try:
@@ -195,10 +200,11 @@ class Server:
 
 
 async def _plan(asked: Asked, kind: str) -> Plan:
-    choices = []
+    choices, long = [], len(asked.system) + len(asked.prompt) > LONG
     for number in range(asked.choices):
-        await asyncio.sleep(0)  # many long answers hold nobody up
-        choices.append(_choice(asked, asked.sample + number, kind))
+        wanted = (asked, asked.sample + number, kind)
+        choices.append(await asyncio.to_thread(_choice, *wanted) if long else _choice(*wanted))  # which holds nobody up
+        await asyncio.sleep(0)
     written = sum(tokens(len(choice.text)) for choice in choices)
     identity = f"offline-{uuid.uuid4().hex[:12]}"
     return Plan(identity, asked.model.id, int(time.time()), tuple(choices), asked.input_tokens, written)

@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections import OrderedDict
 
-KEPT = 50_000  # the latest prompts; of one that was forgotten, the count begins anew
+KEPT = 200_000  # the latest prompts (notebook 5 draws for 60,000); of one that was forgotten, the count begins anew
 LONG = 10_000  # characters; a longer text is told apart by its hash
 
 

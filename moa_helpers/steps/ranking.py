@@ -132,8 +132,6 @@ def _at_the_end(lines: Sequence[str]) -> int | None:
     """The number that the last line ends with, if it is the only one in the reply."""
     tokens = [token for line in lines for token in _TOKEN.findall(line.lower())]
     numbers = [token for token in tokens if token[0].isdecimal()]
-    if not tokens or numbers != tokens[-1:] or not numbers[0].isdecimal() or lines[-1].endswith(":"):
+    if not tokens or set(numbers) != {tokens[-1]} or lines[-1].endswith(":") or set(tokens) & _WORDS["doubt"]:
         return None
-    if set(tokens) & _WORDS["doubt"]:
-        return None
-    return int(numbers[0][:9])
+    return int(numbers[0][:9]) if numbers[0].isdecimal() else None

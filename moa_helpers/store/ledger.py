@@ -1,19 +1,22 @@
 """A file that keeps every call of a comparison, a JSON line each, so that a second start pays for none of them again.
 
 A line is written as soon as its call has ended. If the program is killed meanwhile, the next start removes that line.
+If another program takes the file away or changes it meanwhile, no further call is made, and it is saved beside.
 """
 
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from moa_helpers.results import Reply
-from moa_helpers.store.records import read_reply
+from moa_helpers.store.records import BROKEN, read, read_reply
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import world
 
@@ -21,51 +24,66 @@ if sys.platform != "win32":
     import fcntl
 
 BEGIN = b'{"key": "'  # of each line
+EMPTY = b"\0 \t\r\n"  # may stand around a line; after a power cut, a file may end with many zeros
+ROOM = 16_384  # bytes that the disk must have left before the first call is made
 
 
 class Ledger:
     """The calls that a file keeps. In memory is only where each one begins in the file.
+
+    Args:
+        path: the file.
+        whole: makes a whole answer of the fields that ``keep_answer`` was given.
 
     Raises:
         ValueError: the file holds something else, or another program is using it.
         OSError: it cannot be read or written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, whole: Callable[..., Any] = dict) -> None:
+        self.path, self._whole = path, whole
         self._places: dict[str, int] = {}  # what was asked -> where the line with its answer begins
+        self._size = 0  # bytes that the file has if nobody else writes into it
+        self._tried = False  # whether the disk was found to have room
         self._problem: OSError | None = None  # why nothing more can be written
         self._writer, self._reader = path.open("ab"), path.open("rb")
         try:
             self._lock()  # two programs that write into one file would pay twice
             self._look_through()
+            self._identity = self._identify()
         except BaseException:
             self.close()
             raise
 
+    @property
+    def problem(self) -> str:
+        """Why not all that was answered is in the file, or will be; empty if it is."""
+        self._look_after()
+        return f"{self.path} could not be written: {self._problem}" if self._problem else ""
+
     def find(self, question: str, strategy: str, request: Request) -> Reply | None:
         """The answer to a request that was made before for this question and strategy, or None."""
-        entry = self._entry(_key(question, strategy, request))
-        return read_reply(entry["reply"]) if entry else None
+        return self._found(_key(question, strategy, request))  # type: ignore[no-any-return]
 
     def keep(self, question: str, strategy: str, request: Request, reply: Reply) -> None:
         """Write down how a call ended. A failed one is written, too, but not found later: it is made again."""
         call = {"question": question, "strategy": strategy, "role": request.role, "reply": asdict(reply)}
         self._write({"key": _key(question, strategy, request), **call}, found=reply.ok)
 
-    def find_answer(self, *asked: object) -> dict[str, Any] | None:
+    def find_answer(self, *asked: object) -> Any:
         """What ``keep_answer`` kept for the same strategy, arguments and question, or None."""
-        entry = self._entry(_hash(asked))
-        return dict(entry["answer"]) if entry else None
+        return self._found(_hash(asked))
 
     def keep_answer(self, answer: dict[str, Any], *asked: object) -> None:
         """Keep a whole answer that its calls alone do not give again, as some were stopped when others came first."""
         self._write({"key": _hash(asked), "answer": answer})
 
     def check(self) -> None:
-        """Raise OSError if something could not be written: another call would be paid for and lost."""
+        """Raise OSError if something could not be written, or will not be: another call would be paid for and lost."""
+        if not self.problem and not self._tried:
+            self._try_room()
         if self._problem:
-            raise OSError(f"{self.path} could not be written: {self._problem}") from self._problem
+            raise OSError(self.problem) from self._problem
 
     def close(self) -> None:
         """Close the file."""
@@ -74,21 +92,83 @@ class Ledger:
         self._reader.close()
 
     def _write(self, entry: dict[str, Any], *, found: bool = True) -> None:
-        place = self._writer.tell()
+        self._look_after()
+        place, line = self._size, json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
         try:
-            self._writer.write(json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+            self._writer.write(line)
             self._writer.flush()
         except OSError as error:
-            self._problem = error
+            self._problem = self._problem or error
             raise
+        self._size += len(line)
         if found:
             self._places[entry["key"]] = place
 
-    def _entry(self, key: str) -> Any:
-        if key not in self._places:
-            return None
+    def _found(self, key: str) -> Any:
+        self._look_after()
+        return self._read(self._line(key))[1] if key in self._places else None
+
+    def _line(self, key: str) -> bytes:
         self._reader.seek(self._places[key])
-        return json.loads(self._reader.readline())
+        return self._reader.readline()
+
+    def _read(self, line: bytes) -> tuple[str, Any]:
+        """The key in a line, and the reply or the whole answer. Raises one of ``BROKEN``."""
+        entry = json.loads(line.strip(EMPTY))
+        whole = "answer" in entry
+        return str(entry["key"]), read(self._whole, entry["answer"]) if whole else read_reply(entry["reply"])
+
+    def _look_after(self) -> None:
+        """If the file is no longer the one that was opened, or not as long as it was left, go on in another."""
+        if self._problem or self._undisturbed():
+            return
+        what = "another program removed, replaced or changed it, so no further call is made. "
+        try:
+            what += f"All that was kept is in {self._save_beside()}: give it this file's name to go on with it."
+        except OSError as error:
+            what += f"Nor could it be saved beside it: {error}."
+        self._problem = OSError(what)
+
+    def _undisturbed(self) -> bool:
+        try:
+            return self._identify() == self._identity and os.fstat(self._writer.fileno()).st_size == self._size
+        except OSError:
+            return False
+
+    def _identify(self) -> tuple[int, int]:
+        named = self.path.stat()
+        return named.st_dev, named.st_ino
+
+    def _save_beside(self) -> Path:
+        """Go on in a new file, which begins with all that can still be read of this one; its path."""
+        names = (self.path.with_name(f"{self.path.name}.saved{number or ''}") for number in count())
+        beside = next(name for name in names if not name.exists())
+        lines = {}
+        for key in self._places:
+            line = self._line(key)
+            with suppress(*BROKEN):
+                if self._read(line)[0] == key:
+                    lines[key] = line
+        writer, reader = beside.open("xb"), beside.open("rb")
+        self.close()
+        self._writer, self._reader, self._places, self._size = writer, reader, {}, 0
+        for key, line in lines.items():
+            self._places[key] = self._size
+            self._size += writer.write(line)
+        writer.flush()
+        return beside
+
+    def _try_room(self) -> None:
+        """See whether the disk has room for what the next calls give."""
+        file = self._writer.fileno()
+        try:
+            wrote = os.write(file, b"\n" * ROOM)
+            os.write(file, b"\n" * (ROOM - wrote))  # what did not fit now says why
+        except OSError as error:
+            self._problem = error
+        finally:
+            os.ftruncate(file, self._size)
+        self._tried = True
 
     def _lock(self) -> None:
         if sys.platform != "win32":
@@ -101,27 +181,27 @@ class Ledger:
 
     def _look_through(self) -> None:
         """Note where each good call begins, and have the file end with a whole line."""
-        end, complete = 0, True
+        missing = b""  # at the end
         for number, line in enumerate(self._reader, 1):
-            complete = line.endswith(b"\n")  # else an editor took it away, or the line is not whole
+            text, whole = line.strip(EMPTY), line.endswith(b"\n")  # else an editor took it away, or the line is cut
             try:
-                entry = json.loads(line)
-                key, good = str(entry["key"]), "answer" in entry or entry["reply"]["failure"] is None
-            except (ValueError, KeyError, TypeError) as error:
-                cut = isinstance(error, ValueError) and not complete
-                if cut and (line.startswith(BEGIN) or BEGIN.startswith(line)):
-                    complete = True  # as that line goes: it was being written when the program was killed
-                    break
+                key, found = self._read(text) if text else ("", None)
+            except BROKEN as error:
+                cut = isinstance(error, ValueError) and not whole
+                if cut and (text.startswith(BEGIN) or BEGIN.startswith(text)):
+                    break  # it was being written when the program was killed
                 raise ValueError(
                     f"Line {number} of {self.path} is no call that was kept. Name another file, or correct that line; "
                     "nothing was changed and no call was made."
                 ) from None
-            if good:
-                self._places[key] = end
-            end += len(line)
-        self._writer.truncate(end)
-        self._writer.seek(0, 2)
-        self._writer.write(b"" if complete else b"\n")
+            if found and getattr(found, "ok", True):
+                self._places[key] = self._size
+            self._size += len(line if whole else line.rstrip(EMPTY))
+            missing = b"\n" if text and not whole else b""
+        self._writer.truncate(self._size)
+        self._writer.write(missing)
+        self._writer.flush()
+        self._size += len(missing)
 
 
 def _key(question: str, strategy: str, request: Request) -> str:

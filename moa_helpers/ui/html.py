@@ -8,13 +8,14 @@ import re
 from functools import cache, lru_cache
 from typing import Any
 
-LONGEST_MARKDOWN = 20_000  # characters; a longer text is shown as it stands
+LONGEST_MARKDOWN, MOST_CELLS = 20_000, 10_000  # characters, cells; a text that may have more is shown as it stands
 # Inside a widget, JupyterLab lays text and tables out only with the first two; MathJax leaves alone what has the third.
 STYLED = "jp-RenderedHTMLCommon rendered_html mathjax_ignore"
-# A control character becomes its picture, as "\x07" becomes "␇", so that it does nothing but is seen.
+# A control character becomes its picture, as "\x07" becomes "␇", so that it does nothing but is seen. Half a character,
+# as JSON can hold, could not even be printed.
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
-PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
-_CONTROLS = re.compile(f"[{''.join(map(chr, PICTURES))}]")
+PICTURES |= dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
+_CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def render(template: str, **values: Any) -> str:
@@ -30,16 +31,24 @@ def render(template: str, **values: Any) -> str:
 @lru_cache(maxsize=64)  # a live panel shows the same texts again and again
 def rendered(text: str) -> str:
     """A model's text as HTML: its Markdown is laid out, but nothing in it becomes a link, an image, HTML or maths."""
-    return render("text.html", text=text, laid_out=len(text) <= LONGEST_MARKDOWN)
+    small = len(text) <= LONGEST_MARKDOWN and _most_cells(text) <= MOST_CELLS
+    return render("text.html", text=text, laid_out=small)
 
 
 def escaped(text: str) -> str:
     """A text for a place in HTML, shown as it stands; its control characters become visible."""
-    return html.escape(_visible(text))
+    return html.escape(visible(text))
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """A text whose control characters can be seen and do nothing, neither on a page nor in a terminal."""
     return text.translate(PICTURES) if _CONTROLS.search(text) else text  # to look first is ten times as fast
+
+
+def _most_cells(text: str) -> int:
+    """How many cells its tables may have: a short row is filled up, so a few characters can ask for many."""
+    lines = text.split("\n")
+    return len(lines) * max(line.count("|") for line in lines)
 
 
 @cache
@@ -64,5 +73,5 @@ def _environment() -> Any:
     )
     environment.globals["styled"] = STYLED
     environment.filters["rendered"] = rendered
-    environment.filters["markdown"] = lambda text: Markup(reader.render(_visible(text)))
+    environment.filters["markdown"] = lambda text: Markup(reader.render(visible(text)))
     return environment

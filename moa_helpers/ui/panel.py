@@ -7,7 +7,6 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Coroutine, Sequence
-from contextlib import closing
 from typing import Any, NamedTuple, TypeVar, overload
 
 from moa_helpers.calls import Call
@@ -171,7 +170,7 @@ async def watch(*coroutines: Coroutine[Any, Any, T]) -> T | list[T]:
         raise
     scope = Scope()
     live = Live(scope)
-    with closing(view), scope.open():
+    with scope.open():
         tasks = [asyncio.create_task(each) for each in coroutines]
         await follow(tasks, lambda last: view.update(live, last))
         found = results(tasks)

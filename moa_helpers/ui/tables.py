@@ -1,13 +1,16 @@
 """Tables of results, as pandas' data frames. Missing values are unknown."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from moa_helpers.results import Answer, Reply
 from moa_helpers.steps.agreement import sentences_of, words_of
 from moa_helpers.ui.cards import roles
+from moa_helpers.ui.html import visible
 
 COLUMNS: dict[str, Callable[[Reply], Any]] = {
     "model": lambda reply: reply.model,
@@ -66,13 +69,23 @@ def provenance(text: str, references: Sequence[Reply]) -> pd.DataFrame:
         Rows: the text's sentences, headings left out. Columns: the usable replies, ``1 openai:…`` and so on.
     """
     usable = {f"{number} {reply.written_by}": reply.text for number, reply in enumerate(references, 1) if reply.ok}
-    others = {name: [words_of(sentence) for sentence in sentences_of(other)] for name, other in usable.items()}
-    rows = {
-        sentence: {
-            name: max((len(words & other) / len(words) for other in sentences), default=0.0)
-            for name, sentences in others.items()
-        }
-        for sentence in sentences_of(text)
-        if len(words := words_of(sentence)) >= 4
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(usable))
+    found = {sentence: words_of(sentence) for sentence in sentences_of(visible(text))}
+    compared = {sentence: words for sentence, words in found.items() if len(words) >= 4}
+    columns = {name: _closest([*compared.values()], sentences_of(other)) for name, other in usable.items()}
+    return pd.DataFrame(columns, index=pd.Index([*compared], dtype=object), columns=[*usable])
+
+
+def _closest(sentences: Sequence[set[str]], others: Sequence[str]) -> list[float]:
+    """For each sentence, as its words, the largest share of them that one of the others has, too."""
+    holding = defaultdict[str, list[int]](list)  # word -> the others that have it
+    for place, other in enumerate(others):
+        for word in words_of(other):
+            holding[word].append(place)
+    places = {word: np.array(listed) for word, listed in holding.items()}
+    shares = []
+    for words in sentences:
+        same = np.zeros(len(others) + 1, int)
+        for word in words & places.keys():
+            same[places[word]] += 1
+        shares.append(float(same.max()) / len(words))
+    return shares

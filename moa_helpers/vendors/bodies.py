@@ -12,6 +12,7 @@ from typing import Any
 KEYS = ("message", "msg", "error_description", "error_message", "errormessage", "detail", "error", "errors")
 LAST_KEYS = ("err", "reason", "description", "title", "faultstring", "fault")
 CODE_KEYS = ("code", "type", "status", "statuscode", "error_code", "error_type", "error")
+_PAGE = re.compile(r"(?i)<(?:!doctype|\?xml|html|head|body|title|style|h1|center)\b|<!--")
 DEEPEST = 8  # levels; no server nests its words deeper
 
 
@@ -19,7 +20,7 @@ def words(body: Any, depth: int = 0) -> str:
     """The sentence that a body holds: a text, JSON of any envelope, a list, or a page; "" if there is none."""
     body = _parsed(body)
     if isinstance(body, str):
-        return _page(body) if body.startswith("<") else body
+        return _page(body) if _PAGE.match(body) else body
     if depth == DEEPEST:
         return ""
     if isinstance(body, list):

@@ -75,11 +75,13 @@ def proxy_for(url: SplitResult | None) -> str | None:
     """Host and port of the proxy that the environment names for an address, without a login."""
     if url is None or not url.hostname or loopback(url.geturl()):
         return None
-    from urllib.request import getproxies, proxy_bypass  # takes long to load
+    from urllib.request import getproxies_environment, proxy_bypass  # takes long to load
 
-    proxies = getproxies()
+    proxies = getproxies_environment()
     proxy = proxies.get(url.scheme) or proxies.get("all")
-    return proxy.partition("://")[2].rpartition("@")[2].strip("/") if proxy and not proxy_bypass(url.hostname) else None
+    if not proxy or proxy_bypass(url.hostname):
+        return None
+    return proxy.rpartition("://")[2].rpartition("@")[2].strip("/")
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
+from moa_helpers.vendors.bodies import words
 from moa_helpers.vendors.requests import Malformed, Refused
 
 LARGEST = 16_000_000  # bytes of one event, or of a body that is no stream
@@ -69,7 +70,7 @@ def parsed(name: str | None, data: str) -> list[dict[str, Any]]:
         shown = "".join(one if one.isprintable() else "\ufffd" for one in " ".join(data[:1000].split())[:200])
         if name == "error" or (name is not None and shown[:1].isalpha() and "\ufffd" not in shown):
             raise Refused(shown) from None
-        raise Malformed(f"This came instead of an answer: {shown}") from None
+        raise Malformed(f"This came instead of an answer: {words(data[:50_000]) or shown}") from None
     if isinstance(value, str):
         raise Refused(value)
     found = value if isinstance(value, list) else [value] * (value is not None)

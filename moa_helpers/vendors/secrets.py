@@ -27,6 +27,12 @@ class Key(str):
     def __getitem__(self, part: Any) -> "Key":
         return Key(super().__getitem__(part))
 
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return Key, (redact(str(self)) if "://" in self else str(self),)  # Settings, which are kept, have addresses
+
+    def __deepcopy__(self, memo: object) -> "Key":
+        return self
+
 
 class Variables(Mapping[str, str]):
     """The variables that were found, keys included. It shows, copies and pickles none of them."""

@@ -191,7 +191,7 @@ def reach(name: str, sdk: Sdk | None = None) -> Connection:
     if key is None:
         raise MissingKey(colab.HINTS["no key"].format(vendor.name, vendor.key_variable))
     api = sdk or vendor.api
-    if api in ("anthropic", "mistral"):  # these SDKs add the version to the address themselves
+    if sdk in ("anthropic", "mistral"):  # these SDKs add the version to the address themselves
         url = url.removesuffix("/v1")
     return Connection({"api_key": Key(key), "server_url" if api == "mistral" else "base_url": remember_logins(url)})
 

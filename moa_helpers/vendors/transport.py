@@ -5,13 +5,12 @@ proxies or certificates is to blame, the failure names it.
 """
 
 import os
-import ssl
+import re
 from functools import cache
 from importlib import import_module
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies
+from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import Api
 from moa_helpers.vendors.secrets import redact
@@ -107,33 +106,36 @@ def _guarded(kind: Any) -> Any:
                 raise
             if response.has_redirect_location:
                 await response.aclose()
-                place = urljoin(str(request.url), response.headers["location"])
-                raise Unreachable(
-                    f"The address redirects to {place} and nothing was sent there: set it, if you mean it."
-                )
+                place = request.url.join(response.headers["location"])
+                raise Unreachable(f"The address redirects to {place} and nothing was sent there: set it, if right.")
             return response
 
     return Client
 
 
-def _trusted() -> ssl.SSLContext | bool:
+def _trusted() -> Any:
     """Whose certificates are taken from a server on this machine: those that the variables name, if they do."""
+    import ssl
+
     file, folder = (os.environ.get(name) for name in _CERTIFICATES)
     return ssl.create_default_context(cafile=file, capath=folder) if file or folder else True
 
 
 def _blame(error: Exception, url: str) -> str:
     """Which variable brought about an error, and what to do; empty if none did, as far as one can tell."""
-    if "CERTIFICATE_VERIFY_FAILED" in str(error) and (names := _set(_CERTIFICATES)[:1]):
-        return f"The certificates that {_named(names)} names do not vouch for this server: correct or remove it."
+    place, said = urlsplit(url), redact(str(error)).rstrip(".") or type(error).__name__
+    if re.search("local issuer|self.signed", said) and (names := _set(_CERTIFICATES)[:1]):
+        trusted = f"by what {_named(names)} names: put its certificate there, or correct or remove the variable"
+        return f"The certificate of {place.hostname}:{place.port or 443} is not trusted {trusted}."
     if type(error).__name__ not in ("ProxyError", "ConnectError", "ExceptionGroup") or not _by_proxy(url):
         return ""
-    names = _set((f"{urlsplit(url).scheme}_proxy",)) or _set(("all_proxy",))
-    said = redact(str(error)).rstrip(".") or type(error).__name__
+    names = _set((f"{place.scheme}_proxy",)) or _set(("all_proxy",))
     return f"The proxy of {_named(names)} lets nothing through ({said}): correct or remove it."
 
 
 def _by_proxy(url: str) -> bool:
+    from urllib.request import getproxies  # takes long to load
+
     place, proxies = urlsplit(url), getproxies()
     exempt = {part.strip() for part in proxies.get("no", "").split(",")}
     return bool(proxies.get(place.scheme) or proxies.get("all")) and exempt.isdisjoint({place.hostname, "*"})

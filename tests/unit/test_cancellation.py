@@ -4,10 +4,11 @@ import asyncio
 import random
 from contextlib import aclosing
 
+import anyio
 import pytest
 
 import moa_helpers as moa
-from tests.support import clock
+from tests.support import clock, standins
 from tests.support.scripts import HAIKU, LUNA, SMALL, SOL, answers, breaks_off, fails, hangs
 
 WHY = "Why?"
@@ -57,6 +58,16 @@ async def a_stream(script):
             if isinstance(event, moa.MixtureDone):
                 answer = event.answer
     return answer
+
+
+def a_panel(script):
+    return moa.watch(three_layers(script))
+
+
+def a_comparison(script):
+    script[LUNA], script[HAIKU] = answers("One.", after=0.1), hangs("Half", after=0.2, closing=CLOSING)
+    mixture = {"reference_models": [LUNA, HAIKU], "aggregator": SOL, "quorum": 1, "grace": 0.2}
+    return moa.compare([WHY], {"single": LUNA, "mixture": mixture})
 
 
 SCENARIOS = [one_call, three_at_once, second_requests, quorum_and_grace, three_layers, a_ranker, a_stream]
@@ -175,3 +186,101 @@ def test_a_stream_that_loses_its_cancellation_is_cancelled_again(deaf, script, r
     assert script.hows(SMALL) == ["cancelled"]
     (asked,) = (asked for asked in script.asked if asked.model == SMALL)
     assert asked.ended == pytest.approx(1.2 + 0.25 * deaf)
+
+
+@pytest.mark.parametrize("closing", [0.3, 0.9, 1.9])
+def test_a_stream_that_closes_slowly_is_left_to_close(closing, script, run):
+    script[SMALL] = hangs("Half an", after=0.1, closing=closing)
+    run(moa.fan_out([LUNA, SMALL], WHY, quorum=1))
+    assert script.hows(SMALL) == ["cancelled"]
+    (asked,) = (asked for asked in script.asked if asked.model == SMALL)
+    assert asked.ended == pytest.approx(1.2 + closing)
+
+
+TURN = 0.001  # virtual seconds that a turn of the loop takes, where the clock would stand still
+MORE = [a_panel, a_comparison]
+
+
+@pytest.fixture
+def _no_server(monkeypatch, script):
+    standins.enter(monkeypatch, script)
+
+
+@pytest.mark.usefixtures("_no_server")
+@pytest.mark.parametrize("scenario", [*SCENARIOS, *MORE])
+def test_cancelled_at_every_turn_from_one_on(scenario, script, run, tmp_path):
+    """As anyio does, under which Starlette runs: it ends with its streams, and goes round no longer than that."""
+    whole = turns_of(scenario, script, run)
+    for start in range(1, whole + 1, max(1, whole // 12)):
+        (tmp_path / "comparison.jsonl").unlink(missing_ok=True)
+        random.seed(1)
+
+        def cancel(number, task, start=start):
+            if number >= start:
+                task.cancel()
+                task.get_loop().jumping.now += TURN
+            assert number < start + CLOSING / TURN + 30, "it goes round and round"
+
+        with pytest.raises(asyncio.CancelledError) as caught:
+            run(scenario(script), on_turn=cancel)
+        assert "left open" not in script.hows()
+        if scenario is a_comparison:
+            assert len(caught.value.comparison.answers) in (0, 2)
+        else:
+            assert sum(len(reply.attempts) for reply in caught.value.replies) == len(script.asked)
+
+
+@pytest.mark.usefixtures("_no_server")
+@pytest.mark.parametrize("scenario", [*SCENARIOS, *MORE])
+def test_a_scope_of_anyio_that_is_over_ends_it(scenario, script, run):
+    def pass_time(number, task):
+        task.get_loop().jumping.now += TURN
+
+    async def scoped():
+        with anyio.move_on_after(0.25) as scope:
+            await scenario(script)
+        return scope.cancelled_caught, clock.now()
+
+    over, seconds = run(scoped(), on_turn=pass_time)
+    assert over
+    assert seconds < 0.25 + CLOSING + 0.05
+    assert "left open" not in script.hows()
+
+
+def reading(script, leave):
+    """Read a stream, and do this at the event of that number."""
+
+    async def read():
+        async with aclosing(moa.stream_mixture(WHY, [LUNA, HAIKU], SOL)) as events:
+            number = 0
+            async for _ in events:
+                number += 1
+                leave(number)
+
+    return read()
+
+
+def test_a_stream_carries_its_replies_whenever_its_reader_is_cancelled(script, run):
+    """Between the last events, too: cancelled by itself, in the next turn, or in the one after that."""
+    whole = []
+    run(reading(script, whole.append))
+    for last in range(1, len(whole)):
+        for turns in (0, 1, 2):
+
+            def leave(number, last=last, turns=turns):
+                if number == last:
+                    later(turns, asyncio.current_task().cancel)
+
+            with pytest.raises(asyncio.CancelledError) as caught:
+                run(reading(script, leave))
+            texts = [reply.text for reply in caught.value.replies]
+            assert [text for text in script.written if text not in texts] == []
+            assert len(texts) >= 2
+
+
+def later(turns, action):
+    """Do it in so many turns of the loop."""
+    if turns:
+        asyncio.get_running_loop().call_soon(later, turns - 1, action)
+    else:
+        action()

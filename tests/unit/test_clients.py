@@ -135,8 +135,9 @@ def test_what_a_proxy_or_a_file_of_certificates_does_is_said(monkeypatch):
         (named("ConnectError")("refused"), "https://vendor.invalid", "ALL_PROXY lets nothing through .refused.", True),
         (named("ProxyError")("407 Login first"), "http://vendor.invalid", "ALL_PROXY .* .407 Login first.", True),
         (named("ProxyError")("502 Not there"), "https://vendor.invalid", "ALL_PROXY .* .502 Not there.", False),
-        (named("ConnectError")("[SSL: CERTIFICATE_VERIFY_FAILED]"), "https://open.invalid", "SSL_CERT_DIR names", True),
+        (named("ConnectError")("unable to get local issuer"), "https://open.invalid", "what SSL_CERT_DIR names", True),
         (named("ConnectError")("refused"), "https://open.invalid", "^refused$", None),
+        (named("ConnectError")("certificate has expired"), "https://open.invalid", "^certificate has expired$", None),
         (named("ReadError")("cut"), "https://vendor.invalid", "^cut$", None),
     ):
         client = transport._guarded(Failing)(error)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 import moa_helpers as moa
+from tests.support import clock
 from tests.support.scripts import HAIKU, LUNA, SMALL, SOL, answers, fails, hangs
 
 
@@ -113,3 +114,36 @@ def test_the_callers_own_limit_of_time_carries_the_replies(limit, call, script, 
     assert [reply.text for reply in others] in ([], ["gpt-6-luna says 0."])
     assert (reply.text, reply.abandoned, reply.elapsed) == ("Half an", True, pytest.approx(2))
     assert script.hows(SMALL) == ["cancelled"]
+
+
+def test_a_thousand_calls_that_are_slow_to_begin_keep_their_deadline(script, run, question):
+    """An SDK blocks the loop for 15 ms a call: fifteen seconds, if all of them began in one turn."""
+
+    def slow_to_begin(request):
+        asyncio.get_running_loop().jumping.now += 0.015
+        return answers("Yes.", after=0.5)
+
+    async def timed(limits):
+        return await moa.fan_out([LUNA] * 1000, question, **limits), clock.now()
+
+    script[LUNA] = slow_to_begin
+    for limits, kind in (({"deadline": 3}, "deadline"), ({"quorum": 50}, "cancelled")):
+        replies, seconds = run(timed(limits))
+        assert seconds < 3.02
+        assert len(replies.good) >= 50, "what had arrived in time was read in time"
+        assert {reply.failure.kind for reply in replies if not reply.ok} == {kind}
+
+
+def test_calls_of_their_own_keep_theirs_too(script, run, question):
+    def slow_to_begin(request):
+        asyncio.get_running_loop().jumping.now += 0.015
+        return hangs()
+
+    async def timed():
+        replies = await asyncio.gather(*(moa.ask(LUNA, question, deadline=2) for _ in range(500)))
+        return {reply.failure.kind for reply in replies}, clock.now()
+
+    script[LUNA] = slow_to_begin
+    kinds, seconds = run(timed())
+    assert kinds == {"deadline"}
+    assert seconds < 2.02

@@ -64,6 +64,7 @@ ENVELOPES = (
     f"<html><head>\n<title>{SLOW}</title></head><body><p>Much more.</body></html>",
     f"<!DOCTYPE html><style>p {{x: y}}</style><body><h1 class='a'>{SLOW}</h1>",
     f"<html><body><p>{SLOW}</p></body></html>",
+    f"<!-- x -->\n<title>\n{SLOW}\n</title>",
     f'<?xml version="1.0"?><Error><Code>Slow</Code><Message>{SLOW}</Message></Error>',
 )
 
@@ -159,6 +160,14 @@ too_large: 400 The input token count (9) exceeds the maximum number of tokens al
 too_large: 400 This model's maximum prompt length is 8
 bad_request: 400 max_tokens is too large: 9. This model supports at most 8 completion tokens
 bad_request: 400 max_tokens: 9 > 8, the maximum number of output tokens
+too_large: 400 Prompt exceeds max length | 500 ContextWindowExceededError
+too_large: 422 Requested tokens exceed context window of 8
+quota: 429 You have exceeded your monthly included credits
+quota: 403 You used all available credits or reached a spending limit
+rate_limit: 429 You have exceeded token rate limit of your pricing tier
+rate_limit: 429 Please reduce the prompt length or try later
+authentication: 403 Invalid API key
+not_found: 400 No models loaded. Please load one
 bad_request: 422 x | 409 x | 400 context is required | 400 The temperature is too large
 loading: 503 Loading model | 503 Model x is currently loading | 503 the model is still loading
 loading: 503 unavailable_error | 503 Model is not ready yet

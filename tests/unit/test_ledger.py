@@ -9,6 +9,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
+from moa_helpers.store.ledger import ROOM
 from tests.support import standins
 from tests.support.replies import MODELS, A, B, C
 from tests.support.scripts import fails, hangs
@@ -210,7 +211,7 @@ def disk():
 
 def test_no_call_is_made_once_nothing_can_be_written(compare, script, disk):
     strategies = {"single": A, "other": B, "third": C}
-    for size in (2_000, 9_000):
+    for size in (ROOM + 1_000, ROOM + 2_000):
         FILE.unlink(missing_ok=True)
         disk(size)
         with pytest.raises(OSError, match="File too large") as caught:

@@ -7,6 +7,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
+from moa_helpers.ui.playground.choice import completed, given
 from moa_helpers.vendors import local, settings
 from moa_helpers.vendors.secrets import redact
 
@@ -247,6 +248,17 @@ def test_what_calls_cost_is_said_as_it_is(live, monkeypatch):
     assert "Calls go to the vendors and cost money, but those to this machine are free." in str(live(server()))
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:4000/v1")
     assert "Calls go to this machine and are free." in str(live(server()))
+
+
+def test_the_playground_offers_what_runs_here_and_says_what_does_not(live):
+    asked = given("Why?", ["local:gone", "local:tiny"], "local:gone", {})
+    choice, models = completed(asked, live(server(models=("tiny", "C:\\models\\x.gguf"))))
+    assert (models["local:tiny"], models["local:gone"]) == ("", "no server on this machine lists it")
+    assert choice.aggregator == "local:tiny"
+    assert "local:C:\\models\\x.gguf" not in models  # a backslash is no part of a label
+    offline_too = completed(asked, live(server(), server(THERE, ("far",)), mode="offline"))[1]
+    assert offline_too["local:tiny"] == "real and free: after moa.setup('live')"
+    assert offline_too["local:far"] == "real: after moa.setup('live')"
 
 
 def test_a_login_in_an_address_is_used_and_not_shown(live, monkeypatch):

@@ -1,6 +1,10 @@
 """What the embedded vendors leave to chance: delays and faults, which repeat for a seed; and what sets them up."""
 
+import json
+import math
 import random
+import re
+import time
 from collections import Counter
 from types import SimpleNamespace
 
@@ -9,7 +13,7 @@ import pytest
 import moa_helpers as moa
 from moa_helpers import offline
 from moa_helpers.catalogue import listed
-from moa_helpers.offline import latency, server
+from moa_helpers.offline import asked, latency, server, turns
 from moa_helpers.offline.faults import DRAWN, Fault, Faults
 from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.server import OfflineVendors
@@ -136,6 +140,82 @@ def test_faults_that_do_not_exist_are_refused():
             OfflineVendors(faults=text)
 
 
+def test_the_draws_of_a_seed_are_those_of_the_lesson():
+    """The notebooks' stored outputs hold them: the dice are made of the same text as ever."""
+    for number in range(3):
+        wanted = random.Random(f"3/{LUNA}/{number}/Why?")
+        spike = wanted.random() < latency.SPIKE_CHANCE
+        ttft = latency.median(LUNA)[0]
+        clock = Latency(3)
+        drawn = [clock.draw(LUNA, "Why?") for _ in range(number + 1)][-1][0]
+        assert drawn == (ttft * latency.SPIKE_FACTOR if spike else ttft * math.exp(latency.SIGMA * wanted.gauss(0, 1)))
+    faults = Faults("*=any,chance=0.5", seed=4)
+    for number in range(8):
+        wanted = random.Random(f"4/*=any/{LUNA}/{number}/Why?")
+        kind = wanted.choice(DRAWN) if wanted.random() < 0.5 else None
+        assert getattr(faults.next("openai", LUNA, "Why?"), "kind", None) == kind
+
+
+def test_of_many_prompts_only_the_latest_are_kept_and_none_by_its_text(monkeypatch):
+    monkeypatch.setattr(turns, "KEPT", 10)
+    counted = turns.Turns()
+    for number in range(100):
+        assert counted.next(LUNA, f"{number}" * 1000) == 0
+        assert counted.next(LUNA, "Why?") == number, "what is asked again and again is not forgotten"
+    assert len(counted._counts) == 10
+    assert {len(key) for key in counted._counts} == {16}
+    assert [counted.next(LUNA, "99" * 1000), counted.next(SMALL, "99" * 1000), counted.next(LUNA, "0" * 1000)] == [
+        1,
+        0,
+        0,
+    ]
+
+
+def test_long_prompts_have_draws_of_their_own():
+    long = "x" * turns.LONG
+    prompts = [long, long + "x", long + "y", "y" + long, long * 100]
+    assert len({Latency(0).draw(LUNA, prompt) for prompt in prompts}) == 5
+    assert Latency(0).draw(LUNA, prompts[4]) == Latency(0).draw(LUNA, prompts[4])
+
+
+CONVERSATION = [{"role": "user", "content": "Why?"}] * 30_000
+MEGABYTES = ["word and " * 110_000, " " * 1_000_000, "<reference-00000000 number=1>\n" * 33_000, "\U0001f600" * 80_000]
+
+
+@pytest.mark.parametrize("messages", [*([{"role": "user", "content": text}] for text in MEGABYTES), CONVERSATION])
+def test_a_long_request_is_read_and_drawn_for_in_a_moment(messages):
+    """So that it stops no other one: they share one event loop."""
+    body = json.dumps({"model": "gpt-6-luna", "messages": messages}).encode()
+    clock, faults = Latency(0), Faults("*=any,chance=0.1; openai=429,chance=0.1")
+
+    def spent():
+        began = time.thread_time()
+        request = asked.read(body, {}, None, messages=False)
+        faults.next("openai", request.model.name, request.prompt)
+        clock.draw(request.model.name, request.prompt)
+        return time.thread_time() - began
+
+    assert len(body) > 900_000
+    assert min(spent() for _ in range(5)) < 0.05
+
+
+def test_a_fault_says_what_is_wrong_with_it():
+    for text, words in (
+        ("*=429,retry_after=nan", "retry_after is nan"),
+        ("*=429,retry_after=inf", "retry_after is inf"),
+        ("*=429,retry_after=-1", "retry_after is -1.0"),
+        ("*=429,retry_after=soon", "retry_after is 'soon'; it must be a number"),
+        ("*=429,retry_after", "retry_after is ''; it must be a number"),
+        ("*=429,times=1.5", "times is '1.5'; it must be a whole number"),
+        ("*=429,times=-2", "times is -2"),
+        ("*=429,chance=often", "chance is 'often'; it must be a number"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            Faults(text)
+    with pytest.raises(ValueError, match="retry_after is nan"):
+        Fault("*", "429", retry_after=math.nan)
+
+
 # What sets them up
 
 
@@ -157,6 +237,7 @@ def test_a_variable_that_cannot_be_read_is_named(monkeypatch):
         ("SPEED", "fast", "could not convert"),
         ("SPEED", "0", "The speed is 0.0; it must be above 0"),
         ("SPEED", "nan", "The speed is nan"),
+        ("SPEED", "inf", "The speed is inf"),
         ("SEED", "1.5", "invalid literal"),
         ("FAULTS", "*=flood", "There is no fault 'flood'"),
     ):

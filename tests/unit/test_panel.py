@@ -2,13 +2,14 @@
 
 import asyncio
 import re
+import sys
 import time
 from itertools import pairwise
 
-import IPython.display
 import pytest
 
 import moa_helpers as moa
+from moa_helpers.ui import html
 from moa_helpers.vendors.requests import Chunk
 from tests.support import clock, notebook
 from tests.support.hostile import HOSTILE
@@ -217,9 +218,10 @@ def test_a_cancelled_watch_leaves_no_task_and_keeps_what_arrived(run, script, sh
         shown.clear()
 
 
-def test_a_view_that_cannot_be_made_leaves_nothing_behind(run, script, shown, question, monkeypatch):
-    monkeypatch.setattr(IPython.display, "display", lambda *arguments, **options: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+def test_without_the_packages_of_a_notebook_no_call_is_made(run, script, shown, question, monkeypatch):
+    monkeypatch.setitem(sys.modules, "markdown_it", None)
+    monkeypatch.setattr(html, "_environment", html._environment.__wrapped__)  # as nothing has been shown yet
+    with pytest.raises(ImportError, match=r"run `pip install 'moa-helpers\[lesson\]'`"):
         run(moa.watch(moa.ask(A, question)))
     assert not script.asked
 

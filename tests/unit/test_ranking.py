@@ -20,7 +20,8 @@ Candidate 2 is better than candidate 1. | Candidate 2 is better because candidat
 Both are correct. However, answer 2 is better, with more detail. | 2: it is more complete than answer 1.
 2. Because it covers more. | 2 because it is complete | 2\\n\\nBecause answer 1 is wrong.
 Answer 2: it is more complete. | Final answer: 2\\n\\nI hope this helps! | Antwort: 2
-Die beste Antwort ist Nummer 2. | 答案：2 | Best: candidate 2 (more complete) | 2, since it is complete
+Die beste Antwort ist Nummer 2. | 答案：2 | Best: candidate 2 (more complete)
+2, once more: 2 | 2, since it is complete
 <answer>2</answer> because it is so | The final answer is $\\boxed{2}$. I hope it is correct.
 After comparing answers 1 and 2, answer 2 is better. | The best answer is 2, as answer 1 is too short.
 I compared both.\\nI think the better one is number 2, since it covers more.\\nHope that helps!

@@ -71,6 +71,8 @@ def test_a_key_does_not_show_itself():
         assert "kkk" not in way(key)
     assert repr(Key("http://joe:password@host/v1")) == "'http://[key]@host/v1'"
     assert f"{key}" == "k" * 100
+    assert copy.deepcopy([key, Key("http://joe:password@host")]) == [key, "http://joe:password@host"]
+    assert pickle.loads(pickle.dumps([key, Key("http://joe:password@host")])) == [key, "http://[key]@host"]
 
 
 def test_settings_hold_no_key_for_those_who_look_inside(monkeypatch):

@@ -12,17 +12,24 @@ from moa_helpers.offline.server import OfflineVendors, Server
 HEADERS = {"authorization": "Bearer any", "content-type": "application/json"}
 
 
-def ask(url, body=None, seconds=60, **headers):
-    """A plain HTTP client: status and text."""
+def exchange(url, body=None, seconds=60, method=None, **headers):
+    """A plain HTTP client: status, headers and text."""
     place = urlsplit(url)
     connection = http.client.HTTPConnection(place.hostname, place.port, timeout=seconds)
     try:
         sent = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        connection.request("GET" if body is None else "POST", place.path, sent, HEADERS | headers)
+        path = place.path + (f"?{place.query}" if place.query else "")
+        connection.request(method or ("GET" if body is None else "POST"), path, sent, HEADERS | headers)
         answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        return answer.status, answer.headers, answer.read().decode()
     finally:
         connection.close()
+
+
+def ask(url, body=None, seconds=60, **headers):
+    """The same: status and text."""
+    status, _, text = exchange(url, body, seconds, **headers)
+    return status, text
 
 
 def chat(model_id, prompt, **rest):

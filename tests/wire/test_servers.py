@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -101,7 +101,7 @@ def test_the_command_line(monkeypatch, capsys):
         ("--speed nan", "The speed is nan"),
         ("--speed inf", "The speed is inf"),
         ("--seed 1.5", "invalid int value: '1.5'"),
-        ("--port many", "invalid _port value: 'many'"),
+        ("--port many", "invalid port value: 'many'"),
         ("--port 99999", "99999 is no port; a port is from 0 to 65535"),
         ("--port -1", "-1 is no port"),
         ("--port 65536", "65536 is no port"),
@@ -120,6 +120,14 @@ def test_options_win_over_variables(monkeypatch, capsys):
     assert (vendors.speed, vendors.faults.next("openai", "openai:any").kind, port) == (33.0, "503", 8000)
     vendors, _ = command_line(monkeypatch, capsys, "--speed", "5", "--faults", "")
     assert (vendors.speed, vendors.faults.next("openai", "openai:any")) == (5.0, None)
+    monkeypatch.delenv("MOA_OFFLINE_SPEED")
+    Path(".env").write_text("MOA_OFFLINE_SPEED=44\nMOA_OFFLINE_FAULTS=*=401\nMOA_OFFLINE_SEED=\n")
+    vendors, _ = command_line(monkeypatch, capsys)
+    assert (vendors.speed, vendors.faults.next("openai", "openai:any").kind) == (44.0, "503"), "the environment wins"
+    Path(".env").write_text("MOA_OFFLINE_SPEED=44", encoding="utf-16")
+    vendors, _ = command_line(monkeypatch, capsys)
+    assert vendors.speed == 1.0
+    assert ".env cannot be read (UnicodeDecodeError)" in capsys.readouterr().err
     monkeypatch.setenv("MOA_OFFLINE_SPEED", "fast")
     code, shown = command_line(monkeypatch, capsys)
     assert (code, "MOA_OFFLINE_SEED, _SPEED or _FAULTS cannot be read" in shown) == (2, True)
@@ -134,20 +142,18 @@ def test_a_port_that_is_taken_is_named(monkeypatch, capsys):
     assert re.search(r"cannot serve on port \d+ \(.*in use\); try another with --port", capsys.readouterr().err)
 
 
-def test_it_ends_within_a_second_whatever_is_open(question):
-    """Under each fault that keeps a request open, on either signal, and in this process."""
+def test_it_ends_at_a_signal_whatever_is_open(question):
+    """Under each fault that keeps a request open, for longer than is waited here; and in this process."""
     faults = ("hang", "slow_body", "stalled_stream")
     for number in (signal.SIGINT, signal.SIGTERM):
         process, url = started()
         with contextlib.ExitStack() as stack:
             for fault, stream in itertools.product(faults, (False, True)):
                 stack.enter_context(left_open(url, chat("gpt-6-luna", question, stream=stream), fault))
-            began = time.monotonic()
             process.send_signal(number)
-            code = process.wait(60)
+            code = process.wait(30)
         assert (code, process.stdout.read()) == (0, "")
         process.stdout.close()
-        assert time.monotonic() - began < 1 or os.getloadavg()[0] > 2
     server = Server(OfflineVendors(speed=1000))
     with left_open(server.url, chat("gpt-6-luna", question), "hang"):
         wait_until(lambda: server.vendors.under_way)

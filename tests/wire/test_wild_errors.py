@@ -218,7 +218,29 @@ def test_json_or_a_page_in_place_of_a_stream_says_what_it_says(server, failures)
     server.says(200, {"error": {"message": "Streaming is off here.", "code": 400}})
     assert all("Streaming is off here." in failure.message for failure in failures())
     server.says(200, "<html><title>Log in</title></html>", HTML)
-    assert {failure.kind for failure in failures()} == {"malformed"}
+    for failure in failures():
+        assert failure.kind == "malformed"
+        assert "instead of an answer: Log in." in failure.message
+
+
+ANTHROPICS = {
+    "overloaded_error": "overloaded",
+    "rate_limit_error": "rate_limit",
+    "billing_error": "quota",
+    "timeout_error": "timeout",
+    "api_error": "server_error",
+}
+
+
+def test_an_error_within_anthropics_stream_is_told_by_its_type(server, failures):
+    begun = {"type": "message", "role": "assistant", "model": "m", "content": [], "usage": {"input_tokens": 1}}
+    for name, kind in ANTHROPICS.items():
+        data = {"type": "error", "error": {"type": name, "message": "Some words."}}
+        start = event({"type": "message_start", "message": begun})
+        server.says(200, f"event: message_start\n{start}event: error\n{event(data)}", "content-type: text/event-stream")
+        (failure,) = failures([HAIKU])
+        assert failure.kind == kind
+        assert ": Some words. " in failure.message
 
 
 # Connections

@@ -8,6 +8,7 @@ import ipywidgets as widgets
 from moa_helpers import offline
 from moa_helpers.ui.html import render
 from moa_helpers.ui.playground.choice import LIMITS, MOST, NO_AGGREGATOR, OF_MIXTURES, SWITCHES, Choice
+from moa_helpers.ui.playground.outputs import close_parts
 
 Action = Callable[[], None]
 
@@ -93,6 +94,7 @@ class Controls:
         """
         place = {name: number for number, name in enumerate(choice.models)}
         order = sorted(models, key=lambda name: (models[name] != "", place.get(name, len(place))))
+        before = [*self._models.values()]
         self._models = {
             name: widgets.Checkbox(
                 description=f"{name} ({models[name]})" if models[name] else name,
@@ -105,6 +107,9 @@ class Controls:
         }
         self._listen(self._changed, *self._models.values())
         self._list.children = tuple(self._models.values())
+        for box in before:
+            close_parts(box)
+            box.close()
         self._choices["aggregator"].options = [*(name for name, why in models.items() if not why), NO_AGGREGATOR]
         questions = [question.prompt for question in offline.questions()]
         self._prepared.options = [("choose one", ""), *zip(questions, questions, strict=True)]

@@ -1,12 +1,22 @@
 """What the playground shows of a run, as widgets: how it stands, its calls, its result, its code, and the last runs."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import ipywidgets as widgets
 
 from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import COLUMNS, GAP, Live, framed
 from moa_helpers.ui.playground.runs import Run, comparison_html, result_html
+
+
+def close_parts(widget: Any) -> None:
+    """Close all widgets within a widget: the kernel and the page keep each one until it is closed."""
+    for value in [getattr(widget, name) for name in widget.keys]:
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(part, widgets.Widget):
+                close_parts(part)
+                part.close()
 
 
 class Watched(widgets.VBox):  # type: ignore[misc]
@@ -23,6 +33,13 @@ class Watched(widgets.VBox):  # type: ignore[misc]
         self._grid = widgets.GridBox(layout=layout)
         super().__init__([self._head, self._grid, self._more], layout=widgets.Layout(width="auto", min_width="0"))
         self.add_class("moa-watched")
+
+    def close(self) -> None:
+        """Close it, and the boxes that show nothing now, too."""
+        for box in self._boxes:
+            close_parts(box)
+            box.close()
+        super().close()
 
     def show(self, live: Live | None, *, whole: bool = False, bars: bool = True) -> None:
         """Show the calls as they stand; without a call, nothing."""

@@ -7,10 +7,11 @@ with JupyterLab's subshells.
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
-from weakref import WeakSet
 
 import ipywidgets as widgets
+from IPython.core.getipython import get_ipython
 
 from moa_helpers.fanout import fan_out
 from moa_helpers.limits.purse import Estimate
@@ -22,19 +23,22 @@ from moa_helpers.ui.panel import Live
 from moa_helpers.ui.playground.choice import code_for, completed, given, priced
 from moa_helpers.ui.playground.controls import Controls
 from moa_helpers.ui.playground.interrupts import interrupts
-from moa_helpers.ui.playground.outputs import Outputs
+from moa_helpers.ui.playground.outputs import Outputs, close_parts
 from moa_helpers.ui.playground.runs import Run, estimated, points
 from moa_helpers.ui.progress import follow
 from moa_helpers.vendors.settings import current
+
+MOST_OPEN = 8  # playgrounds; each is some two hundred widgets, in the kernel and on the page
 
 
 class Playground(widgets.VBox):  # type: ignore[misc]
     """Controls for a mixture, and what comes of it; ``moa.playground()`` makes one, a cell shows it.
 
-    ``runs`` keeps every ``Run``, the newest last.
+    ``runs`` keeps every ``Run``, the newest last. It is closed when its cell is run again, or ``MOST_OPEN`` newer ones
+    are there; its runs stay.
     """
 
-    _made: ClassVar[WeakSet["Playground"]] = WeakSet()
+    _open: ClassVar[list["Playground"]] = []
 
     def __init__(
         self, prompt: str | None, models: Sequence[str] | None, aggregator: str | None, options: Mapping[str, Any]
@@ -52,15 +56,26 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         self.runs: list[Run] = []
         self._work: asyncio.Task[Any] | None = None  # the calls
         self._started: asyncio.Task[Run] | None = None  # the run that the button Run began
-        for other in Playground._made:
+        self._cell, self._execution = _cell()
+        for other in [*self._open]:
             other.stop()
+            again = other._cell == self._cell != "" and other._execution != self._execution
+            if again or len(self._open) >= MOST_OPEN:
+                other.close()
         later = self._loop.call_soon_threadsafe
         self._controls = Controls(later, self._changed, run=self._run, stop=self.stop, reset=self._reset)
         self._outputs = Outputs()
         super().__init__([*self._controls.parts, *self._outputs.parts])
-        Playground._made.add(self)
+        self._open.append(self)
         self.add_class("moa-playground")
         self._reset()
+
+    def close(self) -> None:
+        """Close it and all its widgets; ``runs`` stay."""
+        if self in self._open:
+            self._open.remove(self)
+        close_parts(self)
+        super().close()
 
     def __repr__(self) -> str:
         return "The playground: run this cell to see its controls."
@@ -78,7 +93,8 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         try:
             return await self._run_in(scope)
         except Exception as error:
-            self._outputs.say(f"{'Failed' if scope.calls else 'Not run'}. {_words(error)}", alert=True)
+            with suppress(Exception):  # the page may be gone; that must hide nothing
+                self._outputs.say(f"{'Failed' if scope.calls else 'Not run'}. {_words(error)}", alert=True)
             raise
 
     def stop(self) -> None:
@@ -90,9 +106,10 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         arguments, code, planned = self._planned()
         live = Live(scope)
         work = self._work = asyncio.create_task(_call(arguments), context=scope.context())
-        self._controls.enable(running=True)
-        self._outputs.begin(code)
         try:
+            with suppress(Exception):
+                self._controls.enable(running=True)
+                self._outputs.begin(code)
             with interrupts(self.stop) as keep:
 
                 def show(last: bool) -> None:
@@ -102,19 +119,26 @@ class Playground(widgets.VBox):  # type: ignore[misc]
                 await follow([work], show)
         finally:
             self._work = None
-            self._controls.enable(running=False)
             problem = None if work.cancelled() else work.exception()
             answer = None if work.cancelled() or problem else work.result()
             why = _words(problem) if problem else ""
             answered = f"{sum(call.ok for call in scope.calls)} of {len(scope.calls)}"
             replies = Replies(call.reply() for call in live.calls)
             run = Run(code, arguments, planned, answer, replies, answered, why)
-            if scope.calls:
-                self.runs.append(run)
-                self._outputs.finish(self.runs, live)
+            self.runs += [run] if scope.calls else []
+            with suppress(Exception):
+                self._controls.enable(running=False)
+                if scope.calls:
+                    self._finish(live)
         if problem:
             raise problem
         return run
+
+    def _finish(self, live: Live) -> None:
+        try:
+            self._outputs.finish(self.runs, live)
+        except Exception as error:
+            self._outputs.say(f"What came is in runs[-1], but it cannot be drawn: {_words(error)}", alert=True)
 
     def _planned(self) -> tuple[dict[str, Any], str, Estimate]:
         now = current()  # setup() may have been run in another cell
@@ -164,6 +188,12 @@ def _call(arguments: Mapping[str, Any]) -> Coroutine[Any, Any, Answer | Replies]
     if "aggregator" in arguments:
         return mixture_of_agents(**arguments)
     return fan_out(**{"models" if name == "reference_models" else name: value for name, value in arguments.items()})
+
+
+def _cell() -> tuple[str, str]:
+    """Which cell makes this, and in which of its executions; empty where the front end does not say."""
+    parent: dict[str, Any] = getattr(get_ipython(), "get_parent", dict)()
+    return parent.get("metadata", {}).get("cellId", ""), parent.get("header", {}).get("msg_id", "")
 
 
 def _words(error: BaseException) -> str:
