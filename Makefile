@@ -21,10 +21,10 @@ help: ## list these targets
 	    printf '  make %-13s %s\n' "$$name" "$$what"; done
 
 lab: $(VENV)/ready ## open JupyterLab with the first notebook (options in LAB="--no-browser --port 8888")
-	$(JUPYTER)/$(FIRST)
+	exec $(JUPYTER)/$(FIRST)
 
 lab-local: $(VENV)/ready ## the same with a real model on this machine, fetched and served, and a notebook about it
-	$(VENV)/bin/python tools/local.py $(JUPYTER)/$(REAL)
+	exec $(VENV)/bin/python tools/local.py $(JUPYTER)/$(REAL)
 
 test: $(VENV)/tests ## unit tests, all notebooks' outputs, and beside them ruff, mypy and the direction of imports
 	@nice $(MAKE) --no-print-directory lint >$(VENV)/lint.txt 2>&1 & lint=$$!; \

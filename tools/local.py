@@ -62,7 +62,7 @@ def pip(*arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments, "--quiet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip failed"]
+        errors = [line.strip() for line in done.stderr.splitlines() if "ERROR: " in line] or ["pip failed"]
         raise NoModel(f"{errors[-1].removeprefix('ERROR: ')} (pip {arguments[0]} … {arguments[-1]})")
 
 

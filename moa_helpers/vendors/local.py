@@ -147,7 +147,7 @@ def places(values: Mapping[str, str]) -> tuple[list[Place], list[str]]:
 
 def _missed(place: Place, look: Look) -> str:
     """Why a place that the reader has named is not in the report."""
-    why = "does not list models now"
+    why = "does not list models now: start that server"
     if look.stand_in:
         why = "is a stand-in of this lesson: name a server of real models"
     elif look.status in (401, 403):
