@@ -5,7 +5,6 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -109,15 +108,10 @@ def named(model_id: Any, vendor: str | None, *, messages: bool = False) -> Model
         model = find(f"{vendor}:{model_id}")
     except UnknownModel:
         raise Refused(404, f"There is no model {shown(model_id)}.", "model") from None
-    if over(model):
+    if model.is_shut_down:
         words = f"The model {model.id} was shut down on {model.shutdown_date}; use {model.successor} instead."
         raise Refused(404, words, "model")
     return model
-
-
-def over(model: Model) -> bool:
-    """Whether a model is past its shutdown date."""
-    return model.shutdown_date is not None and model.shutdown_date <= date.today()
 
 
 def tokens(characters: int) -> int:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +144,7 @@ def code_for(arguments: Mapping[str, Any], samples: int) -> str:
 
 
 def _obstacle(model: catalogue.Model, settings: Settings) -> str:
-    if model.shutdown_date is not None and model.shutdown_date <= date.today():
+    if model.is_shut_down:
         return f"shut down on {model.shutdown_date}"
     if settings.mode == "offline":
         if model.name in settings.free_models:
