@@ -68,20 +68,18 @@ def card(result: object) -> Card:
 @card.register
 def _(reply: Reply) -> Card:
     tokens, attempts = f"{count(reply.input_tokens)} in, {count(reply.output_tokens)} out", str(len(reply.attempts))
-    cost = spent(reply) + (_unlisted(reply.model) if reply.cost_usd is None else "")
+    cost = spent(reply) + _unlisted(reply.model)
     row = (seconds(reply.ttft), tokens, cost, attempts, reply.answered_by or "unknown")
     stand_in = " · offline stand-in" * reply.offline
-    problem = f"{reply.failure.message}\n\n" if reply.failure else ""
     header = ("first token", "tokens", "cost", "attempts", "answered by")
-    text = "\n\n".join(filter(None, [*reply.warnings, (problem + reply.text).strip()]))
     heading = f"{reply.model} {reply.summary}{stand_in}"
-    return Card(heading, header, [row], text, reply.thinking, _thinking_note(reply, ".thinking"))
+    return Card(heading, header, [row], _said(reply), reply.thinking, _thinking_note(reply, ".thinking"))
 
 
 @card.register
 def _(replies: Replies) -> Card:
     stand_ins = STAND_INS * any(reply.offline for reply in replies)
-    rows = [(one.model, one.summary, one.text or (one.failure.message if one.failure else "")) for one in replies]
+    rows = [(one.model, one.summary, _said(one)) for one in replies]
     heading = f"{len(replies.good)} of {len(replies)} answered · {spent(replies)}{stand_ins}"
     return Card(heading, ("model", "outcome", "text"), rows)
 
@@ -154,13 +152,15 @@ def _served(server: Server) -> tuple[str, str]:
         + (f" (context of {server.contexts[name]:,} tokens)" if name in server.contexts and not alone else "")
         for name in server.models
     ]
-    found = f"{server.software} at {server.place}: {_listed(names) or 'no model yet'}"
+    software = server.software if server.certain else f"probably {server.software}"
+    found = f"{software} at {server.place}: {_listed(names) or 'no model yet'}"
     if server.slots:
         plural = "s" * (server.slots != 1)
         size = f" of {alone:,} tokens" if alone else ""
         found += f"; {server.slots} slot{plural}{size}: more calls than slots wait for one another"
     elif alone:
         found += f"; a context of {alone:,} tokens, prompt and answer together"
+    found += f"; {server.remark}" if server.remark else ""
     return ("runs here, free" if loopback(server.url) else "model server", found)
 
 
@@ -168,6 +168,12 @@ def _listed(names: Sequence[str]) -> str:
     """The names, but of very many the first."""
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more
+
+
+def _said(reply: Reply) -> str:
+    """What is to be known about a reply, and its text."""
+    problem = reply.failure.message if reply.failure else ""
+    return "\n\n".join(filter(None, [*reply.warnings, problem, reply.text.strip()]))
 
 
 def _thinking_note(reply: Reply, where: str) -> str:
@@ -224,7 +230,8 @@ def heading(answer: Answer) -> str:
     written = answer.picked or answer.aggregator
     if answer.text and written and written.truncated:
         notes.append("the answer is cut off at its token limit")
-    notes += dict.fromkeys(f"{one.model}: {said.rstrip('.')}" for one in answer.replies for said in one.warnings)
+    warned = {one.model: said for one in answer.replies for said in one.warnings}  # the last of a model says it all
+    notes += [f"{model}: {said.rstrip('.')}" for model, said in warned.items()]
     if answer.outcome == "aggregator_failed" and answer.aggregator and answer.aggregator.ok:
         notes.append(f"{answer.aggregator.model} was to name the best by its number, and did not")
     if answer.skipped:
@@ -266,10 +273,10 @@ def unpriced(estimate: Estimate) -> str:
 
 
 def _unlisted(name: str) -> str:
-    """A remark on a model that nobody has priced."""
+    """A remark on a model that nobody has priced, of a vendor whose models have a price."""
     vendor, _, model = name.partition(":")
-    known = name in listed() or (vendor in VENDORS and model in VENDORS[vendor].prices)
-    return "" if known else " (not in the catalogue)"
+    priced = vendor in VENDORS and (VENDORS[vendor].key_variable or VENDORS[vendor].origin)
+    return " (not in the catalogue)" if priced and name not in listed() and model not in VENDORS[vendor].prices else ""
 
 
 def count(value: int | None) -> str:

@@ -24,7 +24,7 @@ HINTS = json.loads(Path(__file__).with_name("hints.json").read_text("utf-8"))
 LIMITS: dict[str, str] = HINTS["limits"]  # the optional arguments -> what an empty field means, and the unit
 SWITCHES: dict[str, str] = HINTS["switches"]
 OF_MIXTURES = {"layers", "stop_at", *SWITCHES}  # of no use without an aggregator
-_NAME = re.compile(r"[\w.:/@+-]+")  # names that can be listed: ipywidgets 7 takes a label for HTML
+_NAME = re.compile(r"[\w.:/@+ -]+")  # names that can be listed: ipywidgets 7 takes a label for HTML
 
 
 @dataclass(frozen=True)
