@@ -15,6 +15,7 @@ from moa_helpers.catalogue import VENDORS, Vendor
 _TAKEN = (*VENDORS, "all")  # the vendors of the catalogue, and what max_concurrency calls all of them
 _ENTRY = ("url", "key", "api", "prices", "stream_options")  # what an entry of moa.toml may hold
 _BY_CODE = "add_host"
+_VARIABLE = re.compile(r"(?=\w*_|\w{1,11}$)[A-Z][A-Z0-9_]*")  # a key in its place is long and has no underscore
 
 
 def add_host(
@@ -70,6 +71,11 @@ def read_hosts(values: Mapping[str, str]) -> None:
     VENDORS.update(found)
 
 
+def without_login(url: str) -> str:
+    """An address without a name and a password in it."""
+    return re.sub(r"^(\w+://)?[^/]*@", r"\1", url)
+
+
 def _of_file(file: Path) -> dict[str, Vendor]:
     import tomllib  # hardly ever needed
 
@@ -109,18 +115,12 @@ def _host(
         raise ValueError(f"api is {api!r}; it takes 'openai' or 'anthropic', the format that the host speaks.")
     if not isinstance(stream_options, bool):
         raise TypeError(f"stream_options must be True or False, not {stream_options!r}.")
-    if key is not None and not (
-        isinstance(key, str) and re.fullmatch(r"[A-Z][A-Z0-9_]*", key) and not _like_a_key(key)
-    ):
+    if key is not None and not (isinstance(key, str) and _VARIABLE.fullmatch(key)):
         raise ValueError(
             "key is the name of a variable in capital letters, such as 'ACME_API_KEY', never the key itself: "
             "put the key into the environment or into .env."
         )
     return Vendor(name, api, _address(url), key, stream_options=stream_options, prices=_prices(prices))  # type: ignore[arg-type]
-
-
-def _like_a_key(name: str) -> bool:
-    return "_" not in name and (len(name) > 24 or (len(name) > 11 and re.search(r"\d", name) is not None))
 
 
 def _address(url: object) -> str:
@@ -133,7 +133,7 @@ def _address(url: object) -> str:
     except ValueError:  # no port, or no IPv6 address
         wrong = True
     if wrong:
-        shown = re.sub(r"^(\w+://)?[^/]*@", r"\1", url)  # without a login
+        shown = without_login(url)
         raise ValueError(f"The address is {shown!r}; write it with its scheme, such as 'https://llm.acme.example/v1'.")
     return re.sub(r"/(chat/completions|messages)/*$", "", url.strip()).rstrip("/")
 

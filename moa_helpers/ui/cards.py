@@ -9,19 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
-from moa_helpers.catalogue import VENDORS, Vendor, listed
+from moa_helpers.catalogue import VENDORS, listed
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies, Reply
 from moa_helpers.ui.html import render, visible
-from moa_helpers.vendors.local import Server, without_login
-from moa_helpers.vendors.settings import Settings
-from moa_helpers.vendors.transport import loopback
 
 STAND_INS = " · offline stand-ins"
 PLAIN = str.maketrans(
     {"·": "-", "×": "x", "…": "...", "–": "-", "—": "-", **dict.fromkeys("‘’", "'"), **dict.fromkeys("“”", '"')}
 )
-MOST_NAMES = 12  # of models in a row of the report
 
 
 @dataclass(frozen=True)
@@ -109,67 +105,6 @@ def _(estimate: Estimate) -> Card:
     return Card(f"{estimate.calls} calls, estimated{unknown}", ("if each answer has", "cost"), rows)
 
 
-@card.register
-def _(settings: Settings) -> Card:
-    rows = [(vendor.name, _access(vendor, settings)) for vendor in VENDORS.values() if vendor.name != "local"]
-    rows.append(("versions", ", ".join(f"{name} {version}" for name, version in settings.versions.items())))
-    rows += [_served(server) for server in settings.servers]
-    if settings.local_models:
-        first = next(iter(settings.local_models))
-        how = "" if settings.mode == "live" else "run moa.setup('live'), or set MOA_MODE=live; then "
-        rows.append(("to use them", f'{how}write "{first}" into the list of models'))
-    if settings.colab_models:
-        how = "" if settings.mode == "live" else ": to use them, run moa.setup('live')"
-        rows.append(("free on Colab", _listed(settings.colab_models) + how))
-    rows += [("note", note) for note in settings.notes]
-    if settings.mode == "offline":
-        heading = f"Mode: OFFLINE, because {settings.reason}. Answers are stand-ins written for this lesson."
-    else:
-        heading = f"Mode: LIVE, because {settings.reason}. {_what_it_costs(settings)}"
-    return Card(heading, ("vendor", "found"), rows)
-
-
-def _what_it_costs(settings: Settings) -> str:
-    paid = any(
-        settings.key_sources.get(vendor.name) and not loopback(settings.address(vendor)) for vendor in VENDORS.values()
-    )
-    if not settings.free_models:
-        return "Calls go to the vendors and cost money."
-    where = "this machine" if len(settings.free_models) > len(settings.colab_models) else "Colab's models"
-    return (
-        f"Calls go to the vendors and cost money, but those to {where} are free."
-        if paid
-        else f"Calls go to {where} and are free."
-    )
-
-
-def _served(server: Server) -> tuple[str, str]:
-    """A row about a model server: its software, its place and its models, how many at a time and how long."""
-    contexts = {*server.contexts.values()}
-    alone = next(iter(contexts)) if len(contexts) == 1 else None
-    names = [
-        f"local:{name}"
-        + (f" (context of {server.contexts[name]:,} tokens)" if name in server.contexts and not alone else "")
-        for name in server.models
-    ]
-    software = server.software if server.certain else f"probably {server.software}"
-    found = f"{software} at {server.place}: {_listed(names) or 'no model yet'}"
-    if server.slots:
-        plural = "s" * (server.slots != 1)
-        size = f" of {alone:,} tokens" if alone else ""
-        found += f"; {server.slots} slot{plural}{size}: more calls than slots wait for one another"
-    elif alone:
-        found += f"; a context of {alone:,} tokens, prompt and answer together"
-    found += f"; {server.remark}" if server.remark else ""
-    return ("runs here, free" if loopback(server.url) else "model server", found)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The names, but of very many the first."""
-    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
-
-
 def _said(reply: Reply) -> str:
     """What is to be known about a reply, and its text."""
     problem = reply.failure.message if reply.failure else ""
@@ -181,23 +116,6 @@ def _thinking_note(reply: Reply, where: str) -> str:
         return ""
     tokens = "" if reply.thinking_tokens is None else f", {count(reply.thinking_tokens)} tokens"
     return f"{reply.written_by} thought first: {len(reply.thinking):,} characters{tokens}, in {where}"
-
-
-def _access(vendor: Vendor, settings: Settings) -> str:
-    if vendor.api == "colab":
-        return "no key needed; on Google Colab only"
-    if vendor.origin:
-        place = f"{without_login(vendor.base_url)}, from {vendor.origin}"
-        return f"{_key_of(vendor, settings)}; {place}" if vendor.key_variable else f"no key needed; {place}"
-    if vendor.key_variable is None:
-        return f"no key needed; address from {vendor.url_variable}"
-    return _key_of(vendor, settings)
-
-
-def _key_of(vendor: Vendor, settings: Settings) -> str:
-    if vendor.name in settings.key_sources:
-        return f"key from {settings.key_sources[vendor.name]}"
-    return f"key in {vendor.key_variable}" if settings.value(vendor.key_variable) else f"no key ({vendor.key_variable})"
 
 
 def summary(reply: Reply) -> str:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import rows
-from moa_helpers.vendors.looking import Look, Seen
+from moa_helpers.catalogue.hosts import without_login
+from moa_helpers.vendors.looking import Look
 from moa_helpers.vendors.secrets import remember_logins
 
 TABLE = rows(Path(__file__).with_name("local_servers.csv"))
@@ -48,22 +49,11 @@ class Server:
         return without_login(self.url).partition("://")[2].removesuffix("/v1")
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """An address to look at, and the row of the table that names it."""
 
     url: str
     row: Mapping[str, str]
-
-    @property
-    def key_variables(self) -> tuple[str, ...]:
-        """Where a key for it may be."""
-        return tuple(filter(None, (self.row["key_variable"], "LOCAL_API_KEY")))
-
-
-def without_login(url: str) -> str:
-    """An address without a name and a password in it."""
-    return re.sub(r"^(\w+://)?[^/]*@", r"\1", url)
 
 
 def base_url(written: str, variable: str, port: int = 8080) -> str:
@@ -106,24 +96,19 @@ def find_servers(values: Mapping[str, str]) -> tuple[tuple[Server, ...], tuple[s
     began, (where, notes) = time.monotonic(), places(values)
     begun = []
     for place in where:
-        key = next((values[name] for name in place.key_variables if name in values), "")
+        key = next((values[name] for name in _keys(place.row) if name in values), "")
         root = place.url.rpartition("/")[0]
         looks = {LIST: Look(f"{place.url}/models", key)} | {path: Look(root + path, key) for path in DETAILS}
         begun.append((place, looks))
     servers = []
     for place, looks in begun:
         patience = MOMENT if began - _silent.get(place.url, -REMEMBERED) < REMEMBERED else PATIENCE
-        seen = {path: one for path, look in looks.items() if (one := look.wait(began + patience))}
-        answers = {
-            path: one.found
-            for path, one in seen.items()
-            if one.status == 200 and not one.stand_in and not one.found.get("error")  # as some do for any path
-        }
-        if server := _told(place, answers):
+        ended = {path: look for path, look in looks.items() if look.ended(began + patience)}
+        if server := _told(place, {path: look.answer for path, look in ended.items()}):
             servers.append(server)
         else:
-            notes += _missed(place, seen.get(LIST))
-        if server or not any(look.silent for look in looks.values()):
+            notes += _missed(place, ended.get(LIST))
+        if server or len(ended) == len(looks):
             _silent.pop(place.url, None)
         elif patience == PATIENCE:
             _silent[place.url] = began
@@ -136,12 +121,12 @@ def places(values: Mapping[str, str]) -> tuple[list[Place], list[str]]:
     Raises:
         ValueError: LOCAL_BASE_URL or OLLAMA_HOST holds no address.
     """
-    found: dict[tuple[object, ...], Place] = {}
+    found: dict[str, Place] = {}
     notes = []
     for row in TABLE:
         variable = next((name for name in (row["url_variable"], row["port_variable"]) if name in values), "")
         ports = row["ports"].split()
-        for text in re.split(r"[,;\s]+", values.get(variable, " ".join(ports))):
+        for text in re.split(r"[,;\s]+", values.get(variable, row["ports"])):
             try:
                 url = base_url(text, variable, int((ports or [8080])[0])) if text else ""
             except ValueError as error:
@@ -149,13 +134,16 @@ def places(values: Mapping[str, str]) -> tuple[list[Place], list[str]]:
                     raise
                 notes.append(f"{error} Until then no {row['software']} is looked for.")
                 continue
-            parts = urlsplit(url)
-            host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
-            found.setdefault((parts.scheme, host, parts.port, parts.path), Place(url, row))
+            found.setdefault(url.replace("//localhost:", "//127.0.0.1:"), Place(url, row))
     return [place for place in found.values() if place.url], notes
 
 
-def _missed(place: Place, seen: Seen | None) -> list[str]:
+def _keys(*rows: Mapping[str, str]) -> tuple[str, ...]:
+    """Where the key of such servers may be."""
+    return tuple(dict.fromkeys(filter(None, [*(row["key_variable"] for row in rows), "LOCAL_API_KEY"])))
+
+
+def _missed(place: Place, seen: Look | None) -> list[str]:
     """Why a place is not in the report: one that the reader has named, or one that speaks like a server of models."""
     named = place.row["url_variable"] == "LOCAL_BASE_URL"
     status = seen.status if seen and (named or seen.found.get("error")) else None
@@ -163,40 +151,38 @@ def _missed(place: Place, seen: Seen | None) -> list[str]:
     if named and seen and seen.stand_in:
         why = "is a stand-in of this lesson: name a server of real models"
     elif status in (401, 403):
-        why = f"wants a key: set {place.key_variables[0]} to the right one"
+        why = f"wants a key: set {_keys(place.row)[0]} to the right one"
     elif status == 503:
         why = "is not ready, as when it loads its model: wait"
-    who = place.row["url_variable"] if named else f"{place.row['software']}?"
+    who = "LOCAL_BASE_URL" if named else f"{place.row['software']}?"
     return [f"{who}: {without_login(place.url)} {why}, and run moa.setup() again."] if why else []
 
 
 def _told(place: Place, answers: Mapping[str, Any]) -> Server | None:
-    """The server that gave these answers, a JSON object for each path; None if it is no server of models."""
-    listed = {path: _entries(answer) for path, answer in answers.items()}
-    entries = next(filter(None, listed.values()), {})
+    """The server that gave these answers, an object for each path, empty or not; None if it is no server of models."""
+    listed = [_entries(answer) for answer in answers.values()]
+    entries = next(filter(None, listed), {})
+    first, props = answers.get(LIST, {}), answers.get("/props")
     owners = [entry.get("owned_by") for entry in entries.values()]
-    first = answers.get(LIST, {})
-    by_owner = [row for row in TABLE if row["owned_by"] and row["owned_by"] in owners]
-    by_path = [row for row in TABLE if any(answers.get(path, first) != first for path in row["tells"].split())]
-    if not entries and not (by_path and isinstance(first.get("data"), list)):
+    marked = [row for row in TABLE if row["owned_by"] and row["owned_by"] in owners]
+    marked += [row for row in TABLE if any(answers.get(path, {}) not in ({}, first) for path in row["tells"].split())]
+    if not entries and not (marked and isinstance(first.get("data"), list)):
         return None
-    row = next(iter(by_owner + by_path), place.row)
-    props = answers.get("/props")
-    contexts = {}
-    for name in entries:
-        said = [answer.get(name) for answer in listed.values()]
-        if known := [*_numbers(said, *CONTEXTS), *_numbers(props, "n_ctx")]:
-            contexts[name] = min(known)
-    unfit = {name for found in listed.values() for name, entry in found.items() if _unfit(entry)}
+    row = marked[0] if marked else place.row
+    sizes = {
+        name: [*_numbers([found.get(name) for found in listed], *CONTEXTS), *_numbers(props, "n_ctx")]
+        for name in entries
+    }
+    unfit = {name for found in listed for name, entry in found.items() if _unfit(entry)}
     return Server(
         row["software"],
         place.url,
-        tuple(name for name in entries if name not in unfit),
-        next(iter(_numbers(props, "total_slots")), None),
-        contexts,
-        tuple(dict.fromkeys([*Place(place.url, row).key_variables, *place.key_variables])),
-        row["remark"],
-        bool(by_owner or by_path) or not (row["owned_by"] or row["tells"]),
+        models=tuple(name for name in entries if name not in unfit),
+        slots=next(iter(_numbers(props, "total_slots")), None),
+        contexts={name: min(known) for name, known in sizes.items() if known},
+        key_variables=_keys(place.row, row),
+        remark=row["remark"],
+        certain=bool(marked) or not (row["owned_by"] or row["tells"]),
     )
 
 
@@ -221,9 +207,9 @@ def _unfit(entry: Mapping[str, Any]) -> bool:
 
 def _numbers(found: Any, *names: str, depth: int = 5) -> list[int]:
     """The numbers above 0 that have one of these names, in objects and lists that are nested so deep."""
-    if not depth or not isinstance(found, dict | list):
+    if isinstance(found, list):
+        found = dict(enumerate(found))
+    if not depth or not isinstance(found, dict):
         return []
-    parts = found.items() if isinstance(found, dict) else enumerate(found)
-    numbers = [value for name, value in parts if name in names and type(value) is int and 0 < value < 10**9]
-    inner = found.values() if isinstance(found, dict) else found
-    return numbers + [number for part in inner for number in _numbers(part, *names, depth=depth - 1)]
+    numbers = [value for name, value in found.items() if name in names and type(value) is int and 0 < value < 10**9]
+    return numbers + [number for part in found.values() for number in _numbers(part, *names, depth=depth - 1)]

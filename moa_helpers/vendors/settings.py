@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import VENDORS, Model, UnknownModel, Vendor, find
-from moa_helpers.catalogue.hosts import read_hosts
+from moa_helpers.catalogue.hosts import read_hosts, without_login
 from moa_helpers.shown import Shown
 from moa_helpers.vendors import colab, local, variables
 from moa_helpers.vendors.secrets import Key, Variables, remember, remember_logins
@@ -29,6 +29,8 @@ class MissingKey(ValueError):
 @dataclass(frozen=True)
 class Settings(Shown):
     """What ``setup()`` found: live or offline and why, and where each vendor's key comes from (never the key)."""
+
+    _views = "moa_helpers.ui.report"
 
     mode: Literal["live", "offline"]
     reason: str
@@ -251,7 +253,7 @@ def _by_name(servers: Sequence[local.Server]) -> tuple[dict[str, str], list[str]
     for server in servers:
         for name in [f"local:{model}" for model in server.models]:
             if found.setdefault(name, server.url) != server.url:
-                used = local.without_login(found[name])
+                used = without_login(found[name])
                 notes.append(f"{name} is listed at {server.place}, too: the one at {used} is asked.")
     return found, notes
 

@@ -48,19 +48,19 @@ def _patient(monkeypatch):
 @pytest.fixture
 def waits(monkeypatch):
     """How long each look was waited for at most, in seconds after they began."""
-    kept, began, wait = [], [], Look.wait
+    kept, began, ended = [], [], Look.ended
 
     def waited(look, until):
         began.append(time.monotonic())
         kept.append(until - began[0])
-        return wait(look, until)
+        return ended(look, until)
 
     def again():
         kept.clear()
         began.clear()
         return kept
 
-    monkeypatch.setattr(Look, "wait", waited)
+    monkeypatch.setattr(Look, "ended", waited)
     return again
 
 
