@@ -14,13 +14,12 @@ from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import rows
 from moa_helpers.catalogue.hosts import without_login
-from moa_helpers.vendors.looking import Look
+from moa_helpers.vendors.looking import LIST, Look
 from moa_helpers.vendors.secrets import remember_logins
 
 TABLE = rows(Path(__file__).with_name("local_servers.csv"))
 PATIENCE, MOMENT = 0.3, 0.05  # seconds to wait for all places, and for those that were silent
 REMEMBERED = 60.0  # seconds that a place is known to be silent
-LIST = "/v1/models"
 DETAILS = (*(path for row in TABLE for path in row["tells"].split()), "/api/ps")  # only some servers answer there
 CONTEXTS = ("max_model_len", "context_length", "loaded_context_length", "n_ctx")  # their words for its size
 _silent: dict[str, float] = {}  # address -> when nothing came from there in time
@@ -97,18 +96,18 @@ def find_servers(values: Mapping[str, str]) -> tuple[tuple[Server, ...], tuple[s
     begun = []
     for place in where:
         key = next((values[name] for name in _keys(place.row) if name in values), "")
-        root = place.url.rpartition("/")[0]
-        looks = {LIST: Look(f"{place.url}/models", key)} | {path: Look(root + path, key) for path in DETAILS}
-        begun.append((place, looks))
+        begun.append((place, Look(place.url, key, DETAILS)))
     servers = []
-    for place, looks in begun:
+    for place, look in begun:
         patience = MOMENT if began - _silent.get(place.url, -REMEMBERED) < REMEMBERED else PATIENCE
-        ended = {path: look for path, look in looks.items() if look.ended(began + patience)}
-        if server := _told(place, {path: look.answer for path, look in ended.items()}):
+        ended, seen = look.ended(began + patience), dict(look.seen)
+        good = {path: found for path, (status, found) in seen.items() if status == 200 and not found.get("error")}
+        server = None if look.stand_in else _told(place, good)
+        if server:
             servers.append(server)
         else:
-            notes += _missed(place, ended.get(LIST))
-        if server or len(ended) == len(looks):
+            notes += _missed(place, *seen.get(LIST, (0, {})), look.stand_in)
+        if server or ended:
             _silent.pop(place.url, None)
         elif patience == PATIENCE:
             _silent[place.url] = began
@@ -143,29 +142,28 @@ def _keys(*rows: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, [*(row["key_variable"] for row in rows), "LOCAL_API_KEY"])))
 
 
-def _missed(place: Place, seen: Look | None) -> list[str]:
+def _missed(place: Place, status: int, found: Mapping[str, Any], stand_in: bool) -> list[str]:
     """Why a place is not in the report: one that the reader has named, or one that speaks like a server of models."""
     named = place.row["url_variable"] == "LOCAL_BASE_URL"
-    status = seen.status if seen and (named or seen.found.get("error")) else None
     why = "does not list models now" if named else ""
-    if named and seen and seen.stand_in:
+    if named and stand_in:
         why = "is a stand-in of this lesson: name a server of real models"
-    elif status in (401, 403):
+    elif status in (401, 403) and (named or found.get("error")):
         why = f"wants a key: set {_keys(place.row)[0]} to the right one"
-    elif status == 503:
+    elif status == 503 and (named or found.get("error")):
         why = "is not ready, as when it loads its model: wait"
     who = "LOCAL_BASE_URL" if named else f"{place.row['software']}?"
     return [f"{who}: {without_login(place.url)} {why}, and run moa.setup() again."] if why else []
 
 
 def _told(place: Place, answers: Mapping[str, Any]) -> Server | None:
-    """The server that gave these answers, an object for each path, empty or not; None if it is no server of models."""
+    """The server that gave these answers, a JSON object for each path; None if it is no server of models."""
     listed = [_entries(answer) for answer in answers.values()]
     entries = next(filter(None, listed), {})
     first, props = answers.get(LIST, {}), answers.get("/props")
     owners = [entry.get("owned_by") for entry in entries.values()]
     marked = [row for row in TABLE if row["owned_by"] and row["owned_by"] in owners]
-    marked += [row for row in TABLE if any(answers.get(path, {}) not in ({}, first) for path in row["tells"].split())]
+    marked += [row for row in TABLE if any(answers.get(path, first) != first for path in row["tells"].split())]
     if not entries and not (marked and isinstance(first.get("data"), list)):
         return None
     row = marked[0] if marked else place.row

@@ -1,31 +1,36 @@
-"""A look at an address: a GET of JSON without a proxy, a TLS context where none is needed, or a wait without end."""
+"""A look at an address: what it answers, without a proxy, a TLS context where none is needed, or a wait without end."""
 
 import json
 import threading
 import time
 from base64 import b64encode
+from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+LIST = "/v1/models"
 LARGEST = 2**20  # bytes of an answer that are read
 SLOWEST = 0.5  # seconds that a connection may take to answer at all
 
 
 class Look:
-    """A look that has begun, in a thread of its own. Once it has ended, ``status`` and ``found`` have what came.
+    """A look that has begun, in a thread of its own.
+
+    ``seen`` has the status and the JSON object that came for each path, ``/v1/models`` first. The other paths, from the
+    root, are asked for only where something speaks HTTP.
 
     Args:
-        url: what to get; a login in it is sent in the key's place.
+        url: the address, ending in ``/v1``; a login in it is sent in the key's place.
         key: to show to it; any text for a server that wants one, whichever it is.
+        others: the other paths to ask for.
     """
 
-    def __init__(self, url: str, key: str) -> None:
-        self.status: int | None = None
-        self.found: dict[str, Any] = {}  # the JSON object
-        self.stand_in = False  # whether one of our own offline vendors sent it
-        self._place, self._key = urlsplit(url), key or "none-needed"
-        self._thread = threading.Thread(target=self._get, name="a look for model servers", daemon=True)
+    def __init__(self, url: str, key: str, others: Iterable[str]) -> None:
+        self.seen: dict[str, tuple[int, dict[str, Any]]] = {}
+        self.stand_in = False  # whether it is one of our own offline vendors
+        self._place, self._key, self._others = urlsplit(url), key or "none-needed", others
+        self._thread = threading.Thread(target=self._look, name="a look for model servers", daemon=True)
         self._thread.start()
 
     def ended(self, until: float) -> bool:
@@ -33,23 +38,24 @@ class Look:
         self._thread.join(max(0.0, until - time.monotonic()))
         return not self._thread.is_alive()
 
-    @property
-    def answer(self) -> dict[str, Any]:
-        """What a server of models answered; empty if it is an error, as some report with status 200."""
-        return {} if self.status != 200 or self.stand_in or self.found.get("error") else self.found
+    def _look(self) -> None:
+        root = self._place.path.rpartition("/")[0]
+        self._get(LIST, f"{self._place.path}/models")
+        for path in self._others:
+            if self.seen and not self.stand_in:
+                self._get(path, root + path)
 
-    def _get(self) -> None:
+    def _get(self, name: str, path: str) -> None:
         from http.client import HTTPConnection, HTTPException, HTTPSConnection  # takes long to load
 
         place = self._place
         kind = HTTPSConnection if place.scheme == "https" else HTTPConnection
         try:
             with closing(kind(place.hostname or "", place.port, timeout=SLOWEST)) as direct:
-                headers = {"authorization": self._authorization(), "connection": "close"}
-                direct.request("GET", place.path, headers=headers)
+                direct.request("GET", path, headers={"authorization": self._authorization(), "connection": "close"})
                 answer = direct.getresponse()
-                self.found = _json(answer.read(LARGEST + 1))
-                self.status, self.stand_in = answer.status, answer.getheader("x-moa-offline") is not None
+                self.stand_in = self.stand_in or answer.getheader("x-moa-offline") is not None
+                self.seen[name] = answer.status, _json(answer.read(LARGEST + 1))
         except (OSError, HTTPException, ValueError):
             return  # nothing there, or something else than a server of models
 
