@@ -14,6 +14,7 @@ from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies, Reply
 from moa_helpers.ui.html import render, visible
 
+LOCAL = ("local", "ollama", "vllm", "colab")  # vendors whose models are free, so that nobody misses their price
 STAND_INS = " · offline stand-ins"
 PLAIN = str.maketrans(
     {"·": "-", "×": "x", "…": "...", "–": "-", "—": "-", **dict.fromkeys("‘’", "'"), **dict.fromkeys("“”", '"')}
@@ -64,7 +65,8 @@ def card(result: object) -> Card:
 @card.register
 def _(reply: Reply) -> Card:
     tokens, attempts = f"{count(reply.input_tokens)} in, {count(reply.output_tokens)} out", str(len(reply.attempts))
-    cost = spent(reply) + _unlisted(reply.model)
+    local = reply.cost_usd == 0 and reply.model.partition(":")[0] in LOCAL
+    cost = spent(reply) + ("" if local else _unlisted(reply.model))
     row = (seconds(reply.ttft), tokens, cost, attempts, reply.answered_by or "unknown")
     stand_in = " · offline stand-in" * reply.offline
     header = ("first token", "tokens", "cost", "attempts", "answered by")
@@ -191,10 +193,10 @@ def unpriced(estimate: Estimate) -> str:
 
 
 def _unlisted(name: str) -> str:
-    """A remark on a model that nobody has priced, of a vendor whose models have a price."""
+    """A remark on a model that nobody has priced."""
     vendor, _, model = name.partition(":")
-    priced = vendor in VENDORS and (VENDORS[vendor].key_variable or VENDORS[vendor].origin)
-    return " (not in the catalogue)" if priced and name not in listed() and model not in VENDORS[vendor].prices else ""
+    known = name in listed() or (vendor in VENDORS and model in VENDORS[vendor].prices)
+    return "" if known else " (not in the catalogue)"
 
 
 def count(value: int | None) -> str:

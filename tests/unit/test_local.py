@@ -48,6 +48,10 @@ WRITTEN = {
     "::1": "http://[::1]:8080/v1",
     ":9000": "http://127.0.0.1:9000/v1",
     "9000": "http://127.0.0.1:9000/v1",
+    "//localhost:9000": "http://localhost:9000/v1",
+    "http://localhost:9000/v1/completions": "http://localhost:9000/v1",
+    "http://localhost:9000/V1": "http://localhost:9000/V1",
+    "http://localhost:9000/openai/v1/": "http://localhost:9000/openai/v1",
     "me:secret-word@box.example:9000": "http://me:secret-word@box.example:9000/v1",
 }
 
@@ -271,7 +275,8 @@ def test_what_calls_cost_is_said_as_it_is(live, monkeypatch):
 
 def test_the_playground_offers_what_runs_here_and_says_what_does_not(live):
     asked = given("Why?", ["local:gone", "local:tiny"], "local:gone", {})
-    choice, models = completed(asked, live(server(models=("tiny", "C:\\models\\x.gguf"))))
+    choice, models = completed(asked, live(server(models=("tiny", "org/a b", "C:\\models\\x.gguf"))))
+    assert models["local:org/a b"] == ""
     assert (models["local:tiny"], models["local:gone"]) == ("", "no server on this machine lists it")
     assert choice.aggregator == "local:tiny"
     assert "local:C:\\models\\x.gguf" not in models  # a backslash is no part of a label

@@ -100,10 +100,9 @@ def completed(asked: Choice, settings: Settings) -> tuple[Choice, dict[str, str]
 
     An aggregator that cannot be asked is replaced by the first chosen model that can.
     """
-    real = filter(_NAME.fullmatch, (*settings.local_models, *settings.colab_models))  # on this machine, or on Colab
-    priced_here = (f"{vendor.name}:{model}" for vendor in catalogue.VENDORS.values() for model in vendor.prices)
-    own = filter(_NAME.fullmatch, priced_here)  # of the reader's own hosts
-    names = [*catalogue.listed(), *real, *own, *asked.models, asked.aggregator]
+    hosts = (f"{vendor.name}:{model}" for vendor in catalogue.VENDORS.values() for model in vendor.prices)
+    found = filter(_NAME.fullmatch, (*settings.local_models, *settings.colab_models, *hosts))
+    names = [*catalogue.listed(), *found, *asked.models, asked.aggregator]
     models = {name: catalogue.find(name) for name in names if name}
     obstacles = {name: _obstacle(model, settings) for name, model in models.items()}
     can = [name for name, why in obstacles.items() if not why]
