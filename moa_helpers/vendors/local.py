@@ -93,12 +93,9 @@ def find_servers(values: Mapping[str, str]) -> tuple[tuple[Server, ...], tuple[s
         ValueError: a variable holds no address.
     """
     began, (where, notes) = time.monotonic(), places(values)
-    begun = []
-    for place in where:
-        key = next((values[name] for name in _keys(place.row) if name in values), "")
-        begun.append((place, Look(place.url, key, DETAILS)))
+    looks = [Look(place.url, values.get(place.row["key_variable"], ""), DETAILS) for place in where]
     servers = []
-    for place, look in begun:
+    for place, look in zip(where, looks, strict=True):
         patience = MOMENT if began - _silent.get(place.url, -REMEMBERED) < REMEMBERED else PATIENCE
         ended, seen = look.ended(began + patience), dict(look.seen)
         good = {path: found for path, (status, found) in seen.items() if status == 200 and not found.get("error")}
@@ -137,11 +134,6 @@ def places(values: Mapping[str, str]) -> tuple[list[Place], list[str]]:
     return [place for place in found.values() if place.url], notes
 
 
-def _keys(*rows: Mapping[str, str]) -> tuple[str, ...]:
-    """Where the key of such servers may be."""
-    return tuple(dict.fromkeys(filter(None, [*(row["key_variable"] for row in rows), "LOCAL_API_KEY"])))
-
-
 def _missed(place: Place, status: int, found: Mapping[str, Any], stand_in: bool) -> list[str]:
     """Why a place is not in the report: one that the reader has named, or one that speaks like a server of models."""
     named = place.row["url_variable"] == "LOCAL_BASE_URL"
@@ -149,7 +141,8 @@ def _missed(place: Place, status: int, found: Mapping[str, Any], stand_in: bool)
     if named and stand_in:
         why = "is a stand-in of this lesson: name a server of real models"
     elif status in (401, 403) and (named or found.get("error")):
-        why = f"wants a key: set {_keys(place.row)[0]} to the right one"
+        key = place.row["key_variable"] or "LOCAL_BASE_URL to its address, and LOCAL_API_KEY"
+        why = f"wants a key: set {key} to the right one"
     elif status == 503 and (named or found.get("error")):
         why = "is not ready, as when it loads its model: wait"
     who = "LOCAL_BASE_URL" if named else f"{place.row['software']}?"
@@ -178,7 +171,7 @@ def _told(place: Place, answers: Mapping[str, Any]) -> Server | None:
         models=tuple(name for name in entries if name not in unfit),
         slots=next(iter(_numbers(props, "total_slots")), None),
         contexts={name: min(known) for name, known in sizes.items() if known},
-        key_variables=_keys(place.row, row),
+        key_variables=tuple(filter(None, dict.fromkeys([place.row["key_variable"], row["key_variable"]]))),
         remark=row["remark"],
         certain=bool(marked) or not (row["owned_by"] or row["tells"]),
     )
