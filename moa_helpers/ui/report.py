@@ -48,22 +48,18 @@ def _what_it_costs(settings: Settings) -> str:
 
 def _served(server: Server) -> tuple[str, str]:
     """A row about a model server: its software, its place and its models, how many at a time and how long."""
-    contexts = {*server.contexts.values()}
-    alone = next(iter(contexts)) if len(contexts) == 1 else None
-    names = [
-        f"local:{name}"
-        + (f" (context of {server.contexts[name]:,} tokens)" if name in server.contexts and not alone else "")
-        for name in server.models
-    ]
+    sizes = {*server.contexts.values()}
+    size = f"{sizes.pop():,} tokens" if len(sizes) == 1 else ""  # of all models
+    own = {} if size else {name: f" (context of {tokens:,} tokens)" for name, tokens in server.contexts.items()}
+    names = _listed([f"local:{name}{own.get(name, '')}" for name in server.models])
     software = server.software if server.certain else f"probably {server.software}"
-    found = f"{software} at {server.place}: {_listed(names) or 'no model yet'}"
+    parts = [f"{software} at {server.place}: {names or 'no model yet'}"]
     if server.slots:
-        plural = "s" * (server.slots != 1)
-        size = f" of {alone:,} tokens" if alone else ""
-        found += f"; {server.slots} slot{plural}{size}: more calls than slots wait for one another"
-    elif alone:
-        found += f"; a context of {alone:,} tokens, prompt and answer together"
-    found += f"; {server.remark}" if server.remark else ""
+        slots = f"{server.slots} slot{'s' * (server.slots != 1)}" + (f" of {size}" if size else "")
+        parts.append(f"{slots}: more calls than slots wait for one another")
+    elif size:
+        parts.append(f"a context of {size}, prompt and answer together")
+    found = "; ".join(filter(None, [*parts, server.remark]))
     return ("runs here, free" if loopback(server.url) else "model server", found)
 
 
@@ -74,17 +70,15 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _access(vendor: Vendor, settings: Settings) -> str:
+    key = vendor.key_variable
     if vendor.api == "colab":
         return "no key needed; on Google Colab only"
+    if key is None:
+        said = "no key needed"
+    elif vendor.name in settings.key_sources:
+        said = f"key from {settings.key_sources[vendor.name]}"
+    else:
+        said = f"key in {key}" if settings.value(key) else f"no key ({key})"
     if vendor.origin:
-        place = f"{without_login(vendor.base_url)}, from {vendor.origin}"
-        return f"{_key_of(vendor, settings)}; {place}" if vendor.key_variable else f"no key needed; {place}"
-    if vendor.key_variable is None:
-        return f"no key needed; address from {vendor.url_variable}"
-    return _key_of(vendor, settings)
-
-
-def _key_of(vendor: Vendor, settings: Settings) -> str:
-    if vendor.name in settings.key_sources:
-        return f"key from {settings.key_sources[vendor.name]}"
-    return f"key in {vendor.key_variable}" if settings.value(vendor.key_variable) else f"no key ({vendor.key_variable})"
+        return f"{said}; {without_login(vendor.base_url)}, from {vendor.origin}"
+    return said if key else f"{said}; address from {vendor.url_variable}"

@@ -160,17 +160,18 @@ def _told(place: Place, answers: Mapping[str, Any]) -> Server | None:
     if not entries and not (marked and isinstance(first.get("data"), list)):
         return None
     row = marked[0] if marked else place.row
-    sizes = {
-        name: [*_numbers([found.get(name) for found in listed], *CONTEXTS), *_numbers(props, "n_ctx")]
-        for name in entries
-    }
+    contexts = {}
+    for name in entries:
+        said = [found.get(name) for found in listed]
+        if sizes := [*_numbers(said, *CONTEXTS), *_numbers(props, "n_ctx")]:
+            contexts[name] = min(sizes)
     unfit = {name for found in listed for name, entry in found.items() if _unfit(entry)}
     return Server(
         row["software"],
         place.url,
         models=tuple(name for name in entries if name not in unfit),
         slots=next(iter(_numbers(props, "total_slots")), None),
-        contexts={name: min(known) for name, known in sizes.items() if known},
+        contexts=contexts,
         key_variables=tuple(filter(None, dict.fromkeys([place.row["key_variable"], row["key_variable"]]))),
         remark=row["remark"],
         certain=bool(marked) or not (row["owned_by"] or row["tells"]),
