@@ -71,6 +71,11 @@ class Model:
         return f"{self.vendor.name}:{self.id}"
 
     @property
+    def is_shut_down(self) -> bool:
+        """Whether its shutdown date has come."""
+        return self.shutdown_date is not None and self.shutdown_date <= date.today()
+
+    @property
     def takes_temperature(self) -> bool:
         """Whether a temperature may be sent. To a model that is not in the catalogue it may: its vendor decides."""
         return self.accepts_temperature in ("yes", "unknown") and self.vendor.api != "anthropic"
@@ -114,7 +119,7 @@ def find(name: str) -> Model:
 
 def warn_if_shut_down(model: Model) -> None:
     """Warn if a model is past its shutdown date, and name its successor."""
-    if model.shutdown_date is not None and model.shutdown_date <= date.today():
+    if model.is_shut_down:
         warnings.warn(
             f"{model.name} was shut down on {model.shutdown_date}; use {model.vendor.name}:{model.successor} instead.",
             stacklevel=2,

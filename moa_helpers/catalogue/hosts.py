@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from math import isfinite
 from os.path import isfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from moa_helpers.catalogue import VENDORS, Vendor
 _TAKEN = (*VENDORS, "all")  # the vendors of the catalogue, and what max_concurrency calls all of them
 _ENTRY = ("url", "key", "api", "prices", "stream_options")  # what an entry of moa.toml may hold
 _BY_CODE = "add_host"
+_VARIABLE = re.compile(r"(?=\w*_|\w{1,11}$)[A-Z][A-Z0-9_]*")  # a key in its place is long and has no underscore
 
 
 def add_host(
@@ -39,7 +39,7 @@ def add_host(
     Raises:
         TypeError, ValueError: one of them makes no sense; nothing was added.
     """
-    VENDORS[name] = replace(_host(name, base_url, key, api, prices, stream_options), origin=_BY_CODE)
+    VENDORS[name] = _host(_BY_CODE, name, base_url, key, api=api, prices=prices, stream_options=stream_options)
 
 
 def read_hosts(values: Mapping[str, str]) -> None:
@@ -61,13 +61,18 @@ def read_hosts(values: Mapping[str, str]) -> None:
         if stem not in ("", variable):
             name, key = stem.lower().replace("_", "-"), f"{stem}_API_KEY"
             with _told(variable):
-                found[name] = replace(_host(name, url, key if key in values else None), origin=variable)
+                found[name] = _host(variable, name, url, key if key in values else None)
     for name, vendor in [*VENDORS.items()]:
         if vendor.origin == _BY_CODE:
             found.pop(name, None)
         elif vendor.origin and name not in found:
             del VENDORS[name]
     VENDORS.update(found)
+
+
+def without_login(url: str) -> str:
+    """An address without a name and a password in it."""
+    return re.sub(r"^(\w+://)?[^/]*@", r"\1", url)
 
 
 def _of_file(file: Path) -> dict[str, Vendor]:
@@ -79,10 +84,10 @@ def _of_file(file: Path) -> dict[str, Vendor]:
             raise TypeError("[hosts] must be a table, with a name and an address on each line.")
         found = {}
         for name, entry in hosts.items():
-            given = {"url": entry} if isinstance(entry, str) else entry
-            if not isinstance(given, dict) or "url" not in given or given.keys() - {*_ENTRY}:
+            given = entry if isinstance(entry, dict) else {"url": entry}
+            if "url" not in given or given.keys() - {*_ENTRY}:
                 raise ValueError(f"the host {name} must be an address, or a table of {', '.join(_ENTRY)}.")
-            found[name] = replace(_host(name, **given), origin=file.name)
+            found[name] = _host(file.name, name, **given)
     return found
 
 
@@ -95,47 +100,41 @@ def _told(where: str) -> Iterator[None]:
         raise ValueError(f"{where}: {error}") from None
 
 
-def _host(
-    name: str, url: str, key: str | None = None, api: str = "openai", prices: Any = None, stream_options: bool = True
-) -> Vendor:
-    """A host, once all that was said of it is checked."""
+def _host(origin: str, name: str, url: str, key: str | None = None, **more: Any) -> Vendor:
+    """A host, once all that was said of it is checked; ``more`` are the keywords of ``add_host``."""
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ValueError(f"A host's name has lower-case letters, digits and dashes only, as in 'acme-2'; not {name!r}.")
     if name in _TAKEN:
         own = VENDORS[name].url_variable if name in VENDORS else ""
         instead = f"to have {name}: at another address, set {own}" if own else "choose another name"
         raise ValueError(f"There is {name!r} already: {instead}.")
-    if api not in ("openai", "anthropic"):
-        raise ValueError(f"api is {api!r}; it takes 'openai' or 'anthropic', the format that the host speaks.")
-    if not isinstance(stream_options, bool):
-        raise TypeError(f"stream_options must be True or False, not {stream_options!r}.")
-    if key is not None and not (
-        isinstance(key, str) and re.fullmatch(r"[A-Z][A-Z0-9_]*", key) and not _like_a_key(key)
-    ):
+    more = {"api": "openai", "prices": None, "stream_options": True} | more
+    if more["api"] not in ("openai", "anthropic"):
+        raise ValueError(f"api is {more['api']!r}; it takes 'openai' or 'anthropic', the format that the host speaks.")
+    if not isinstance(more["stream_options"], bool):
+        raise TypeError(f"stream_options must be True or False, not {more['stream_options']!r}.")
+    if key is not None and not (isinstance(key, str) and _VARIABLE.fullmatch(key)):
         raise ValueError(
             "key is the name of a variable in capital letters, such as 'ACME_API_KEY', never the key itself: "
             "put the key into the environment or into .env."
         )
-    return Vendor(name, api, _address(url), key, stream_options=stream_options, prices=_prices(prices))  # type: ignore[arg-type]
-
-
-def _like_a_key(name: str) -> bool:
-    return "_" not in name and (len(name) > 24 or (len(name) > 11 and re.search(r"\d", name) is not None))
+    more["prices"] = _prices(more["prices"])
+    return Vendor(name, base_url=_address(url), key_variable=key, origin=origin, **more)
 
 
 def _address(url: object) -> str:
     if not isinstance(url, str):
         raise TypeError(f"The address must be text, such as 'https://llm.acme.example/v1', not {type(url).__name__}.")
+    text = url.strip()
     try:
-        parts = urlsplit(url.strip())
-        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
-        wrong = wrong or bool(parts.query or parts.fragment or re.search(r"\s", url.strip()))
+        parts = urlsplit(text)
+        right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # no port, or no IPv6 address
-        wrong = True
-    if wrong:
-        shown = re.sub(r"^(\w+://)?[^/]*@", r"\1", url)  # without a login
+        right = False
+    if not right or re.search(r"[\s?#]", text):
+        shown = without_login(url)
         raise ValueError(f"The address is {shown!r}; write it with its scheme, such as 'https://llm.acme.example/v1'.")
-    return re.sub(r"/(chat/completions|messages)/*$", "", url.strip()).rstrip("/")
+    return re.sub(r"/(chat/completions|messages)/*$", "", text).rstrip("/")
 
 
 def _prices(given: Any) -> dict[str, tuple[float, float]]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
+from moa_helpers.limits.purse import tokens
 from moa_helpers.vendors.requests import Request
 
 SHORTEST = 300  # tokens, about; a shorter prompt fits everywhere
@@ -36,9 +37,11 @@ def cut_warnings(request: Request, input_tokens: int | None, output_tokens: int 
     """A sentence if the server seems to have read a part of the prompt only; empty else, and where nobody can tell."""
     if request.offline or not input_tokens or request.model.vendor.api not in ("openai", "mistral"):
         return ()
-    expected = _about((request.system or "") + "\n" + request.prompt)
-    full = input_tokens in LIMITS or input_tokens + (output_tokens or 0) in LIMITS
-    if expected < SHORTEST or input_tokens >= expected * (SUSPICIOUS if full else SHARE):
+    text = (request.system or "") + "\n" + request.prompt
+    expected, share = _about(text), SHARE
+    if input_tokens in LIMITS or input_tokens + (output_tokens or 0) in LIMITS:
+        expected, share = max(expected, tokens(text)), SUSPICIOUS
+    if expected < SHORTEST or input_tokens >= expected * share:
         return ()
     return (
         f"The server reports {input_tokens:,} tokens for a prompt of about {expected:,}, so it seems to have cut off a "

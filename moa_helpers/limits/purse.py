@@ -62,7 +62,7 @@ class Purse:
         if planned.most_usd is None:
             raise ValueError(
                 f"budget_usd cannot be kept: no price is known for {', '.join(planned.unpriced)}. "
-                "Take other models from moa.models(), or bound the calls with max_calls instead."
+                "Take other models from moa.models(), give moa.add_host() its prices, or set max_calls instead."
             )
         if planned.most_usd > self._usd:
             raise ValueError(

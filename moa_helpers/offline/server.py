@@ -18,7 +18,7 @@ from aiohttp import web
 
 from moa_helpers.catalogue import listed
 from moa_helpers.offline import door, standins
-from moa_helpers.offline.asked import LARGEST, Asked, Refused, named, over, read, shown, tokens
+from moa_helpers.offline.asked import LARGEST, Asked, Refused, named, read, shown, tokens
 from moa_helpers.offline.faults import KINDS, Faults
 from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.wire import Choice, Dialect, Plan
@@ -65,7 +65,7 @@ class OfflineVendors:
             if model.name not in listed():
                 raise Refused(404, f"The list has no model {shown(model_id)}; GET /v1/models gives all of it.", "model")
             return web.json_response(dialect.listed(model))
-        served = [model for model in listed().values() if vendor in (None, model.vendor.name) and not over(model)]
+        served = [one for one in listed().values() if vendor in (None, one.vendor.name) and one.tier != "retired"]
         return web.json_response(dialect.listing([*{model.id: model for model in served}.values()]))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

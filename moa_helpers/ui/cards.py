@@ -9,19 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
-from moa_helpers.catalogue import VENDORS, Vendor, listed
+from moa_helpers.catalogue import VENDORS, listed
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies, Reply
 from moa_helpers.ui.html import render, visible
-from moa_helpers.vendors.local import Server, without_login
-from moa_helpers.vendors.settings import Settings
-from moa_helpers.vendors.transport import loopback
 
+LOCAL = ("local", "ollama", "vllm", "colab")  # vendors whose models are free, so that nobody misses their price
 STAND_INS = " · offline stand-ins"
 PLAIN = str.maketrans(
     {"·": "-", "×": "x", "…": "...", "–": "-", "—": "-", **dict.fromkeys("‘’", "'"), **dict.fromkeys("“”", '"')}
 )
-MOST_NAMES = 12  # of models in a row of the report
 
 
 @dataclass(frozen=True)
@@ -68,20 +65,19 @@ def card(result: object) -> Card:
 @card.register
 def _(reply: Reply) -> Card:
     tokens, attempts = f"{count(reply.input_tokens)} in, {count(reply.output_tokens)} out", str(len(reply.attempts))
-    cost = spent(reply) + (_unlisted(reply.model) if reply.cost_usd is None else "")
+    local = reply.cost_usd == 0 and reply.model.partition(":")[0] in LOCAL
+    cost = spent(reply) + ("" if local else _unlisted(reply.model))
     row = (seconds(reply.ttft), tokens, cost, attempts, reply.answered_by or "unknown")
     stand_in = " · offline stand-in" * reply.offline
-    problem = f"{reply.failure.message}\n\n" if reply.failure else ""
     header = ("first token", "tokens", "cost", "attempts", "answered by")
-    text = "\n\n".join(filter(None, [*reply.warnings, (problem + reply.text).strip()]))
     heading = f"{reply.model} {reply.summary}{stand_in}"
-    return Card(heading, header, [row], text, reply.thinking, _thinking_note(reply, ".thinking"))
+    return Card(heading, header, [row], _said(reply), reply.thinking, _thinking_note(reply, ".thinking"))
 
 
 @card.register
 def _(replies: Replies) -> Card:
     stand_ins = STAND_INS * any(reply.offline for reply in replies)
-    rows = [(one.model, one.summary, one.text or (one.failure.message if one.failure else "")) for one in replies]
+    rows = [(one.model, one.summary, _said(one)) for one in replies]
     heading = f"{len(replies.good)} of {len(replies)} answered · {spent(replies)}{stand_ins}"
     return Card(heading, ("model", "outcome", "text"), rows)
 
@@ -111,63 +107,10 @@ def _(estimate: Estimate) -> Card:
     return Card(f"{estimate.calls} calls, estimated{unknown}", ("if each answer has", "cost"), rows)
 
 
-@card.register
-def _(settings: Settings) -> Card:
-    rows = [(vendor.name, _access(vendor, settings)) for vendor in VENDORS.values() if vendor.name != "local"]
-    rows.append(("versions", ", ".join(f"{name} {version}" for name, version in settings.versions.items())))
-    rows += [_served(server) for server in settings.servers]
-    if settings.local_models:
-        first = next(iter(settings.local_models))
-        how = "" if settings.mode == "live" else "run moa.setup('live'), or set MOA_MODE=live; then "
-        rows.append(("to use them", f'{how}write "{first}" into the list of models'))
-    if settings.colab_models:
-        how = "" if settings.mode == "live" else ": to use them, run moa.setup('live')"
-        rows.append(("free on Colab", _listed(settings.colab_models) + how))
-    rows += [("note", note) for note in settings.notes]
-    if settings.mode == "offline":
-        heading = f"Mode: OFFLINE, because {settings.reason}. Answers are stand-ins written for this lesson."
-    else:
-        heading = f"Mode: LIVE, because {settings.reason}. {_what_it_costs(settings)}"
-    return Card(heading, ("vendor", "found"), rows)
-
-
-def _what_it_costs(settings: Settings) -> str:
-    paid = any(
-        settings.key_sources.get(vendor.name) and not loopback(settings.address(vendor)) for vendor in VENDORS.values()
-    )
-    if not settings.free_models:
-        return "Calls go to the vendors and cost money."
-    where = "this machine" if len(settings.free_models) > len(settings.colab_models) else "Colab's models"
-    return (
-        f"Calls go to the vendors and cost money, but those to {where} are free."
-        if paid
-        else f"Calls go to {where} and are free."
-    )
-
-
-def _served(server: Server) -> tuple[str, str]:
-    """A row about a model server: its software, its place and its models, how many at a time and how long."""
-    contexts = {*server.contexts.values()}
-    alone = next(iter(contexts)) if len(contexts) == 1 else None
-    names = [
-        f"local:{name}"
-        + (f" (context of {server.contexts[name]:,} tokens)" if name in server.contexts and not alone else "")
-        for name in server.models
-    ]
-    found = f"{server.software} at {server.place}: {_listed(names) or 'no model yet'}"
-    if server.slots:
-        plural = "s" * (server.slots != 1)
-        size = f" of {alone:,} tokens" if alone else ""
-        found += f"; {server.slots} slot{plural}{size}: more calls than slots wait for one another"
-    elif alone:
-        found += f"; a context of {alone:,} tokens, prompt and answer together"
-    return ("runs here, free" if loopback(server.url) else "model server", found)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The names, but of very many the first."""
-    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+def _said(reply: Reply) -> str:
+    """What is to be known about a reply, and its text."""
+    problem = reply.failure.message if reply.failure else ""
+    return "\n\n".join(filter(None, [*reply.warnings, problem, reply.text.strip()]))
 
 
 def _thinking_note(reply: Reply, where: str) -> str:
@@ -175,23 +118,6 @@ def _thinking_note(reply: Reply, where: str) -> str:
         return ""
     tokens = "" if reply.thinking_tokens is None else f", {count(reply.thinking_tokens)} tokens"
     return f"{reply.written_by} thought first: {len(reply.thinking):,} characters{tokens}, in {where}"
-
-
-def _access(vendor: Vendor, settings: Settings) -> str:
-    if vendor.api == "colab":
-        return "no key needed; on Google Colab only"
-    if vendor.origin:
-        place = f"{without_login(vendor.base_url)}, from {vendor.origin}"
-        return f"{_key_of(vendor, settings)}; {place}" if vendor.key_variable else f"no key needed; {place}"
-    if vendor.key_variable is None:
-        return f"no key needed; address from {vendor.url_variable}"
-    return _key_of(vendor, settings)
-
-
-def _key_of(vendor: Vendor, settings: Settings) -> str:
-    if vendor.name in settings.key_sources:
-        return f"key from {settings.key_sources[vendor.name]}"
-    return f"key in {vendor.key_variable}" if settings.value(vendor.key_variable) else f"no key ({vendor.key_variable})"
 
 
 def summary(reply: Reply) -> str:
@@ -224,7 +150,8 @@ def heading(answer: Answer) -> str:
     written = answer.picked or answer.aggregator
     if answer.text and written and written.truncated:
         notes.append("the answer is cut off at its token limit")
-    notes += dict.fromkeys(f"{one.model}: {said.rstrip('.')}" for one in answer.replies for said in one.warnings)
+    warned = {one.model: said for one in answer.replies for said in one.warnings}  # the last of a model says it all
+    notes += [f"{model}: {said.rstrip('.')}" for model, said in warned.items()]
     if answer.outcome == "aggregator_failed" and answer.aggregator and answer.aggregator.ok:
         notes.append(f"{answer.aggregator.model} was to name the best by its number, and did not")
     if answer.skipped:

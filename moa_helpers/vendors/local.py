@@ -6,22 +6,22 @@ side, for 0.3 s in all; a place that is silent is looked at for a moment only fo
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import rows
-from moa_helpers.vendors.looking import Look
+from moa_helpers.catalogue.hosts import without_login
+from moa_helpers.vendors.looking import LIST, Look
 from moa_helpers.vendors.secrets import remember_logins
 
-ANY = ("0.0.0.0", "::")  # where a server listens that hears every address
 TABLE = rows(Path(__file__).with_name("local_servers.csv"))
 PATIENCE, MOMENT = 0.3, 0.05  # seconds to wait for all places, and for those that were silent
 REMEMBERED = 60.0  # seconds that a place is known to be silent
-DETAILS = ("/props", "/api/v1/models", "/api/tags", "/api/ps")  # what tells the server, and how large its contexts are
-_MARKS = {"models", "data", "total_slots", "default_generation_settings"}  # of an answer at such a path
+DETAILS = (*(path for row in TABLE for path in row["tells"].split()), "/api/ps")  # only some servers answer there
+CONTEXTS = ("max_model_len", "context_length", "loaded_context_length", "n_ctx")  # their words for its size
 _silent: dict[str, float] = {}  # address -> when nothing came from there in time
 
 
@@ -30,7 +30,7 @@ class Server:
     """A model server that answered: its software, the address of its chat completions, and its models by their ids.
 
     ``slots`` is how many calls it works on at a time, ``contexts`` how many tokens a model's prompt and answer may have
-    together; both only where it says so.
+    together; both only where it says so. ``certain`` is false where the port alone tells its software.
     """
 
     software: str
@@ -39,6 +39,8 @@ class Server:
     slots: int | None = None
     contexts: Mapping[str, int] = field(default_factory=dict)
     key_variables: tuple[str, ...] = ()  # where its key may be, if it has one
+    remark: str = ""
+    certain: bool = True
 
     @property
     def place(self) -> str:
@@ -46,18 +48,11 @@ class Server:
         return without_login(self.url).partition("://")[2].removesuffix("/v1")
 
 
-@dataclass(frozen=True)
-class Place:
-    """An address to look at; ``variable`` is what names it, or empty."""
+class Place(NamedTuple):
+    """An address to look at, and the row of the table that names it."""
 
     url: str
-    variable: str
     row: Mapping[str, str]
-
-
-def without_login(url: str) -> str:
-    """An address without a name and a password in it."""
-    return re.sub(r"^(\w+://)?[^/]*@", r"\1", url)
 
 
 def base_url(written: str, variable: str, port: int = 8080) -> str:
@@ -66,49 +61,63 @@ def base_url(written: str, variable: str, port: int = 8080) -> str:
     Raises:
         ValueError: it is no address of a server; the message names the variable.
     """
-    schemeless = "://" not in written
-    bare = written.count(":") > 1 and schemeless and "[" not in written and "@" not in written  # an IPv6 address
-    text = written if not schemeless else f"http://[{written}]" if bare else f"http://{written}"
+    text, complete = written.lstrip("/"), "://" in written
+    if text.isdecimal():
+        text = f":{text}"  # a port alone
+    elif text.count(":") > 1 and not complete and not re.search(r"[\[@]", text):
+        text = f"[{text}]"  # an IPv6 address
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(text if complete else f"http://{text}")
         host, given = parts.hostname or "127.0.0.1", parts.port
-        if schemeless and given is None and host.isdecimal():
-            host, given = "127.0.0.1", int(host)
-        if parts.scheme not in ("http", "https") or re.search(r"\s", written) or (given or 1) > 65535:
+        if parts.scheme not in ("http", "https") or re.search(r"\s", text):
             raise ValueError
     except ValueError:
         shown = without_login(written)
         raise ValueError(f"{variable} is {shown!r}; write it as 127.0.0.1:{port} or http://127.0.0.1:{port}.") from None
     if given is None:
-        given = port if schemeless else 443 if parts.scheme == "https" else 80
-    host = "127.0.0.1" if host in ANY else f"[{host}]" if ":" in host else host
-    login = parts.netloc.rpartition("@")[0]
-    path = re.sub(r"(/chat/completions|/models)?/*$", "", parts.path)
-    version = "" if re.search(r"/v\d+$", path) else "/v1"
-    return remember_logins(f"{parts.scheme}://{login}{'@' * bool(login)}{host}:{given}{path}{version}")
+        given = {"http": 80, "https": 443}[parts.scheme] if complete else port
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    login = "".join(parts.netloc.rpartition("@")[:2])
+    path = re.sub(r"(/(chat/)?completions|/messages|/models)?/*$", "", parts.path)
+    version = "" if re.search(r"/v\d+$", path, re.I) else "/v1"
+    return remember_logins(f"{parts.scheme}://{login}{host}:{given}{path}{version}")
 
 
-def find_servers(values: Mapping[str, str]) -> tuple[tuple[Server, ...], tuple[str, ...]]:
+def place_of(url: str) -> str:
+    """Host and port of an address, without login and path."""
+    host = urlsplit(url).netloc.rpartition("@")[2].lower()
+    return host.replace("localhost", "127.0.0.1") if host.startswith("localhost") else host
+
+
+def find_servers(
+    values: Mapping[str, str], leave_out: Container[str] = ()
+) -> tuple[tuple[Server, ...], tuple[str, ...]]:
     """The model servers that answer, those of ``LOCAL_BASE_URL`` first; and what the reader should know beside them.
 
     It takes at most ``PATIENCE`` seconds. A port where nothing listens refuses at once; a place that was silent (behind
     a firewall, or no server of models) gets only a ``MOMENT`` if it is looked at again within a minute.
 
+    Args:
+        values: the variables that are set.
+        leave_out: places (host and port) that are not looked at.
+
     Raises:
         ValueError: a variable holds no address.
     """
-    began, (where, notes) = time.monotonic(), places(values)
-    looks = [(place, Look(place.url, values.get(place.row["key_variable"], ""), DETAILS)) for place in where]
+    began, (found, notes) = time.monotonic(), places(values)
+    where = [place for place in found if place_of(place.url) not in leave_out]
+    looks = [Look(place.url, values.get(place.row["key_variable"], ""), DETAILS) for place in where]
     servers = []
-    for place, look in looks:
+    for place, look in zip(where, looks, strict=True):
         patience = MOMENT if began - _silent.get(place.url, -REMEMBERED) < REMEMBERED else PATIENCE
-        in_time = look.wait(began + patience)
-        server = None if look.stand_in else _told(place, look.answers)
+        ended, seen = look.ended(began + patience), dict(look.seen)
+        good = {path: found for path, (status, found) in seen.items() if status == 200 and not found.get("error")}
+        server = None if look.stand_in else _told(place, good)
         if server:
             servers.append(server)
-        elif place.variable == "LOCAL_BASE_URL":
-            notes.append(_missed(place, look))
-        if in_time or server:
+        else:
+            notes += _missed(place, *seen.get(LIST, (0, {})), look.stand_in)
+        if server or ended:
             _silent.pop(place.url, None)
         elif patience == PATIENCE:
             _silent[place.url] = began
@@ -121,68 +130,65 @@ def places(values: Mapping[str, str]) -> tuple[list[Place], list[str]]:
     Raises:
         ValueError: LOCAL_BASE_URL or OLLAMA_HOST holds no address.
     """
-    own = {"software": "", "key_variable": "LOCAL_API_KEY", "tells": "", "owned_by": ""}
-    written = [(text, "LOCAL_BASE_URL", 8080, own) for text in re.split(r"[,;\s]+", values.get("LOCAL_BASE_URL", ""))]
-    for row in TABLE:
-        ports = row["ports"].split()
-        named = [name for name in (row["url_variable"], row["port_variable"]) if name in values][:1]
-        written += [(values[name], name, int(ports[0]), row) for name in named] or [
-            (f"127.0.0.1:{port}", "", 0, row) for port in ports
-        ]
-    found: dict[tuple[object, ...], Place] = {}
+    found: dict[str, Place] = {}
     notes = []
-    for text, variable, port, row in written:
-        try:
-            url = base_url(text, variable, port) if text else ""
-        except ValueError as error:
-            if variable in ("LOCAL_BASE_URL", "OLLAMA_HOST"):
-                raise
-            notes.append(f"{error} Until then no {row['software']} is looked for.")
-            continue
-        parts = urlsplit(url)
-        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
-        found.setdefault((parts.scheme, host, parts.port, parts.path), Place(url, variable, row))
+    for row in TABLE:
+        variable = next((name for name in (row["url_variable"], row["port_variable"]) if name in values), "")
+        ports = row["ports"].split()
+        for text in re.split(r"[,;\s]+", values.get(variable, row["ports"])):
+            try:
+                url = base_url(text, variable, int((ports or [8080])[0])) if text else ""
+            except ValueError as error:
+                if variable in ("LOCAL_BASE_URL", "OLLAMA_HOST"):
+                    raise
+                notes.append(f"{error} Until then no {row['software']} is looked for.")
+                continue
+            found.setdefault(url.replace("//localhost:", "//127.0.0.1:"), Place(url, row))
     return [place for place in found.values() if place.url], notes
 
 
-def _missed(place: Place, look: Look) -> str:
-    """Why a place that the reader has named is not in the report."""
-    why = "does not list models now: start that server"
-    if look.stand_in:
+def _missed(place: Place, status: int, found: Mapping[str, Any], stand_in: bool) -> list[str]:
+    """Why a place is not in the report: one that the reader has named, or one that speaks like a server of models."""
+    named = place.row["url_variable"] == "LOCAL_BASE_URL"
+    why = "does not list models now: start that server" if named else ""
+    if named and stand_in:
         why = "is a stand-in of this lesson: name a server of real models"
-    elif look.status in (401, 403):
-        why = f"wants a key: set {place.row['key_variable']} to the right one"
-    return f"LOCAL_BASE_URL: {without_login(place.url)} {why}, and run moa.setup() again."
+    elif status in (401, 403) and (named or found.get("error")):
+        key = place.row["key_variable"] or "LOCAL_BASE_URL to its address, and LOCAL_API_KEY"
+        why = f"wants a key: set {key} to the right one"
+    elif status == 503 and (named or found.get("error")):
+        why = "is not ready, as when it loads its model: wait"
+    who = "LOCAL_BASE_URL" if named else f"{place.row['software']}?"
+    return [f"{who}: {without_login(place.url)} {why}, and run moa.setup() again."] if why else []
 
 
 def _told(place: Place, answers: Mapping[str, Any]) -> Server | None:
     """The server that gave these answers, a JSON object for each path; None if it is no server of models."""
-    listed = {path: _entries(answer) for path, answer in answers.items()}
-    entries = listed.get("/v1/models") or listed.get("/api/tags") or listed.get("/api/v1/models") or {}
-    owners = {entry.get("owned_by") for entry in entries.values() if isinstance(entry.get("owned_by"), str)}
-    by_owner = [row for row in TABLE if row["owned_by"] and row["owned_by"] in owners]
-    by_path = [row for row in TABLE if _MARKS & answers.get(row["tells"], {}).keys()]
-    by_place = [] if place.row["tells"] or place.row["owned_by"] else [place.row]  # it has no mark of its own
-    software = next(iter(by_owner + by_path + by_place), {"software": "", "key_variable": ""})
-    if not entries and not by_path:
+    listed = [_entries(answer) for answer in answers.values()]
+    entries = next(filter(None, listed), {})
+    first, props = answers.get(LIST, {}), answers.get("/props")
+    owners = [entry.get("owned_by") for entry in entries.values()]
+    marked = [row for row in TABLE if row["owned_by"] and row["owned_by"] in owners]
+    marked += [row for row in TABLE if any(answers.get(path, first) != first for path in row["tells"].split())]
+    if not entries and not (marked and isinstance(first.get("data"), list)):
         return None
-    unfit = {name for found in listed.values() for name, entry in found.items() if _unfit(entry)}
-    slots = _count(answers.get("/props"), "total_slots")
-    per_slot = _count(answers.get("/props"), "default_generation_settings", "n_ctx")
+    row = marked[0] if marked else place.row
     contexts = {}
     for name in entries:
-        loaded = listed.get("/api/v1/models", {}).get(name, {}).get("loaded_instances")
-        said = [
-            _count(entries[name], "max_model_len"),
-            _count(listed.get("/api/ps", {}).get(name), "context_length"),
-            *(_count(one, "config", "context_length") for one in (loaded if isinstance(loaded, list) else [])),
-            per_slot,
-        ]
-        if known := [tokens for tokens in said if tokens]:
-            contexts[name] = min(known)
-    models = tuple(name for name in entries if name not in unfit)
-    keys = tuple(filter(None, dict.fromkeys([place.row["key_variable"], software["key_variable"]])))
-    return Server(software["software"] or "a server", place.url, models, slots, contexts, keys)
+        said = [found.get(name) for found in listed]
+        if sizes := [*_numbers(said, *CONTEXTS), *_numbers(props, "n_ctx")]:
+            contexts[name] = min(sizes)
+    unfit = {name for found in listed for name, entry in found.items() if _unfit(entry)}
+    return Server(
+        row["software"],
+        place.url,
+        models=tuple(name for name in entries if name not in unfit),
+        slots=next(iter(_numbers(props, "total_slots")), None),
+        contexts=contexts,
+        key_variables=tuple(filter(None, dict.fromkeys([place.row["key_variable"], row["key_variable"]]))),
+        remark=row["remark"],
+        certain=bool(marked) or not (row["owned_by"] or row["tells"]),
+    )
 
 
 def _entries(answer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -199,15 +205,16 @@ def _entries(answer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _unfit(entry: Mapping[str, Any]) -> bool:
     """Whether a server says of a model that it does not write texts, or that it runs elsewhere."""
-    can, family = entry.get("capabilities"), entry.get("details")
-    able = not isinstance(can, list) or not can or "completion" in can or "embedding" not in can
-    bert = isinstance(family, dict) and "bert" in str(family.get("family"))
-    embeds = str(entry.get("type") or entry.get("task") or "").startswith("embed")
-    return bert or embeds or not able or bool(entry.get("remote_host") or entry.get("remote_model"))
+    said = " ".join(str(entry.get(name)) for name in ("type", "task", "capabilities", "details"))
+    embeds = re.search("embed|bert", said) and "completion" not in said
+    return bool(embeds or entry.get("remote_host") or entry.get("remote_model"))
 
 
-def _count(answer: Any, *path: str) -> int | None:
-    """A number above 0 in nested objects, or None."""
-    for name in path:
-        answer = answer.get(name) if isinstance(answer, dict) else None
-    return answer if isinstance(answer, int) and not isinstance(answer, bool) and 0 < answer < 10**9 else None
+def _numbers(found: Any, *names: str, depth: int = 5) -> list[int]:
+    """The numbers above 0 that have one of these names, in objects and lists that are nested so deep."""
+    if isinstance(found, list):
+        found = dict(enumerate(found))
+    if not depth or not isinstance(found, dict):
+        return []
+    numbers = [value for name, value in found.items() if name in names and type(value) is int and 0 < value < 10**9]
+    return numbers + [number for part in found.values() for number in _numbers(part, *names, depth=depth - 1)]

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import VENDORS, Model, UnknownModel, Vendor, find
-from moa_helpers.catalogue.hosts import read_hosts
+from moa_helpers.catalogue.hosts import read_hosts, without_login
 from moa_helpers.shown import Shown
 from moa_helpers.vendors import colab, local, variables
 from moa_helpers.vendors.secrets import Key, Variables, remember, remember_logins
@@ -29,6 +30,8 @@ class MissingKey(ValueError):
 @dataclass(frozen=True)
 class Settings(Shown):
     """What ``setup()`` found: live or offline and why, and where each vendor's key comes from (never the key)."""
+
+    _views = "moa_helpers.ui.report"
 
     mode: Literal["live", "offline"]
     reason: str
@@ -114,7 +117,7 @@ def _setup(mode: Mode | None) -> Settings:
     live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
     if wanted == "auto":
         live, reason = bool(sources), "at least one API key is set" if sources else "no API key is set"
-    servers, local_notes = local.find_servers(values)
+    servers, local_notes = local.find_servers(values, leave_out=_gateways(values))
     local_models, twice = _by_name(servers)
     offline_url = None
     if not live:
@@ -197,15 +200,17 @@ def reach(name: str, sdk: Sdk | None = None) -> Connection:
 
 
 def is_here(model: Model) -> bool:
-    """Whether a real model answers on this machine, as ``setup()`` found it: live, at a loopback address."""
+    """Whether a real model answers on this machine: live, at a loopback address that is no gateway to vendors."""
     settings = current()
-    return settings.mode == "live" and model.vendor.api != "colab" and loopback(_address(model, settings))
+    url = "" if settings.mode == "offline" or model.vendor.api == "colab" else _address(model, settings)
+    return loopback(url) and local.place_of(url) not in _gateways(settings._values)
 
 
 def priced(name: str) -> Model:
     """The model of that name with its price where it is asked: as in the catalogue at its vendor's own address.
 
-    Live, what runs on this machine is free, and at another address than the vendor's own the price is unknown.
+    Live, what runs on this machine is free, and at another address than the vendor's own the price is unknown. But at a
+    gateway to several vendors it is each vendor's own.
 
     Raises:
         TypeError, UnknownModel: as ``find``.
@@ -215,8 +220,9 @@ def priced(name: str) -> Model:
         return model
     if is_here(model) and not model.id.endswith(("-cloud", ":cloud")):  # so Ollama calls what it only passes on
         return replace(model, usd_in_per_m=0.0, usd_out_per_m=0.0, prices_hold_to_input_tokens=None)
-    own, asked = urlsplit(model.vendor.base_url).hostname, urlsplit(_address(model, settings)).hostname
-    return model if own == asked else replace(model, usd_in_per_m=None, usd_out_per_m=None)
+    own, asked = local.place_of(model.vendor.base_url), local.place_of(_address(model, settings))
+    passed_on = asked in _gateways(settings._values)
+    return model if asked == own or passed_on else replace(model, usd_in_per_m=None, usd_out_per_m=None)
 
 
 def world(*, offline: bool, chooses: bool) -> str:
@@ -240,6 +246,20 @@ def _live_url(vendor: Vendor, values: Mapping[str, str]) -> str:
     return url.removesuffix("/v1") if vendor.api != "openai" else url
 
 
+def _gateways(values: Mapping[str, str]) -> frozenset[str]:
+    """The places at which variables put several vendors with a key, unless LOCAL_BASE_URL calls one a model server."""
+    given = [
+        _live_url(vendor, values)
+        for vendor in VENDORS.values()
+        if vendor.key_variable and vendor.url_variable in values
+    ]
+    often = Counter(map(local.place_of, given))
+    named = {
+        local.place_of(place.url) for place in local.places(values)[0] if place.row["url_variable"] == "LOCAL_BASE_URL"
+    }
+    return frozenset(place for place, times in often.items() if times > 1) - named
+
+
 def _address(model: Model, settings: Settings) -> str:
     return settings.local_models.get(model.name, "") if model.vendor.name == "local" else settings.address(model.vendor)
 
@@ -251,7 +271,7 @@ def _by_name(servers: Sequence[local.Server]) -> tuple[dict[str, str], list[str]
     for server in servers:
         for name in [f"local:{model}" for model in server.models]:
             if found.setdefault(name, server.url) != server.url:
-                used = local.without_login(found[name])
+                used = without_login(found[name])
                 notes.append(f"{name} is listed at {server.place}, too: the one at {used} is asked.")
     return found, notes
 

@@ -18,14 +18,14 @@ ANSWER = "".join(
 
 
 @contextmanager
-def answering(answers, *, status=200, headers=()):
+def answering(answers, *, status=200, headers=(), protocol="HTTP/1.1"):
     """A server that answers a GET with JSON by its path, or 404; and each POST with "Blue.". Yields its port.
 
     ``answering.asked`` has the headers and the body of every POST.
     """
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        protocol_version = protocol
 
         def do_GET(self):
             found = answers.get(self.path)

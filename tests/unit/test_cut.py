@@ -83,6 +83,8 @@ def test_numbers_that_add_up_to_a_usual_limit_make_it_more_likely():
     for counted, wrote in ((4700, 20), (6001, 20), (8192, 20)):
         assert not warned(text, counted, wrote)
     assert warned("word " * 4900, 4096, 50)
+    for cut in ("x" * 12_000, "word " * 2400, "1234 " * 2400, ENGLISH * 114, CODE * 109):
+        assert warned(cut, 2048, 7)
     assert not warned("word " * 4900, 4090, 50)
 
 
@@ -111,4 +113,11 @@ def test_the_reply_and_the_heading_say_it(run, script, monkeypatch):
     assert "reports 2,048 tokens" in answer.aggregator.warnings[0]
     assert "local:qwen: The server reports 2,048 tokens" in answer.heading
     assert "reports 2,048 tokens" in str(answer.aggregator)
+    assert "reports 2,048 tokens" in answer._repr_html_()
+    script["local:qwen"] = lambda request: answers("Blue.", tokens=(2048, 90))
+    replies = run(moa.fan_out(["local:qwen"], "long words " * 2000))
+    assert "reports 2,048 tokens" in str(replies)
+    assert "reports 2,048 tokens" in replies._repr_html_()
+    twice = run(moa.mixture_of_agents("long words " * 2000, ["local:qwen"] * 3, "local:qwen"))
+    assert twice.heading.count("local:qwen: The server reports") == 1
     assert moa.from_json(moa.to_json(answer)).aggregator.warnings == answer.aggregator.warnings

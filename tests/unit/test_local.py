@@ -48,6 +48,10 @@ WRITTEN = {
     "::1": "http://[::1]:8080/v1",
     ":9000": "http://127.0.0.1:9000/v1",
     "9000": "http://127.0.0.1:9000/v1",
+    "//localhost:9000": "http://localhost:9000/v1",
+    "http://localhost:9000/v1/completions": "http://localhost:9000/v1",
+    "http://localhost:9000/V1": "http://localhost:9000/V1",
+    "http://localhost:9000/openai/v1/": "http://localhost:9000/openai/v1",
     "me:secret-word@box.example:9000": "http://me:secret-word@box.example:9000/v1",
 }
 
@@ -123,9 +127,26 @@ def test_a_server_is_told_by_what_it_answers():
     tags, running = {"models": [{"name": "qwen:3b"}]}, {"models": [{"name": "qwen:3b", "context_length": 4096}]}
     found = told({"/api/tags": tags, "/api/ps": running})
     assert (found.software, found.models, found.contexts) == ("Ollama", ("qwen:3b",), {"qwen:3b": 4096})
-    assert told({"/v1/models": LISTS_ONE}, port=1337).software == "Jan"
-    assert told({"/v1/models": LISTS_ONE}, port=8080).software == "a server"
-    assert told({"/v1/models": LISTS_ONE}).software == "a server"
+    older = {"data": [{"id": "tiny", "type": "llm", "state": "loaded", "loaded_context_length": 4096}]}
+    found = told({"/v1/models": LISTS_ONE, "/api/v0/models": older})
+    assert (found.software, found.contexts) == ("LM Studio", {"tiny": 4096})
+
+
+def test_what_only_lists_its_models_is_named_by_its_port():
+    for port, name, certain in (
+        (8080, "llama.cpp", False),
+        (9931, "llama.cpp", False),
+        (1234, "LM Studio", False),
+        (8000, "vLLM", False),
+        (1337, "Jan", True),  # which has no mark of its own
+        (11434, "Ollama", False),
+        (7000, "a server", True),
+    ):
+        found = told({"/v1/models": LISTS_ONE}, port)
+        assert (found.software, found.certain, found.models) == (name, certain, ("tiny",))
+    everywhere = dict.fromkeys((local.LIST, *local.DETAILS), LISTS_ONE)  # it answers the same to any path
+    assert (told(everywhere, 8000).software, told(everywhere).software) == ("vLLM", "a server")
+    assert told({"/v1/models": {"path": "/v1/models"}, "/props": {"path": "/props"}}) is None
 
 
 def test_a_model_that_writes_no_text_or_runs_elsewhere_is_left_out():
@@ -234,6 +255,8 @@ def test_the_report_offers_what_runs_here(live):
     assert "model server     vLLM at box.example:8080: local:org/m; a context of 8,192 tokens" in report
     assert "Ollama at 127.0.0.1:11434: local:c, local:d" in report
     assert "LM Studio at 127.0.0.1:1234: no model yet" in report
+    guessed = server(certain=False, remark="one call at a time")
+    assert "probably llama.cpp at 127.0.0.1:8080: local:tiny; one call at a time" in str(live(guessed))
     assert "run moa.setup('live'), or set MOA_MODE=live; then write \"local:a\" into the list of models" in report
     many = str(live(server(models=tuple(f"m{number}" for number in range(40)))))
     assert "local:m11 and 28 more" in many
@@ -252,7 +275,8 @@ def test_what_calls_cost_is_said_as_it_is(live, monkeypatch):
 
 def test_the_playground_offers_what_runs_here_and_says_what_does_not(live):
     asked = given("Why?", ["local:gone", "local:tiny"], "local:gone", {})
-    choice, models = completed(asked, live(server(models=("tiny", "C:\\models\\x.gguf"))))
+    choice, models = completed(asked, live(server(models=("tiny", "org/a b", "C:\\models\\x.gguf"))))
+    assert models["local:org/a b"] == ""
     assert (models["local:tiny"], models["local:gone"]) == ("", "no server on this machine lists it")
     assert choice.aggregator == "local:tiny"
     assert "local:C:\\models\\x.gguf" not in models  # a backslash is no part of a label

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import datetime
 import os
 
 import pytest
@@ -120,9 +119,8 @@ def test_offline_only_what_was_shut_down_cannot_be_chosen(reading, monkeypatch):
         return {name: (box.disabled, box.description) for name, box in reading.models.items()}, reading["Aggregator"]
 
     boxes, aggregator = reading(go)
-    today = datetime.date.today()
     for name, model in catalogue.listed().items():
-        gone = model.shutdown_date is not None and model.shutdown_date <= today
+        gone = model.is_shut_down
         assert boxes[name] == (gone, f"{name} (shut down on {model.shutdown_date})" if gone else name)
         assert (name in aggregator.options) is not gone
     assert boxes["local:llama"] == (True, "local:llama (real and free: after moa.setup('live'))")

@@ -1,5 +1,6 @@
 """Servers on this machine are found, named and used; anything else on a port costs a moment only, and once."""
 
+import json
 import time
 from contextlib import ExitStack
 
@@ -12,6 +13,13 @@ from moa_helpers.vendors.looking import Look
 from tests.support.servers import answering, behaving, dropping
 
 LISTS = {"/v1/models": {"object": "list", "data": [{"id": "tiny", "object": "model"}]}}
+FEWEST = {  # what is the least that each answers
+    "llama.cpp": ({"/v1/models": {"data": [{"id": "a b/llama.gguf"}]}}, {"protocol": "HTTP/1.0"}),
+    "LM Studio": ({"/api/v0/models": {"data": [{"id": "studio", "type": "llm"}]}}, {}),
+    "vLLM": ({"/v1/models": {"data": [{"id": "v"}], "error": None}}, {}),
+    "Jan": ({"/v1/models": [{"id": "jan"}]}, {}),
+    "Ollama": ({"/api/tags": "\ufeff" + json.dumps({"models": [{"name": "o:1b"}]})}, {}),
+}
 KINDS = {
     "llama.cpp": {
         "/v1/models": {"data": [{"id": "llama", "owned_by": "llamacpp", "meta": None}]},
@@ -30,7 +38,7 @@ KINDS = {
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch):
     """No port is well known, no place is known to be silent, and a busy machine has time to answer."""
-    monkeypatch.setattr(local, "TABLE", [row | {"ports": "9"} for row in local.TABLE])
+    monkeypatch.setattr(local, "TABLE", [row | {"ports": row["ports"] and "9"} for row in local.TABLE])
     monkeypatch.setattr(local, "_silent", {})
     monkeypatch.setattr(local, "PATIENCE", 20.0)
     monkeypatch.setattr("moa_helpers.vendors.looking.SLOWEST", 20.0)
@@ -40,20 +48,24 @@ def _patient(monkeypatch):
 @pytest.fixture
 def waits(monkeypatch):
     """How long each look was waited for at most, in seconds after they began."""
-    kept, began, wait = [], [], Look.wait
+    kept, began, ended = [], [], Look.ended
 
     def waited(look, until):
         began.append(time.monotonic())
         kept.append(until - began[0])
-        return wait(look, until)
+        return ended(look, until)
 
     def again():
         kept.clear()
         began.clear()
         return kept
 
-    monkeypatch.setattr(Look, "wait", waited)
+    monkeypatch.setattr(Look, "ended", waited)
     return again
+
+
+def rows_at(ports):
+    return [row | {"ports": str(ports.get(row["software"], ""))} for row in local.TABLE]
 
 
 def at(*ports):
@@ -63,8 +75,7 @@ def at(*ports):
 def test_each_kind_of_server_is_found_at_its_port_and_named(monkeypatch):
     with ExitStack() as stack:
         ports = {name: stack.enter_context(answering(answers)) for name, answers in KINDS.items()}
-        rows = [row | {"ports": str(ports[row["software"]])} for row in local.TABLE]
-        monkeypatch.setattr(local, "TABLE", rows)
+        monkeypatch.setattr(local, "TABLE", rows_at(ports))
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         found = moa.setup()
     assert [(each.software, each.place) for each in found.servers] == [
@@ -74,6 +85,17 @@ def test_each_kind_of_server_is_found_at_its_port_and_named(monkeypatch):
     assert found.mode == "offline"
     for name in KINDS:
         assert f"{name} at 127.0.0.1:" in str(found)
+
+
+def test_the_fewest_words_suffice(run, monkeypatch):
+    with ExitStack() as stack:
+        ports = {name: stack.enter_context(answering(answers, **how)) for name, (answers, how) in FEWEST.items()}
+        monkeypatch.setattr(local, "TABLE", rows_at(ports))
+        found = moa.setup("live")
+        assert [each.software for each in found.servers] == [*FEWEST]
+        assert [*found.local_models] == ["local:a b/llama.gguf", "local:studio", "local:v", "local:jan", "local:o:1b"]
+        assert all(reply.ok for reply in run(moa.fan_out([*found.local_models], "Why?")))
+        run(moa.close())
 
 
 def test_a_model_of_a_server_is_asked_and_costs_nothing(run, monkeypatch):
@@ -145,6 +167,21 @@ def test_a_server_that_wants_a_key_says_so_and_gets_it():
         found, (note,) = local.find_servers(at(port))
     assert found == ()
     assert "wants a key: set LOCAL_API_KEY" in note
+
+
+def test_a_server_at_a_usual_port_that_cannot_answer_now_says_so(monkeypatch):
+    refusal = {path: json.dumps({"error": {"message": "no"}}) for path in LISTS}
+    for status, why in ((401, "wants a key: set VLLM_API_KEY to the right one"), (503, "as when it loads its model")):
+        with answering(refusal, status=status) as port:
+            monkeypatch.setattr(local, "TABLE", rows_at({"vLLM": port}))
+            found, (note,) = local.find_servers({})
+        assert found == ()
+        assert note.startswith(f"vLLM?: http://127.0.0.1:{port}/v1 ")
+        assert why in note
+    for body, status in (("<html>", 401), ("{}", 503), (json.dumps({"error": "no"}), 404)):  # another program
+        with answering({"/v1/models": body}, status=status) as port:
+            monkeypatch.setattr(local, "TABLE", rows_at({"vLLM": port}))
+            assert local.find_servers({}) == ((), ())
 
 
 def test_garbage_on_a_port_is_passed_over():

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ HINTS = json.loads(Path(__file__).with_name("hints.json").read_text("utf-8"))
 LIMITS: dict[str, str] = HINTS["limits"]  # the optional arguments -> what an empty field means, and the unit
 SWITCHES: dict[str, str] = HINTS["switches"]
 OF_MIXTURES = {"layers", "stop_at", *SWITCHES}  # of no use without an aggregator
-_NAME = re.compile(r"[\w.:/@+-]+")  # names that can be listed: ipywidgets 7 takes a label for HTML
+_NAME = re.compile(r"[\w.:/@+ -]+")  # names that can be listed: ipywidgets 7 takes a label for HTML
 
 
 @dataclass(frozen=True)
@@ -101,10 +100,9 @@ def completed(asked: Choice, settings: Settings) -> tuple[Choice, dict[str, str]
 
     An aggregator that cannot be asked is replaced by the first chosen model that can.
     """
-    real = filter(_NAME.fullmatch, (*settings.local_models, *settings.colab_models))  # on this machine, or on Colab
-    priced_here = (f"{vendor.name}:{model}" for vendor in catalogue.VENDORS.values() for model in vendor.prices)
-    own = filter(_NAME.fullmatch, priced_here)  # of the reader's own hosts
-    names = [*catalogue.listed(), *real, *own, *asked.models, asked.aggregator]
+    hosts = (f"{vendor.name}:{model}" for vendor in catalogue.VENDORS.values() for model in vendor.prices)
+    found = filter(_NAME.fullmatch, (*settings.local_models, *settings.colab_models, *hosts))
+    names = [*catalogue.listed(), *found, *asked.models, asked.aggregator]
     models = {name: catalogue.find(name) for name in names if name}
     obstacles = {name: _obstacle(model, settings) for name, model in models.items()}
     can = [name for name, why in obstacles.items() if not why]
@@ -145,7 +143,7 @@ def code_for(arguments: Mapping[str, Any], samples: int) -> str:
 
 
 def _obstacle(model: catalogue.Model, settings: Settings) -> str:
-    if model.shutdown_date is not None and model.shutdown_date <= date.today():
+    if model.is_shut_down:
         return f"shut down on {model.shutdown_date}"
     if settings.mode == "offline":
         if model.name in settings.free_models:

@@ -1,0 +1,84 @@
+"""The report of ``setup()``: which vendors have a key, which real models run here, and what calls cost."""
+
+from collections.abc import Sequence
+
+from moa_helpers.catalogue import VENDORS, Vendor
+from moa_helpers.catalogue.hosts import without_login
+from moa_helpers.ui.cards import Card, card
+from moa_helpers.vendors.local import Server
+from moa_helpers.vendors.settings import Settings
+from moa_helpers.vendors.transport import loopback
+
+MOST_NAMES = 12  # of models in a row
+
+
+@card.register
+def _(settings: Settings) -> Card:
+    rows = [(vendor.name, _access(vendor, settings)) for vendor in VENDORS.values() if vendor.name != "local"]
+    rows.append(("versions", ", ".join(f"{name} {version}" for name, version in settings.versions.items())))
+    rows += [_served(server) for server in settings.servers]
+    if settings.local_models:
+        first = next(iter(settings.local_models))
+        how = "" if settings.mode == "live" else "run moa.setup('live'), or set MOA_MODE=live; then "
+        rows.append(("to use them", f'{how}write "{first}" into the list of models'))
+    if settings.colab_models:
+        how = "" if settings.mode == "live" else ": to use them, run moa.setup('live')"
+        rows.append(("free on Colab", _listed(settings.colab_models) + how))
+    rows += [("note", note) for note in settings.notes]
+    if settings.mode == "offline":
+        heading = f"Mode: OFFLINE, because {settings.reason}. Answers are stand-ins written for this lesson."
+    else:
+        heading = f"Mode: LIVE, because {settings.reason}. {_what_it_costs(settings)}"
+    return Card(heading, ("vendor", "found"), rows)
+
+
+def _what_it_costs(settings: Settings) -> str:
+    paid = any(
+        settings.key_sources.get(vendor.name) and not loopback(settings.address(vendor)) for vendor in VENDORS.values()
+    )
+    if not settings.free_models:
+        return "Calls go to the vendors and cost money."
+    where = "this machine" if len(settings.free_models) > len(settings.colab_models) else "Colab's models"
+    return (
+        f"Calls go to the vendors and cost money, but those to {where} are free."
+        if paid
+        else f"Calls go to {where} and are free."
+    )
+
+
+def _served(server: Server) -> tuple[str, str]:
+    """A row about a model server: its software, its place and its models, how many at a time and how long."""
+    sizes = {*server.contexts.values()}
+    size = f"{sizes.pop():,} tokens" if len(sizes) == 1 else ""  # of all models
+    own = {} if size else {name: f" (context of {tokens:,} tokens)" for name, tokens in server.contexts.items()}
+    names = _listed([f"local:{name}{own.get(name, '')}" for name in server.models])
+    software = server.software if server.certain else f"probably {server.software}"
+    parts = [f"{software} at {server.place}: {names or 'no model yet'}"]
+    if server.slots:
+        slots = f"{server.slots} slot{'s' * (server.slots != 1)}" + (f" of {size}" if size else "")
+        parts.append(f"{slots}: more calls than slots wait for one another")
+    elif size:
+        parts.append(f"a context of {size}, prompt and answer together")
+    found = "; ".join(filter(None, [*parts, server.remark]))
+    return ("runs here, free" if loopback(server.url) else "model server", found)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The names, but of very many the first."""
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def _access(vendor: Vendor, settings: Settings) -> str:
+    key = vendor.key_variable
+    if vendor.api == "colab":
+        return "no key needed; on Google Colab only"
+    if key is None:
+        said = "no key needed"
+    elif vendor.name in settings.key_sources:
+        said = f"key from {settings.key_sources[vendor.name]}"
+    else:
+        said = f"key in {key}" if settings.value(key) else f"no key ({key})"
+    if vendor.origin:
+        return f"{said}; {without_login(vendor.base_url)}, from {vendor.origin}"
+    return said if key else f"{said}; address from {vendor.url_variable}"
