@@ -75,7 +75,7 @@ def proxy(url: SplitResult | None) -> str | None:
     if not url or not found:
         return None
     names = [name for name in [*os.environ] if name.lower() in (f"{url.scheme}_proxy", "all_proxy")]
-    variable = next((f" ({name})" for name in sorted(names, reverse=True) if os.environ.get(name) == found), "")
+    variable = next((f" of {name}" for name in sorted(names, reverse=True) if os.environ.get(name) == found), "")
     return found.rpartition("://")[2].rpartition("@")[2].strip("/") + variable
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
@@ -39,7 +39,8 @@ class Variables(Mapping[str, str]):
     """The variables that were found, keys included. It shows, copies and pickles none of them."""
 
     def __init__(self, found: Mapping[str, str] | None = None) -> None:
-        self._found = lambda: found or {}  # no attribute holds them, as vars() shows it
+        # a function holds them, as vars() shows what an attribute holds
+        self._found: Callable[[], Mapping[str, str]] = lambda: found or {}
 
     def __getitem__(self, name: str) -> str:
         return self._found()[name]

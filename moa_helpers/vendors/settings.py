@@ -96,7 +96,7 @@ def setup(mode: Mode | None = None) -> Settings:
         The report: versions, mode, and which vendors have a key.
 
     Raises:
-        ValueError: the mode is none of the three, or a key has something that no key has.
+        ValueError: the mode is none of the three, or a key, unless offline was asked for, has what no key has.
     """
     with lock:
         return _setup(mode)

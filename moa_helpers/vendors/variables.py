@@ -33,7 +33,7 @@ def read() -> tuple[Variables, list[str]]:
 def find_keys(values: Variables, *, needed: bool) -> tuple[dict[str, str], dict[str, Key], list[str]]:
     """Where each vendor's key comes from; the keys by their variables; and which of them count as unset, and why.
 
-    A placeholder does; but a gateway, whose address is set, may take any text for a key.
+    A placeholder does, unless the reader has set the address: some gateways and hosts take any text for a key.
 
     Args:
         values: the variables.
@@ -50,7 +50,8 @@ def find_keys(values: Variables, *, needed: bool) -> tuple[dict[str, str], dict[
         key = Key(values.get(name) or (needed and vendor.key_variable and colab.session.secret(name)) or "")
         where = "environment" if os.environ.get(name, "").strip() else ".env" if name in values else "Colab secrets"
         keys |= {name: Key("")} if key else {}
-        if _PLACEHOLDER.search(key) and vendor.url_variable not in values:
+        public = vendor.key_variable and not vendor.origin and vendor.url_variable not in values
+        if public and _PLACEHOLDER.search(key):
             notes.append(f"{name} ({where}) is a placeholder, not a key: it counts as unset.")
         elif problem := _oddity(key, name):
             notes.append(f"{name} ({where}) {problem}: copy the key again, alone, or remove it.")
@@ -102,7 +103,7 @@ def _file() -> tuple[dict[str, str], list[str]]:
 
 def _bytes(path: Path) -> bytes:
     """The file's beginning. A pipe, which some password stores put there, is given a second to say something."""
-    if path.is_file():
+    if not path.is_fifo():
         with path.open("rb") as file:
             return file.read(LARGEST + 1)
     from select import select

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from moa_helpers.catalogue import hosts
 from moa_helpers.vendors import colab, variables
 
 KEY = "dummy-" + "k" * 20
@@ -169,8 +170,14 @@ def test_a_placeholder_is_an_unset_key():
         sources, keys, notes = variables.find_keys(variables.Variables({"OPENAI_API_KEY": text}), needed=True)
         assert (sources, keys) == ({}, {"OPENAI_API_KEY": ""}), text
         assert notes == ["OPENAI_API_KEY (.env) is a placeholder, not a key: it counts as unset."]
-    given = {"OPENAI_API_KEY": "xxx", "OPENAI_BASE_URL": "http://gateway.example/v1"}  # which may want any text
-    assert variables.find_keys(variables.Variables(given), needed=True)[1:] == ({"OPENAI_API_KEY": "xxx"}, [])
+    hosts.add_host("acme", "http://acme.example", "ACME_API_KEY")
+    for given in (  # who may want any text
+        {"OPENAI_API_KEY": "xxx", "OPENAI_BASE_URL": "http://gateway.example/v1"},
+        {"ACME_API_KEY": "xxx"},
+        {"LOCAL_API_KEY": "xxx"},
+    ):
+        keys, notes = variables.find_keys(variables.Variables(given), needed=True)[1:]
+        assert (*keys.values(), notes) == ("xxx", [])
 
 
 def test_short_and_plain_keys_are_taken():

@@ -115,7 +115,7 @@ def test_a_proxy_that_lets_nothing_through_is_named(models, proxy, live_at, run,
     live_at("https://vendor.invalid")
     for reply in run(on_new_clients(models)):
         assert (reply.failure.kind, reply.failure.final) == ("connection", True)
-        assert " (HTTPS_PROXY) does not let this through: 407 Login first." in reply.failure.message
+        assert " of HTTPS_PROXY does not let this through: 407 Login first." in reply.failure.message
         assert "dummy" not in reply.failure.message
     assert len(proxy.came) == 3
     assert all(request.startswith("CONNECT vendor.invalid:443") for request in proxy.came)
