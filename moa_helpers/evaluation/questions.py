@@ -70,13 +70,14 @@ def read_questions(path: str | Path) -> list[Question]:
     for number, entry in enumerate(entries, 1):
         given = entry if isinstance(entry, Mapping) else {}
         name, prompt, reference = (given.get(field) for field in ("id", "prompt", "reference"))
-        if name in (None, "") or not isinstance(prompt, str) or not prompt.strip():
-            there = ", ".join(map(str, given)) or "nothing"
+        name = "" if name is None else str(name).strip()
+        if not name or not isinstance(prompt, str) or not prompt.strip():
+            there = ", ".join(map(str, filter(None, given))) or "nothing"
             raise ValueError(f"Question {number} in {path} has no id or no prompt. It has: {there}.")
         if None in given:  # where csv puts what is too much
             raise ValueError(f"Question {number} in {path} has too many cells: is there a comma outside of quotes?")
         known = "" if reference is None else str(reference)
-        found.append(Question(str(name), prompt, known if known.strip() else None))
+        found.append(Question(name, prompt, known if known.strip() else None))
     return questions_of(found) if found else []
 
 

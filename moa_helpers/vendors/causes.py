@@ -1,5 +1,6 @@
 """What a lost connection was lost to, and the address that was asked: read from an error and from those behind it."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -7,7 +8,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from moa_helpers.catalogue import rows
-from moa_helpers.vendors.transport import Unreachable, loopback
+from moa_helpers.vendors.transport import loopback, proxy_for
 
 _CAUSES = [(re.compile(row["words"]), row) for row in rows(Path(__file__).with_name("causes.csv"))]
 # Names of classes: the SDKs bring httpx or httpx2, and may bring others.
@@ -19,9 +20,6 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 def find_cause(error: BaseException) -> tuple[str, bool, str] | None:
     """The kind of failure, whether it is final, and what the reader is told; None if no known cause is behind it."""
     behind = list(_behind(error))
-    for each in behind:
-        if isinstance(each, Unreachable):
-            return "connection", each.final, str(each)
     if not any(_NETWORK & {kind.__name__ for kind in type(each).__mro__} for each in behind):
         return None
     lines = [f"{type(each).__name__}: {each}"[:500] for each in behind]
@@ -31,7 +29,7 @@ def find_cause(error: BaseException) -> tuple[str, bool, str] | None:
         return None
     said = next((line.partition(": ")[2] for line in lines if "Proxy" in line), "").rstrip(".") + "."
     url = address(error)
-    via = proxy_for(url)
+    via = proxy(url)
     place = place_of(url)
     final = row["final"] == "yes"
     if via and not final:
@@ -71,17 +69,14 @@ def shown(url: SplitResult | None) -> str:
     return without_scheme.rpartition("@")[2].lstrip("/").partition("/")[0]  # an SDK may have put it there twice
 
 
-def proxy_for(url: SplitResult | None) -> str | None:
-    """Host and port of the proxy that the environment names for an address, without a login."""
-    if url is None or not url.hostname or loopback(url.geturl()):
+def proxy(url: SplitResult | None) -> str | None:
+    """Host and port of the proxy on the way to an address, without a login, and the variable that names it."""
+    found = proxy_for(url.geturl()) if url and url.hostname and not loopback(url.geturl()) else ""
+    if not url or not found:
         return None
-    from urllib.request import getproxies_environment, proxy_bypass  # takes long to load
-
-    proxies = getproxies_environment()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(url.hostname):
-        return None
-    return proxy.rpartition("://")[2].rpartition("@")[2].strip("/")
+    names = [name for name in [*os.environ] if name.lower() in (f"{url.scheme}_proxy", "all_proxy")]
+    variable = next((f" of {name}" for name in sorted(names, reverse=True) if os.environ.get(name) == found), "")
+    return found.rpartition("://")[2].rpartition("@")[2].strip("/") + variable
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:

@@ -150,7 +150,7 @@ def _where(error: Exception, kind: str, code: int | None) -> str:
     if url is None or kind not in ("not_found", "connection", "malformed"):
         return ""
     if code == 407:
-        return f" The proxy {causes.proxy_for(url) or 'in between'} wants a login: write it into its address."
+        return f" The proxy {causes.proxy(url) or 'in between'} wants a login: write it into its address."
     where = f" Asked: {redact(causes.shown(url))[:200]}."
     if code and code < 400:
         to = redact(causes.shown(urlsplit(str(_headers(error).get("location") or ""))))[:200]

@@ -12,7 +12,8 @@ from moa_helpers.vendors import colab
 
 SHORTEST = 8  # characters; a shorter text is no secret, and to hide each "a" would make garbage of a message
 _SHAPES = re.compile(
-    r"\b(?:sk|gsk|csk|pk|key|hf|tgp)[-_][\w*.-]{6,}|\bBearer\s+\S+|\b(?i:basic|bearer)\s+(?=\S*\d)\S{8,}"
+    r"\b(?:sk|gsk|csk)[-_][\w*.-]{6,}|\b(?:pk|key|hf|tgp)[-_](?=[\w.-]{0,80}[\d*])[\w*.-]{6,}"
+    r"|\bBearer\s+(?!(?:tokens?|auth\w*)(?![\w-]))\S+|\b(?i:basic|bearer)\s+(?=\S*\d)\S{8,}"
     r"|(?<=://)[^\s/?#]*(?=@)|(?<=[?&])(?i:key|api[-_]?key|(?:access_)?token)=[^\s&#,;]+"
 )
 _used: dict[str, None] = {}  # every key and password since the process began
@@ -38,9 +39,8 @@ class Variables(Mapping[str, str]):
     """The variables that were found, keys included. It shows, copies and pickles none of them."""
 
     def __init__(self, found: Mapping[str, str] | None = None) -> None:
-        self._found: Callable[[], Mapping[str, str]] = lambda: (
-            found or {}
-        )  # no attribute holds them, as vars() shows it
+        # a function holds them, as vars() shows what an attribute holds
+        self._found: Callable[[], Mapping[str, str]] = lambda: found or {}
 
     def __getitem__(self, name: str) -> str:
         return self._found()[name]
@@ -86,15 +86,28 @@ def hide_used(text: str) -> str:
     """
     if token := os.environ.get(colab.TOKEN):  # set when google.colab.ai is first used
         remember(token)
+    small = text.lower()
     for key in sorted([*_used], key=len, reverse=True):
-        text = _any_form(key).sub("[key]", text)
+        if any(mark in small for mark in _marks(key)):  # quick, where any form of any key would take seconds
+            text = _any_form(key).sub("[key]", text)
     return text
+
+
+def _coded(key: str) -> list[str]:
+    """The key in base64, alone or with an empty password or name."""
+    return [b64encode(form.encode(errors="surrogatepass")).decode() for form in (key, f"{key}:", f":{key}")]
+
+
+@cache
+def _marks(key: str) -> list[str]:
+    """Texts of which one is in every text that holds the key in any form."""
+    return [max(re.findall(r"[a-z0-9]*", key.lower()), key=len), *map(str.lower, _coded(key))]
 
 
 @cache
 def _any_form(key: str) -> re.Pattern[str]:
-    coded = [b64encode(form.encode()).decode() for form in (key, f"{key}:", f":{key}")]
-    return re.compile("|".join(["".join(map(_written, re.findall(r"\s+|\S", key))), *map(re.escape, coded)]), re.I)
+    written = "".join(map(_written, re.findall(r"\s+|\S", key)))
+    return re.compile("|".join([written, *map(re.escape, _coded(key))]), re.I)
 
 
 def _written(character: str) -> str:

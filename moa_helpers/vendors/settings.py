@@ -46,7 +46,7 @@ class Settings(Shown):
 
     def value(self, variable: str | None) -> str | None:
         """A variable's value from the environment, .env or Colab's secrets; None where it is unset or empty."""
-        return self._values.get(variable or "")
+        return self._values.get(variable or "") or None
 
     @property
     def free_models(self) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ def setup(mode: Mode | None = None) -> Settings:
         The report: versions, mode, and which vendors have a key.
 
     Raises:
-        ValueError: the mode is none of the three, or a key has something that no key has.
+        ValueError: the mode is none of the three, or a key, unless offline was asked for, has what no key has.
     """
     with lock:
         return _setup(mode)
@@ -112,7 +112,7 @@ def _setup(mode: Mode | None) -> Settings:
     wanted = mode or values.get("MOA_MODE", "auto").lower()
     if wanted not in get_args(Mode):
         raise ValueError(f"MOA_MODE is {wanted!r}; it takes auto, live or offline.")
-    sources, keys = variables.find_keys(values, ask_colab=wanted != "offline")
+    sources, keys, key_notes = variables.find_keys(values, needed=wanted != "offline")
     values = Variables({**values, **keys})
     live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
     if wanted == "auto":
@@ -134,7 +134,7 @@ def _setup(mode: Mode | None) -> Settings:
         servers=servers,
         local_models=local_models,
         colab_models=() if wanted == "offline" else colab.session.models(),
-        notes=tuple(redact(note) for note in [*notes, *local_notes, *twice, *colab.session.notes()]),
+        notes=tuple(redact(note) for note in [*notes, *key_notes, *local_notes, *twice, *colab.session.notes()]),
         _values=values,
     )
     return _current
@@ -148,16 +148,17 @@ def current() -> Settings:
     return setup(mode)
 
 
-def connection(name: str, sdk: Sdk | None = None) -> Connection:
+def connection(name: str, sdk: Sdk | None = None, *, sync: bool = False) -> Connection:
     """The arguments for a vendor's SDK: its own address and your key, or offline those of the stand-in.
 
     Where a variable for proxies or certificates would disturb calls to this machine, they also hold an HTTP client that
-    it does not reach, for the SDK's asynchronous client.
+    it does not reach. (With ``NO_PROXY=127.0.0.1`` no proxy does.)
 
     Args:
         name: a vendor, or a model ``vendor:model-id``; models of ``local:`` may each have an address of their own.
         sdk: ``"openai"``, ``"anthropic"`` or ``"mistral"``, for whose client they are. Default: the vendor's. Model
             servers on your machine speak the formats of all three.
+        sync: whether they are for the SDK's synchronous client, such as ``OpenAI``; else for ``AsyncOpenAI``.
 
     Raises:
         UnknownModel: there is no such vendor; or live, no server on this machine lists that model of ``local:``.
@@ -166,7 +167,7 @@ def connection(name: str, sdk: Sdk | None = None) -> Connection:
     """
     how = reach(name, sdk)
     for url in [how[part] for part in ("base_url", "server_url") if part in how]:
-        how |= for_hand_made(sdk or VENDORS[name.partition(":")[0]].api, url)
+        how |= for_hand_made(sdk or VENDORS[name.partition(":")[0]].api, url, sync=sync)
     return how
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 from moa_helpers.catalogue import VENDORS
@@ -12,7 +13,9 @@ from moa_helpers.vendors.secrets import Key, Variables, remember, remember_login
 LARGEST = 100_000  # bytes of a .env file that are read: its reader takes a second for them
 PATIENCE = 1.0  # seconds for a pipe to say something
 _PLACEHOLDER = re.compile(
-    r"\.{3}|<.*>|\b(?:your|insert)[-_ ]|(?:change|replace)[-_]?me|[-_]here$|^(?:sk-)?[x*]{3,}$", re.I
+    r"\.{3}|^<.*>$|^\$?\{\w+\}$|^\$\w+$|(?<![a-z])(?:your|insert|paste)[-_ ]|(?:change|replace)[-_]?me"
+    r"|[-_]here$|^(?:sk-)?[x*]{3,}$|^(?:todo|none|null)$",
+    re.I,
 )
 _ADDRESSES = re.compile(r"_(?:url|host|proxy)$|^moa_host_", re.I)  # variables whose values may hold a login
 
@@ -27,75 +30,82 @@ def read() -> tuple[Variables, list[str]]:
     return Variables(found | logins), notes
 
 
-def find_keys(values: Variables, *, ask_colab: bool) -> tuple[dict[str, str], dict[str, Key]]:
-    """Where each vendor's key comes from, and the keys by their variables: Colab's panel may have some that are unset.
+def find_keys(values: Variables, *, needed: bool) -> tuple[dict[str, str], dict[str, Key], list[str]]:
+    """Where each vendor's key comes from; the keys by their variables; and which of them count as unset, and why.
+
+    A placeholder does, unless the reader has set the address: some gateways and hosts take any text for a key.
+
+    Args:
+        values: the variables.
+        needed: whether a vendor may be asked. Then Colab's panel is looked at, and a key that is none is an error.
 
     Raises:
         ValueError: a key cannot be one; the message names its variable and never shows it.
     """
-    sources, keys = {}, {}
+    sources: dict[str, str] = {}
+    keys: dict[str, Key] = {}
+    notes = []
     for vendor in VENDORS.values():
-        name = vendor.key_variable or ""
-        if name in values:
-            sources[vendor.name] = "environment" if os.environ.get(name, "").strip() else ".env"
-        elif name and ask_colab and colab.session.secret(name):
-            sources[vendor.name] = "Colab secrets"
-        if vendor.name in sources:
-            keys[name] = remember(values.get(name) or colab.session.secret(name) or "")
-            if problem := _oddity(keys[name]):
-                raise ValueError(f"{name} ({sources[vendor.name]}) {problem}: copy the key again, alone, or remove it.")
-    return sources, keys
+        name = vendor.key_variable or vendor.optional_key_variable or ""
+        key = Key(values.get(name) or (needed and vendor.key_variable and colab.session.secret(name)) or "")
+        where = "environment" if os.environ.get(name, "").strip() else ".env" if name in values else "Colab secrets"
+        keys |= {name: Key("")} if key else {}
+        public = vendor.key_variable and not vendor.origin and vendor.url_variable not in values
+        if public and _PLACEHOLDER.search(key):
+            notes.append(f"{name} ({where}) is a placeholder, not a key: it counts as unset.")
+        elif problem := _oddity(key, name):
+            notes.append(f"{name} ({where}) {problem}: copy the key again, alone, or remove it.")
+            if needed:
+                raise ValueError(notes[-1])
+        elif key:
+            keys[name] = remember(key)
+            sources |= {vendor.name: where} if vendor.key_variable else {}
+    return sources, keys, notes
 
 
-def _oddity(key: str) -> str:
+def _oddity(key: str, name: str) -> str:
     """What a key has that none has; empty if it looks like one."""
-    if any(character.isspace() for character in key):
-        return "has a blank or a line break inside"
-    if any(mark in key for mark in "\"'`“”„‘’‚«»"):
-        return "has quotation marks"
-    for character in key:
-        if not "!" <= character <= "~":
-            return f"has a character that no key has (U+{ord(character):04X})"
-    return "is a placeholder, not a key" if _PLACEHOLDER.search(key) else ""
+    if odd := re.search(r"[^!#-&(-_a-~]", key):
+        letter = unicodedata.name(odd[0], "a control character")
+        return f"has a character that no key has (U+{ord(odd[0]):04X}, {letter})"
+    return "begins with its own name" if key.startswith(f"{name}=") else ""
 
 
 def _file() -> tuple[dict[str, str], list[str]]:
-    """The variables of the first ``.env`` that is a file, here or above, and what of it could not be read."""
+    """The variables of the ``.env`` that python-dotenv finds, here or above, and what of it could not be read."""
     from io import StringIO
 
-    from dotenv import dotenv_values
+    from dotenv import dotenv_values, find_dotenv
     from dotenv.parser import parse_stream
 
     notes: list[str] = []
+    path = ".env"
     try:
-        here = Path.cwd()
-    except OSError as error:  # it was removed meanwhile
-        return {}, [f"No .env was looked for: {error}"]
-    for path in [folder / ".env" for folder in (here, *here.parents)]:
-        try:
-            if path.is_dir():
-                notes.append(f"{path} is a folder, not a file with keys.")
-            if path.is_dir() or not os.path.lexists(path):
-                continue
-            written = _bytes(path)
-            text = decoded(written if len(written) <= LARGEST else written[:LARGEST].rpartition(b"\n")[0])
-        except (OSError, ValueError) as error:
-            return {}, [*notes, f"{path} cannot be read: {error}"]
-        if len(written) > LARGEST:
-            notes.append(f"{path} is larger than 100 kB: only its beginning was read.")
-        if wrong := [str(line.original.line) for line in parse_stream(StringIO(text)) if line.error]:
-            notes.append(f"{path}: cannot be read as NAME=value in line {', '.join(wrong[:5])}.")
-        return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value}, notes
-    return {}, notes
+        path, here = find_dotenv(usecwd=True), os.path.abspath(".env")
+        if path != here and os.path.lexists(here):
+            notes.append(f"{here} is no file that can be read.")
+        written = _bytes(Path(path)) if path else b""
+        text = decoded(written if len(written) <= LARGEST else written[:LARGEST].rpartition(b"\n")[0])
+    except (OSError, ValueError) as error:
+        return {}, [*notes, f"{path} cannot be read: {error}"]
+    if len(written) > LARGEST:
+        notes.append(f"{path} is larger than 100 kB: only its beginning was read.")
+    good, wrong = "", []
+    for line in parse_stream(StringIO(text)):
+        if line.error or not re.fullmatch(r"[\w.-]+", line.key or "comment"):
+            wrong.append(str(line.original.line))
+        else:
+            good += line.original.string
+    if wrong:
+        notes.append(f"{path}: cannot be read as NAME=value in line {', '.join(wrong[:5])}.")
+    return {name: value for name, value in dotenv_values(stream=StringIO(good)).items() if value}, notes
 
 
 def _bytes(path: Path) -> bytes:
     """The file's beginning. A pipe, which some password stores put there, is given a second to say something."""
-    if path.is_file():
+    if not path.is_fifo():
         with path.open("rb") as file:
             return file.read(LARGEST + 1)
-    if not path.is_fifo():
-        raise OSError("it is neither a file nor a pipe")
     from select import select
 
     written, pipe = b"", os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -368,7 +368,10 @@ def test_a_proxy_that_stands_in_between_is_named_without_its_login(monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     error = APIConnectionError()
     error.__cause__ = ConnectionRefusedError(111, "refused")
-    assert "the proxy proxy.example:3128 (on the way to api.example.com:443): is" in explain(error, LUNA).message
+    assert (
+        "the proxy proxy.example:3128 of HTTPS_PROXY (on the way to api.example.com:443): is"
+        in explain(error, LUNA).message
+    )
     error.__cause__ = socket.gaierror(-2, "Name or service not known")
     assert "The name proxy.example is not known" in explain(error, LUNA).message
     error = APIConnectionError("http://127.0.0.1:9/v1")

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import pickle
 import pprint
+import time
 import traceback
 import types
 from urllib.parse import quote, quote_plus
@@ -55,6 +56,29 @@ def test_what_looks_like_a_key_is_hidden():
         assert redact(f"no: {text} !") == "no: [key] !"
     assert redact("http://joe:pw@host/v1, ftp://t@k@h") == "http://[key]@host/v1, ftp://[key]@h"
     assert redact("GET /v1?a=1&api_key=abc, not basic authentication") == "GET /v1?a=1&[key], not basic authentication"
+
+
+def test_plain_words_are_no_keys():
+    for text in (
+        "sky-blue task-oriented key-value-store",
+        "hf_transfer, key_variable_name",
+        "use Bearer authentication",
+    ):
+        assert redact(text) == text
+
+
+def test_long_texts_and_many_keys_are_no_hindrance():
+    for number in range(100):
+        remember(f"{number:03}" * 12 + '"/é')
+    began = time.process_time()
+    for text in ("key-" * 100_000, "a1b2" * 100_000, "://" * 100_000, "Bearer " * 50_000, "basic " + "x" * 400_000):
+        redact(text)
+    assert time.process_time() - began < 5  # seconds; 1 on a slow machine, 13 if every form of each key is looked for
+
+
+def test_a_key_that_is_no_unicode_hides_like_any():
+    remember("abcdefgh\udcff")
+    assert redact("abcdefgh\udcff!") == "[key]!"
 
 
 def test_logins_in_addresses():

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from aiohttp import web
-from anthropic import AsyncAnthropic
+from anthropic import Anthropic, AsyncAnthropic
 from mistralai.client import Mistral
 from openai import AsyncOpenAI, OpenAI
 
@@ -56,6 +56,7 @@ def broken(proxy, monkeypatch):
         names = [name for both in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY") for name in (both, both.lower())]
         settings = [(name, proxy.url) for name in names] + [(names[i % 6], odd) for i, odd in enumerate(ODD)]
         settings += [("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_FILE", __file__), ("SSL_CERT_DIR", "/nowhere")]
+        settings += [("no_proxy", "ga rb::age"), ("SSLKEYLOGFILE", "/nowhere/file")]
         settings += [("REQUESTS_CA_BUNDLE", "/nowhere")]
         for name, value in settings[::step]:
             with monkeypatch.context() as here:
@@ -76,6 +77,12 @@ def test_no_variable_disturbs_our_own_clients(models, broken, proxy, run):
 async def asked_by_hand(models):
     names = [model.partition(":")[2] for model in models]
     question = [{"role": "user", "content": PROMPT}]
+    with OpenAI(**moa.connection("openai", sync=True), max_retries=0) as client:
+        assert client.chat.completions.create(model=names[0], messages=question).choices
+    with Anthropic(**moa.connection("anthropic", sync=True), max_retries=0) as client:
+        assert client.messages.create(model=names[1], messages=question, max_tokens=99).content
+    with Mistral(**moa.connection("mistral", sync=True)) as client:
+        assert client.chat.complete(model=names[2], messages=question).choices
     async with AsyncOpenAI(**moa.connection("openai"), max_retries=0) as client:
         answers = [(await client.chat.completions.create(model=names[0], messages=question)).choices]
     async with AsyncAnthropic(**moa.connection("anthropic"), max_retries=0) as client:
@@ -94,9 +101,6 @@ def test_no_variable_disturbs_clients_made_by_hand(models, broken, proxy, run):
 def test_a_connection_holds_more_only_where_a_variable_disturbs(models, proxy, monkeypatch):
     for vendor in ("openai", "anthropic", "mistral"):
         assert [type(value).__mro__[-2] for value in moa.connection(vendor).values()] == [str, str]
-    with OpenAI(**moa.connection("openai"), max_retries=0) as client:
-        question = [{"role": "user", "content": PROMPT}]
-        assert client.chat.completions.create(model=models[0].partition(":")[2], messages=question).choices
     monkeypatch.setenv("https_proxy", proxy.url)  # not for plain http, and well-formed
     assert list(moa.connection("openai")) == ["api_key", "base_url"]
     monkeypatch.setenv("http_proxy", proxy.url)
@@ -111,7 +115,7 @@ def test_a_proxy_that_lets_nothing_through_is_named(models, proxy, live_at, run,
     live_at("https://vendor.invalid")
     for reply in run(on_new_clients(models)):
         assert (reply.failure.kind, reply.failure.final) == ("connection", True)
-        assert "HTTPS_PROXY lets nothing through (407 Login first)" in reply.failure.message
+        assert " of HTTPS_PROXY does not let this through: 407 Login first." in reply.failure.message
         assert "dummy" not in reply.failure.message
     assert len(proxy.came) == 3
     assert all(request.startswith("CONNECT vendor.invalid:443") for request in proxy.came)
@@ -139,8 +143,8 @@ def test_a_redirect_is_not_followed_and_is_named(models, recorder, live, run):
 
         recorder.answer = elsewhere
         for reply in run(on_new_clients(models)):
-            assert (reply.failure.kind, reply.failure.final) == ("connection", True), status
-            assert "redirects to http://elsewhere.invalid/v1?[key] and nothing was sent there" in reply.failure.message
+            assert (reply.failure.kind, reply.failure.status) == ("malformed", status)
+            assert "sends requests on to http://elsewhere.invalid/v1: " in reply.failure.message
         assert len(recorder.requests) == 3
 
 
