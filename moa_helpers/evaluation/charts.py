@@ -31,7 +31,7 @@ def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | Non
         parts.append(f"{name} {found.value:.3g}{width}")
     if against is not None:
         axes.axvline(against, color="#444444", linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(rows)), list(rows), parse_math=False)
+    axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.7)
     picture.alt = f"{xlabel}: {'; '.join(parts)}"
     return picture
@@ -78,7 +78,7 @@ def tradeoff(
         above = from_left.index(name) % 2 == 0  # in turns, so that the names of neighbours do not meet
         offset, va = ((0, 6), "bottom") if above else ((0, -6), "top")
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
-        axes.annotate(name, place, offset, va=va, parse_math=False, bbox=box, **BESIDE)
+        axes.annotate(name, place, offset, va=va, bbox=box, **BESIDE)
     axes.margins(x=0.2, y=0.15)
     along = f" Beaten by none in both: {', '.join(best)}." if best else ""
     rest = f", and {len(others)} others" if others else ""
