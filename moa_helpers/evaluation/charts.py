@@ -9,7 +9,7 @@ from math import isnan
 from typing import Any, TypeAlias
 
 from moa_helpers.evaluation.measures import Interval
-from moa_helpers.ui.figures import LINES, Picture, blank, named
+from moa_helpers.ui.figures import LINES, Picture, blank
 
 MARKERS = "osD^vP"
 BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}  # where a mark's text stands
@@ -48,7 +48,7 @@ def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str
         reach = [*zip(*((each.value - each.low, each.high - each.value) for each in line.values()), strict=True)]
         drawn[name] = axes.errorbar(places, values, reach, color=colour, linestyle=dashes, marker=marker, capsize=2)
     axes.set_xticks(sorted({x for line in lines.values() for x in line}))
-    named(picture, drawn, loc="outside right upper")
+    picture.legend([*drawn.values()], [*drawn], frameon=False, loc="outside right upper")
     parts = [f"{name}: {', '.join(f'{x}: {found}' for x, found in line.items())}." for name, line in lines.items()]
     picture.alt = f"{ylabel} by {xlabel}. {' '.join(parts)}"
     return picture

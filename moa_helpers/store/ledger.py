@@ -131,21 +131,18 @@ class Ledger:
 
     def _look_after(self) -> None:
         """If the file is no longer the one that was opened, or not as long as it was left, go on in another."""
-        if self._problem or self._undisturbed():
+        if self._problem:
             return
+        with suppress(OSError):
+            there = self._place.stat()
+            if os.path.samestat(there, self._identity) and there.st_size == self._size:
+                return
         what = "another program removed, replaced or changed it, so no further call is made. "
         try:
             what += f"All that was kept is in {self._save_beside()}: give it this file's name to go on with it."
         except OSError as error:
             what += f"Nor could it be saved beside it: {error}."
         self._problem = OSError(what)
-
-    def _undisturbed(self) -> bool:
-        try:
-            there = self._place.stat()
-        except OSError:
-            return False
-        return os.path.samestat(there, self._identity) and there.st_size == self._size
 
     def _save_beside(self) -> Path:
         """Go on in a new file, which begins with all that can still be read of this one; its path."""

@@ -65,13 +65,6 @@ def blank(height: float, xlabel: str, ylabel: str = "", *, width: float = 8.5) -
     return picture, axes
 
 
-def named(owner: Axes | Figure, drawn: Mapping[str, Any], **look: Any) -> None:
-    """A legend that shows each name, also one that begins with ``_``."""
-    legend = owner.legend([*drawn.values()], [*map(str, range(len(drawn)))], frameon=False, **look)
-    for text, name in zip(legend.get_texts(), drawn, strict=True):
-        text.set_text(name)
-
-
 def timeline(calls: Answer | Sequence[Reply]) -> Picture:
     """A bar for each request on a common clock: waiting, writing, failing, pausing before a retry, or abandoned.
 
@@ -174,7 +167,7 @@ def distribution(samples: Mapping[str, Sequence[float]], xlabel: str = "seconds"
         axes.set_ylim(0.05, 100)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.grid(alpha=0.3)
-    named(axes, lines, loc="lower left" if tail else "lower right")
+    axes.legend([*lines.values()], [*lines], frameon=False, loc="lower left" if tail else "lower right")
     said = {"median": 0.5, "95% within": 0.95} | ({"99% within": 0.99} if tail else {})
     parts = []
     for name, values in samples.items():
