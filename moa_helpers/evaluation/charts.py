@@ -9,7 +9,7 @@ from math import isnan
 from typing import Any, TypeAlias
 
 from moa_helpers.evaluation.measures import Interval
-from moa_helpers.ui.figures import LINES, Picture, blank, named
+from moa_helpers.ui.figures import LINES, Picture, blank
 
 MARKERS = "osD^vP"
 BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}  # where a mark's text stands
@@ -31,7 +31,7 @@ def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | Non
         parts.append(f"{name} {found.value:.3g}{width}")
     if against is not None:
         axes.axvline(against, color="#444444", linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(rows)), list(rows), parse_math=False)
+    axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.7)
     picture.alt = f"{xlabel}: {'; '.join(parts)}"
     return picture
@@ -48,7 +48,7 @@ def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str
         reach = [*zip(*((each.value - each.low, each.high - each.value) for each in line.values()), strict=True)]
         drawn[name] = axes.errorbar(places, values, reach, color=colour, linestyle=dashes, marker=marker, capsize=2)
     axes.set_xticks(sorted({x for line in lines.values() for x in line}))
-    named(picture, drawn, loc="outside right upper")
+    picture.legend([*drawn.values()], [*drawn], frameon=False, loc="outside right upper")
     parts = [f"{name}: {', '.join(f'{x}: {found}' for x, found in line.items())}." for name, line in lines.items()]
     picture.alt = f"{ylabel} by {xlabel}. {' '.join(parts)}"
     return picture
@@ -78,7 +78,7 @@ def tradeoff(
         above = from_left.index(name) % 2 == 0  # in turns, so that the names of neighbours do not meet
         offset, va = ((0, 6), "bottom") if above else ((0, -6), "top")
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
-        axes.annotate(name, place, offset, va=va, parse_math=False, bbox=box, **BESIDE)
+        axes.annotate(name, place, offset, va=va, bbox=box, **BESIDE)
     axes.margins(x=0.2, y=0.15)
     along = f" Beaten by none in both: {', '.join(best)}." if best else ""
     rest = f", and {len(others)} others" if others else ""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from moa_helpers.results import Reply
-from moa_helpers.store.records import BROKEN, read, read_reply
+from moa_helpers.store.records import BROKEN, read
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import world
 
@@ -42,18 +42,12 @@ class Ledger:
 
     def __init__(self, path: Path, whole: Callable[..., Any] = dict) -> None:
         self.path, self._whole = path, whole
-        self._places: dict[str, int] = {}  # what was asked -> where the line with its answer begins
-        self._size = 0  # bytes that the file has if nobody else writes into it
+        self._place = path.absolute()  # also where the working directory changes
+        self._places: dict[str, int]  # what was asked -> where the line with its answer begins
+        self._size: int  # bytes that the file has if nobody else writes into it
         self._tried = False  # whether the disk was found to have room
         self._problem: OSError | None = None  # why nothing more can be written
-        self._writer, self._reader = path.open("ab"), path.open("rb")
-        try:
-            self._lock()  # two programs that write into one file would pay twice
-            self._look_through()
-            self._identity = self._identify()
-        except BaseException:
-            self.close()
-            raise
+        self._open(self._place)
 
     @property
     def problem(self) -> str:
@@ -81,28 +75,45 @@ class Ledger:
     def check(self) -> None:
         """Raise OSError if something could not be written, or will not be: another call would be paid for and lost."""
         if not self.problem and not self._tried:
-            self._try_room()
+            self._tried = True
+            with suppress(OSError):
+                self._append(b"\n" * ROOM)
+                self._writer.truncate(self._size)
         if self._problem:
             raise OSError(self.problem) from self._problem
 
     def close(self) -> None:
         """Close the file."""
-        with suppress(OSError):  # each line was flushed, and what failed then was raised then
-            self._writer.close()
+        self._writer.close()
         self._reader.close()
+
+    def _open(self, place: Path) -> None:
+        self._writer, self._reader = place.open("ab", buffering=0), place.open("rb")
+        try:
+            self._lock()  # two programs that write into one file would pay twice
+            self._look_through()
+            self._identity = place.stat()
+        except BaseException:
+            self.close()
+            raise
 
     def _write(self, entry: dict[str, Any], *, found: bool = True) -> None:
         self._look_after()
-        place, line = self._size, json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+        line = json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+        self._append(line)
+        if found:
+            self._places[entry["key"]] = self._size
+        self._size += len(line)
+
+    def _append(self, data: bytes) -> None:
+        """Write all of it or nothing. A full disk takes what fits, and says only then that it is full."""
         try:
-            self._writer.write(line)
-            self._writer.flush()
+            while data:
+                data = data[os.write(self._writer.fileno(), data) :]
         except OSError as error:
             self._problem = self._problem or error
+            self._writer.truncate(self._size)
             raise
-        self._size += len(line)
-        if found:
-            self._places[entry["key"]] = place
 
     def _found(self, key: str) -> Any:
         self._look_after()
@@ -116,12 +127,16 @@ class Ledger:
         """The key in a line, and the reply or the whole answer. Raises one of ``BROKEN``."""
         entry = json.loads(line.strip(EMPTY))
         whole = "answer" in entry
-        return str(entry["key"]), read(self._whole, entry["answer"]) if whole else read_reply(entry["reply"])
+        return str(entry["key"]), read(self._whole, entry["answer"]) if whole else read(Reply, entry["reply"])
 
     def _look_after(self) -> None:
         """If the file is no longer the one that was opened, or not as long as it was left, go on in another."""
-        if self._problem or self._undisturbed():
+        if self._problem:
             return
+        with suppress(OSError):
+            there = self._place.stat()
+            if os.path.samestat(there, self._identity) and there.st_size == self._size:
+                return
         what = "another program removed, replaced or changed it, so no further call is made. "
         try:
             what += f"All that was kept is in {self._save_beside()}: give it this file's name to go on with it."
@@ -129,46 +144,19 @@ class Ledger:
             what += f"Nor could it be saved beside it: {error}."
         self._problem = OSError(what)
 
-    def _undisturbed(self) -> bool:
-        try:
-            return self._identify() == self._identity and os.fstat(self._writer.fileno()).st_size == self._size
-        except OSError:
-            return False
-
-    def _identify(self) -> tuple[int, int]:
-        named = self.path.stat()
-        return named.st_dev, named.st_ino
-
     def _save_beside(self) -> Path:
         """Go on in a new file, which begins with all that can still be read of this one; its path."""
-        names = (self.path.with_name(f"{self.path.name}.saved{number or ''}") for number in count())
+        names = (self._place.with_name(f"{self.path.name}.saved{number or ''}") for number in count())
         beside = next(name for name in names if not name.exists())
-        lines = {}
+        lines = []
         for key in self._places:
             line = self._line(key)
             with suppress(*BROKEN):
-                if self._read(line)[0] == key:
-                    lines[key] = line
-        writer, reader = beside.open("xb"), beside.open("rb")
+                lines += [line] if self._read(line)[0] == key else []
+        beside.write_bytes(b"".join(lines))
         self.close()
-        self._writer, self._reader, self._places, self._size = writer, reader, {}, 0
-        for key, line in lines.items():
-            self._places[key] = self._size
-            self._size += writer.write(line)
-        writer.flush()
+        self._open(beside)
         return beside
-
-    def _try_room(self) -> None:
-        """See whether the disk has room for what the next calls give."""
-        file = self._writer.fileno()
-        try:
-            wrote = os.write(file, b"\n" * ROOM)
-            os.write(file, b"\n" * (ROOM - wrote))  # what did not fit now says why
-        except OSError as error:
-            self._problem = error
-        finally:
-            os.ftruncate(file, self._size)
-        self._tried = True
 
     def _lock(self) -> None:
         if sys.platform != "win32":
@@ -181,6 +169,7 @@ class Ledger:
 
     def _look_through(self) -> None:
         """Note where each good call begins, and have the file end with a whole line."""
+        self._places, self._size = {}, 0
         missing = b""  # at the end
         for number, line in enumerate(self._reader, 1):
             text, whole = line.strip(EMPTY), line.endswith(b"\n")  # else an editor took it away, or the line is cut
@@ -199,8 +188,7 @@ class Ledger:
             self._size += len(line if whole else line.rstrip(EMPTY))
             missing = b"\n" if text and not whole else b""
         self._writer.truncate(self._size)
-        self._writer.write(missing)
-        self._writer.flush()
+        self._append(missing)
         self._size += len(missing)
 
 

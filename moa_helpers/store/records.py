@@ -1,13 +1,13 @@
 """Results as JSON text and back, so that what was paid for can be kept in a file."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
-from functools import cache, partial
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
+from moa_helpers.results import Answer, Replies, Reply
 
 T = TypeVar("T")
 BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what reading something else may raise
@@ -36,55 +36,41 @@ def from_json(text: str) -> Reply | Replies | Answer:
         ((kind, value),) = json.loads(text).items()
         if kind == "Replies":
             return _replies(value)
-        return read_reply(value) if kind == "Reply" else read({"Answer": Answer}[kind], value)
+        return read(Reply, value) if kind == "Reply" else read({"Answer": Answer}[kind], value)
     except BROKEN as error:
         raise ValueError(f"This is no result that to_json wrote ({type(error).__name__}: {error}).") from None
 
 
-def read_reply(fields: Mapping[str, Any]) -> Reply:
-    """The reply whose fields these are, as they come out of JSON."""
-    return read(Reply, fields)
-
-
-def read(kind: Callable[..., T], fields: Mapping[str, Any]) -> T:
-    """The data class of this kind whose fields these are.
-
-    Raises:
-        TypeError: there are others, one is missing, or one is of another type.
-        ValueError, KeyError, AttributeError: the same, further inside.
-    """
-    found = dict(fields)
-    for name, types in _types(kind).items():
-        value = found.get(name)
-        if name in _NESTED and name in found and (value or name not in _OPTIONAL):
-            value = found[name] = _NESTED[name](value)
-        if name in found and not isinstance(value, types):
-            raise TypeError(f"{name} is {type(value).__name__}")
-    return kind(**found)
+def read(kind: Callable[..., T], value: Any) -> T:
+    """The value of this type, as of a data class, that came out of JSON as ``value``. Raises one of ``BROKEN``."""
+    return _reader(kind)(value)  # type: ignore[no-any-return]
 
 
 @cache
-def _types(kind: Any) -> dict[str, tuple[type, ...]]:
-    """The types that each field of a data class may have."""
-    found = {}
-    for name, hint in get_type_hints(kind).items():
-        each = [get_origin(one) or one for one in (get_args(hint) if isinstance(hint, UnionType) else [hint])]
-        found[name] = tuple({Literal: str}.get(one, one) for one in each) + (int,) * (float in each)
-    return found
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What makes a value of this type of what JSON gave back; it raises one of ``BROKEN`` if that is another type."""
+    inside = get_args(kind)
+    if isinstance(kind, UnionType):  # or None
+        some = _reader(inside[0])
+        return lambda value: None if value is None else some(value)
+    if kind is Replies:
+        return _replies
+    if get_origin(kind) is tuple:
+        each = _reader(inside[0])
+        return lambda listed: tuple(map(each, listed))
+    if is_dataclass(kind):
+        types = get_type_hints(kind)
+        make: Any = kind
+        return lambda fields: make(**{name: _reader(types[name])(value) for name, value in fields.items()})
+    plain = {float: (float, int)}.get(kind, str if get_origin(kind) is Literal else kind)
+
+    def checked(value: Any) -> Any:
+        if not isinstance(value, plain):
+            raise TypeError(f"{value!r:.40} is no {kind.__name__}")
+        return value
+
+    return checked
 
 
-def _replies(listed: Iterable[Mapping[str, Any]]) -> Replies:
-    return Replies(map(read_reply, listed))
-
-
-_OPTIONAL = ("failure", "aggregator", "picked")  # may be None
-_NESTED: dict[str, Callable[[Any], Any]] = {  # the fields that JSON gives back in another form
-    "failure": partial(read, Failure),
-    "attempts": lambda listed: tuple(read(Attempt, fields) for fields in listed),
-    "warnings": tuple,
-    "hedged": lambda listed: tuple(map(read_reply, listed)),
-    "aggregator": read_reply,
-    "picked": read_reply,
-    "left_out": _replies,
-    "layers": lambda layers: tuple(map(_replies, layers)),
-}
+def _replies(listed: Iterable[Any]) -> Replies:
+    return Replies(map(_reader(Reply), listed))

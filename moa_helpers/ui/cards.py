@@ -4,7 +4,6 @@
 """
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
@@ -12,13 +11,10 @@ from functools import singledispatch
 from moa_helpers.catalogue import VENDORS, listed
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies, Reply
-from moa_helpers.ui.html import render, visible
+from moa_helpers.ui.html import printable, render, visible
 
 LOCAL = ("local", "ollama", "vllm", "colab")  # vendors whose models are free, so that nobody misses their price
 STAND_INS = " · offline stand-ins"
-PLAIN = str.maketrans(
-    {"·": "-", "×": "x", "…": "...", "–": "-", "—": "-", **dict.fromkeys("‘’", "'"), **dict.fromkeys("“”", '"')}
-)
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class Card:
         table = [self.header, *self.rows] if self.rows else []
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
-        return _printable("\n".join([self.heading, *lines, *filter(None, [self.thinking_note, self.text])]))
+        return printable("\n".join([self.heading, *lines, *filter(None, [self.thinking_note, self.text])]))
 
     def markdown(self) -> str:
         """The same as Markdown; the text is a code block, whose fence is longer than any run of backticks in it."""
@@ -202,16 +198,6 @@ def _unlisted(name: str) -> str:
 def count(value: int | None) -> str:
     """A number of tokens for the reader."""
     return "unknown" if value is None else f"{value:,}"
-
-
-def _printable(text: str) -> str:
-    """A text that does nothing to a terminal but to be read there, in the characters that ``print`` can write."""
-    text, encoding = visible(text), getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.translate(PLAIN).encode(encoding, "backslashreplace").decode(encoding)
-    return text
 
 
 def _literal(text: str) -> str:

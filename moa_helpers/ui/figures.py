@@ -14,11 +14,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from PIL import Image
 
 from moa_helpers.results import Answer, Replies, Reply
 from moa_helpers.ui.cards import roles
-from moa_helpers.ui.html import render
+from moa_helpers.ui.html import render, visible
 from moa_helpers.ui.phases import PHASES, phases
 from moa_helpers.ui.tables import percentiles, provenance, table
 
@@ -30,9 +31,18 @@ LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"
 
 
 class Picture(Figure):
-    """A matplotlib figure with a text alternative; a notebook shows it as an image with that text."""
+    """A matplotlib figure with a text alternative; a notebook shows it as an image with that text.
+
+    Every text in it stands as it is: "$5 or $10" holds no formula.
+    """
 
     alt: str = ""
+
+    def draw(self, renderer: Any) -> None:
+        """Draw it, as matplotlib does before it shows or saves it."""
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
+        super().draw(renderer)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         file = io.BytesIO()
@@ -42,25 +52,17 @@ class Picture(Figure):
         small = io.BytesIO()  # 64 colours are enough, and keep notebooks small
         Image.open(file).convert("RGB").quantize(64).save(small, format="png", optimize=True)
         image = base64.b64encode(small.getvalue()).decode()
-        return {"text/html": render("picture.html", alt=self.alt, image=image), "text/plain": self.alt}
+        return {"text/html": render("picture.html", alt=self.alt, image=image), "text/plain": visible(self.alt)}
 
 
 def blank(height: float, xlabel: str, ylabel: str = "", *, width: float = 8.5) -> tuple[Picture, Axes]:
     """A picture of so many inches, and the diagram in it, with nothing drawn yet."""
     picture = Picture(figsize=(width, height), layout="constrained")
     axes = picture.add_subplot()
-    axes.set_xlabel(xlabel, parse_math=False)  # "$5 or $10" is no formula
-    axes.set_ylabel(ylabel, parse_math=False)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
     axes.spines[["top", "right"]].set_visible(False)
     return picture, axes
-
-
-def named(owner: Axes | Figure, drawn: Mapping[str, Any], **look: Any) -> None:
-    """A legend that shows each name as it stands: a ``$`` begins no formula, and a ``_`` hides none."""
-    legend = owner.legend([*drawn.values()], [*map(str, range(len(drawn)))], frameon=False, **look)
-    for text, name in zip(legend.get_texts(), drawn, strict=True):
-        text.set_text(name)
-        text.set_parse_math(False)
 
 
 def timeline(calls: Answer | Sequence[Reply]) -> Picture:
@@ -97,10 +99,10 @@ def timeline(calls: Answer | Sequence[Reply]) -> Picture:
     picture, axes = blank(1.4 + 0.46 * len(rows), "seconds since the first call began")
     for place, (_, reply, waited_for) in enumerate(rows):
         _draw(axes, place, reply, reply.started - zero, whole, waited_for)
-    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], parse_math=False)
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, whole * 1.3)
-    axes.set_title("\n".join(waits), loc="left", fontsize="medium", parse_math=False)
+    axes.set_title("\n".join(waits), loc="left", fontsize="medium")
     shown = {kind for _, reply, _ in rows for kind, _, _ in phases(reply)}
     legend = [Patch(label=kind, **_look(kind)) for kind in PHASES if kind in shown]
     picture.legend(handles=legend, loc="outside lower center", ncols=3, frameon=False)
@@ -115,7 +117,7 @@ def _draw(axes: Axes, place: int, reply: Reply, begin: float, whole: float, wait
         axes.barh(place, drawn, left=begin + start, linewidth=0.5, height=0.6, **_look(kind))
     failed = f", {reply.failure.kind}" if reply.failure else ""
     label = f"{reply.elapsed:.2f} s{failed}{', waited for' * waited_for}"
-    axes.text(begin + reply.elapsed + 0.01 * whole, place, label, va="center", parse_math=False)
+    axes.text(begin + reply.elapsed + 0.01 * whole, place, label, va="center")
 
 
 def _look(kind: str) -> dict[str, Any]:
@@ -165,7 +167,7 @@ def distribution(samples: Mapping[str, Sequence[float]], xlabel: str = "seconds"
         axes.set_ylim(0.05, 100)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.grid(alpha=0.3)
-    named(axes, lines, loc="lower left" if tail else "lower right")
+    axes.legend([*lines.values()], [*lines], frameon=False, loc="lower left" if tail else "lower right")
     said = {"median": 0.5, "95% within": 0.95} | ({"99% within": 0.99} if tail else {})
     parts = []
     for name, values in samples.items():
@@ -194,9 +196,9 @@ def provenance_picture(text: str, references: Sequence[Reply]) -> Picture:
         for column, value in enumerate(values):
             axes.text(column, row, f"{value:.0%}", ha="center", va="center", color="white" if value > 0.6 else "black")
     short = [sentence if len(sentence) <= 60 else sentence[:57].rstrip() + "…" for sentence in shares.index]
-    axes.set_yticks(range(len(shares)), short, parse_math=False)
+    axes.set_yticks(range(len(shares)), short)
     columns = [name.replace(":", ":\n", 1) for name in shares.columns]
-    axes.set_xticks(range(len(columns)), columns, parse_math=False)
+    axes.set_xticks(range(len(columns)), columns)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

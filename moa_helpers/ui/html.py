@@ -5,6 +5,7 @@ Jinja2 and markdown-it are loaded on first use: they belong to the lesson, not t
 
 import html
 import re
+import sys
 from functools import cache, lru_cache
 from typing import Any
 
@@ -15,6 +16,7 @@ STYLED = "jp-RenderedHTMLCommon rendered_html mathjax_ignore"
 # as JSON can hold, could not even be printed.
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
 PICTURES |= dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
+PLAIN = str.maketrans("·×–—‘’“”", "-x--''\"\"") | {0x2026: "..."}  # where a stream cannot write these
 _CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -43,6 +45,16 @@ def escaped(text: str) -> str:
 def visible(text: str) -> str:
     """A text whose control characters can be seen and do nothing, neither on a page nor in a terminal."""
     return text.translate(PICTURES) if _CONTROLS.search(text) else text  # to look first is ten times as fast
+
+
+def printable(text: str, stream: object = None) -> str:
+    """The same, in the characters that a stream can write; default: stdout."""
+    text, encoding = visible(text), getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def _most_cells(text: str) -> int:

@@ -34,13 +34,19 @@ class Seen(NamedTuple):
     done: bool
 
     @property
+    def state(self) -> str:
+        """The state of its call, or that it is thinking."""
+        thinks = self.call.state in ("waiting", "writing") and self.reply.thinking and not self.reply.text
+        return "thinking" if thinks else self.call.state
+
+    @property
     def words(self) -> str:
         """What it does or has done, and its seconds."""
         if self.done:
             return self.reply.summary
         doing = {"queued": "waiting for a free place", "waiting": "waiting for the first token"}
-        words = doing.get(self.call.state, self.call.state)
-        if self.call.state == "pausing" and (failure := self.reply.attempts[-1].failure):
+        words = doing.get(self.state, self.state)
+        if self.state == "pausing" and (failure := self.reply.attempts[-1].failure):
             words = f"pausing before a retry ({failure.kind})"
         return f"{words} · {seconds(self.reply.elapsed)}"
 
@@ -183,7 +189,7 @@ def framed(head: str, shown: Sequence[str] = (), folded: Sequence[str] = (), hid
 
 
 def _line(seen: Sequence[Seen]) -> str:
-    states = Counter(one.call.state for one in seen)
+    states = Counter(one.state for one in seen)
     parts = [f"{states.pop('done', 0)} of {len(seen)} calls ended"]
     parts += [f"{number} {state}" for state, number in states.items()]
     if seen:

@@ -1,7 +1,6 @@
 """Show progress while tasks run: as an output of the notebook's cell, or as a bar on stderr."""
 
 import asyncio
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,10 +8,9 @@ from typing import Any
 
 from moa_helpers.limits.tasks import stop
 from moa_helpers.shown import lesson
-from moa_helpers.ui.html import render
+from moa_helpers.ui.html import printable, render
 
 REFRESH = 0.1  # seconds between two looks at the tasks
-WIDTH = 20  # characters of the bar
 
 
 async def follow(tasks: Sequence[asyncio.Task[Any]], show: Callable[[bool], None]) -> None:
@@ -76,15 +74,24 @@ class _Bar:
     """A bar on stderr, drawn over itself."""
 
     def __init__(self) -> None:
-        self._shown = ""
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=0, bar_format="{bar:20} {desc}", file=_Stderr(), dynamic_ncols=True)
 
     def update(self, progress: Any, last: bool) -> None:
-        done = WIDTH * progress.ended // max(progress.total, 1)
-        line = f"[{'#' * done}{'-' * (WIDTH - done)}] {progress.line()}"
-        if sys.stderr.isatty():
-            line = line[: shutil.get_terminal_size().columns - 1]  # a line that wraps could not be drawn over
-        if line != self._shown:
-            sys.stderr.write("\r" + line.ljust(len(self._shown)))
-        sys.stderr.write("\n" * last)
-        sys.stderr.flush()
-        self._shown = line
+        self._bar.total, self._bar.n = progress.total, progress.ended
+        self._bar.set_description_str(printable(progress.line(), sys.stderr))
+        if last:
+            self._bar.close()
+
+
+class _Stderr:
+    """A stderr that never fails: tqdm would keep its lock then, and the process would hang at its end."""
+
+    def write(self, text: str) -> None:
+        with suppress(Exception):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    def fileno(self) -> int:  # which tells how wide the terminal is
+        return sys.stderr.fileno()

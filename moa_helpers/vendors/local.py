@@ -85,8 +85,10 @@ def base_url(written: str, variable: str, port: int = 8080) -> str:
 
 def place_of(url: str) -> str:
     """Host and port of an address, without login and path."""
-    host = urlsplit(url).netloc.rpartition("@")[2].lower()
-    return host.replace("localhost", "127.0.0.1") if host.startswith("localhost") else host
+    scheme, _, rest = url.lower().partition("://")
+    host = re.split("[/?#]", rest)[0].rpartition("@")[2]
+    host = re.sub("^localhost(?=:|$)", "127.0.0.1", host)
+    return host if re.search(r":\d+$", host) else f"{host}:{443 if scheme == 'https' else 80}"
 
 
 def find_servers(

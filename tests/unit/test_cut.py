@@ -103,7 +103,7 @@ def test_where_nobody_can_tell_there_is_no_warning():
 
 def test_the_reply_and_the_heading_say_it(run, script, monkeypatch):
     servers = (local.Server("Ollama", "http://127.0.0.1:11434/v1", ("qwen",)),)
-    monkeypatch.setattr(local, "find_servers", lambda values: (servers, ()))
+    monkeypatch.setattr(local, "find_servers", lambda values, leave_out: (servers, ()))
     moa.setup("live")
     script["local:qwen"] = lambda request: answers(
         "long words " * 2000, per_piece=0, tokens=(2048 if request.role == "aggregator" else 10, 90)

@@ -17,7 +17,7 @@ KEY = "dummy-" + "k" * 20
 @pytest.fixture(autouse=True)
 def _nothing_around(monkeypatch):
     monkeypatch.setattr(offline, "start", lambda values: SimpleNamespace(url="http://offline.invalid"))
-    monkeypatch.setattr(local, "find_servers", lambda values: ((), ()))
+    monkeypatch.setattr(local, "find_servers", lambda values, leave_out: ((), ()))
     monkeypatch.delenv("MOA_MODE")
 
 

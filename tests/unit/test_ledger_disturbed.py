@@ -128,7 +128,47 @@ def test_where_it_cannot_be_saved_either_that_is_said(compare, script, tmp_path,
     assert len(script.asked) == 1
 
 
+HARMLESS = {
+    "another working directory": lambda: os.chdir(".."),
+    "touched": lambda: os.utime(FILE),
+    "read-only from now on": lambda: FILE.chmod(0o400),
+    "a second name": lambda: os.link(FILE, "second"),
+}
+
+
+@pytest.mark.parametrize("harmless", HARMLESS)
+def test_what_changes_nothing_in_the_file_is_no_disturbance(harmless, compare, script, tmp_path):
+    path = tmp_path / FILE
+
+    def act(request):
+        if len(script.asked) == 2:
+            HARMLESS[harmless]()
+        return script.default
+
+    script[A] = act
+    found = compare(["Why?", "Who?", "What?"], {"a": A}, max_concurrency=1)
+    assert (len(found.answers), found.problem) == (3, "")
+    assert path.read_bytes().count(b"\n") == 3
+
+
 # A disk without room
+
+
+def test_of_a_line_that_the_disk_has_no_room_for_nothing_stays(compare, script, monkeypatch):
+    """Else the next line would follow on half a one, and no start could read the file."""
+
+    def write(file, data, real=os.write):
+        if b"Who?" in data:
+            real(file, data[:50])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(file, data)
+
+    monkeypatch.setattr(os, "write", write)
+    script[A] = [answers("Yes.", after=after) for after in (1, 2)]
+    with pytest.raises(OSError, match="No space left"):
+        compare(["Who?", "Why?"], {"a": A}, max_concurrency=2)
+    monkeypatch.undo()
+    assert FILE.read_bytes().count(b"\n") == FILE.read_bytes().count(b'{"key": ')
 
 
 @pytest.mark.parametrize("there", [b"", None])

@@ -22,7 +22,7 @@ def live(monkeypatch):
     monkeypatch.delenv("MOA_MODE")
 
     def live(*servers, mode="live"):
-        monkeypatch.setattr(local, "find_servers", lambda values: (servers, ()))
+        monkeypatch.setattr(local, "find_servers", lambda values, leave_out: (servers, ()))
         return moa.setup(mode)
 
     return live
@@ -231,6 +231,26 @@ def test_prices_hold_at_the_vendors_own_address_only(live, monkeypatch):
     live(mode="offline")
     assert settings.priced("anthropic:claude-haiku-5-5") == moa.find("anthropic:claude-haiku-5-5")
     assert moa.find("openai:gpt-6-luna").usd_in_per_m == 0.1, "the catalogue itself stays as it is"
+
+
+@pytest.mark.parametrize("place", ["localhost:4000", "127.0.0.1:4000", "gateway.example"])
+def test_an_address_of_several_vendors_is_a_gateway_with_their_prices(live, monkeypatch, place):
+    looked_past = []
+    for vendor in ("OPENAI", "ANTHROPIC", "GROQ"):
+        monkeypatch.setenv(f"{vendor}_API_KEY", "dummy-key-0123")
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://{place}/v1")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", f"http://me:secret-word@{place}/anthropic")
+    live()
+    monkeypatch.setattr(local, "find_servers", lambda values, leave_out: (looked_past.extend(leave_out), ((), ()))[1])
+    moa.setup("live")
+    assert looked_past == [place.replace("localhost", "127.0.0.1") + ":80" * (":" not in place)]
+    claude, gpt = "anthropic:claude-haiku-5-5", "openai:gpt-6-luna"
+    assert [settings.priced(name) for name in (claude, gpt)] == [moa.find(claude), moa.find(gpt)]
+    assert not settings.is_here(moa.find(claude)), "whoever answers may be far away"
+    monkeypatch.setenv("LOCAL_BASE_URL", place if ":" in place else f"http://{place}")
+    moa.setup("live")
+    costs = {settings.priced(name).cost(1000, 10) for name in (claude, gpt)}
+    assert costs == ({0.0} if ":" in place else {None}), "the reader says that a model server runs there"
 
 
 def test_what_costs_nothing_keeps_any_budget(live, run, script):

@@ -80,7 +80,7 @@ def test_without_a_stdout_it_is_a_text_all_the_same(stdout, monkeypatch):
 SOME = Interval(0.5, 0.2, 0.7)
 
 
-@pytest.mark.parametrize("name", ["a $1 and $2^{", r"$\frac$", "_hidden <b>&"])
+@pytest.mark.parametrize("name", ["a $1 and $2^{", r"$\frac$", "_hidden <b>&", "%s {0} \x1b[31m"])
 @pytest.mark.filterwarnings("error")
 def test_every_name_in_a_figure_stands_as_it_is(name):
     model, failed = f"openai:{name}", Failure(name, "")
@@ -95,7 +95,8 @@ def test_every_name_in_a_figure_stands_as_it_is(name):
     ]
     for picture in pictures:
         assert name.split()[0] in picture.alt
-        assert "text/html" in picture._repr_mimebundle_()
+        shown = picture._repr_mimebundle_()
+        assert not harmful(shown["text/html"] + shown["text/plain"])
     for picture in (pictures[0], pictures[5]):
         (legend,) = picture.legends or [picture.axes[0].get_legend()]
         assert [text.get_text() for text in legend.get_texts()] == [name, "b"]

@@ -62,6 +62,21 @@ def test_what_a_call_waits_for(run, script, shown, question):
         shown.clear()
 
 
+def test_a_model_that_thinks_is_seen_thinking(run, shown, monkeypatch):
+    async def stream(request):
+        yield Chunk(thinking="Let me see. ")
+        await asyncio.sleep(1)
+        yield Chunk("Yes.")
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(STREAM, stream)
+    run(until(1.55, moa.fan_out([A, B], "Why?")))
+    thinking = [line for time, line, _ in shown if 0.2 < time < 0.9]
+    assert thinking
+    assert all(" · 2 thinking · " in line for line in thinking), thinking
+    assert " · 2 writing · " in shown.before_the_end.line
+
+
 def test_a_call_without_a_place_is_queued(run, script, shown, question):
     script.default = hangs()
     run(until(0.5, moa.fan_out(MODELS, question, max_concurrency=1)))

@@ -1,7 +1,6 @@
 """Playgrounds that nobody sees any more are closed, with all their widgets: kernel and page would keep each."""
 
 import asyncio
-import types
 
 import ipywidgets
 import pytest
@@ -28,20 +27,6 @@ def close_all():
     for play in [*widget.Playground._open]:
         play.close()
     assert widget.Playground._open == []
-
-
-@pytest.fixture
-def cell(monkeypatch):
-    """``cell(name)``: a cell is run; "" as in a front end that does not say which."""
-    number = 0
-
-    def cell(name):
-        nonlocal number
-        number += 1
-        parent = {"header": {"msg_id": str(number)}, "metadata": {"cellId": name} if name else {}}
-        monkeypatch.setattr(widget, "get_ipython", lambda: types.SimpleNamespace(get_parent=lambda: parent))
-
-    return cell
 
 
 def count():
@@ -71,22 +56,8 @@ def test_a_closed_one_leaves_no_widget(run):
     assert after == before
 
 
-def test_a_cell_that_is_run_again_closes_its_own_alone(run, cell):
+def test_very_many_do_not_stay(run):
     async def go():
-        cell("another")
-        other = made()
-        for _ in range(3):
-            cell("mine")
-            mine = [made(), made()]
-        assert widget.Playground._open == [other, *mine]
-
-    run(go())
-
-
-@pytest.mark.parametrize("name", ["", "mine"])
-def test_very_many_do_not_stay(name, run, cell):
-    async def go():
-        cell(name)
         plays = [made() for _ in range(widget.MOST_OPEN)]
         most = count()
         plays += [made() for _ in range(5)]
@@ -96,20 +67,19 @@ def test_very_many_do_not_stay(name, run, cell):
     run(go())
 
 
-def test_one_that_is_closed_while_it_runs_keeps_what_arrived(run, cell, script):
+def test_one_that_is_closed_while_it_runs_keeps_what_arrived(run, script):
     async def go():
-        cell("mine")
         script[A] = hangs("Half ")
         play = made()
         play._run()
         while not script.asked:
             await asyncio.sleep(1)
-        before = count()
-        cell("mine")
-        made()
+        for _ in range(widget.MOST_OPEN):
+            made()
+        most = count()
         for _ in range(20):
             await asyncio.sleep(1)
-        assert count() <= before + 5
+        assert count() == most
         return play.runs
 
     (one,) = run(go())

@@ -100,7 +100,7 @@ def test_a_key_does_not_show_itself():
 
 
 def test_settings_hold_no_key_for_those_who_look_inside(monkeypatch):
-    monkeypatch.setattr(local, "find_servers", lambda values: ((), []))
+    monkeypatch.setattr(local, "find_servers", lambda values, leave_out: ((), []))
     monkeypatch.setenv("OPENAI_API_KEY", "dummy-of-openai")
     monkeypatch.setenv("OPENAI_BASE_URL", "https://joe:dummy-word@host/v1")
     monkeypatch.setenv("MY_DATABASE", "dummy-of-mine")
@@ -120,7 +120,7 @@ def test_settings_hold_no_key_for_those_who_look_inside(monkeypatch):
 
 
 def test_tracebacks_with_local_variables_show_no_key(monkeypatch):
-    monkeypatch.setattr(local, "find_servers", lambda values: ((), []))
+    monkeypatch.setattr(local, "find_servers", lambda values, leave_out: ((), []))
     monkeypatch.setattr(offline, "start", lambda values: types.SimpleNamespace(url="http://127.0.0.1:1"))
     key = "dummy-of-openai"
 

@@ -21,7 +21,7 @@ URL = "http://127.0.0.1:1"
 def _nothing_around(monkeypatch):
     """Not on Colab, no model server, stand-ins that nobody calls, and no mode asked for by the environment."""
     monkeypatch.setattr(offline, "start", lambda values: SimpleNamespace(url=URL))
-    monkeypatch.setattr(local, "find_servers", lambda values: (local.places(values), ((), ()))[1])
+    monkeypatch.setattr(local, "find_servers", lambda values, leave_out: (local.places(values), ((), ()))[1])
     monkeypatch.setattr(colab, "session", colab.Session())
     monkeypatch.delenv("MOA_MODE")
 

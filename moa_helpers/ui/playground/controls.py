@@ -8,7 +8,7 @@ import ipywidgets as widgets
 from moa_helpers import offline
 from moa_helpers.ui.html import render
 from moa_helpers.ui.playground.choice import LIMITS, MOST, NO_AGGREGATOR, OF_MIXTURES, SWITCHES, Choice
-from moa_helpers.ui.playground.outputs import close_parts
+from moa_helpers.ui.playground.outputs import close_all
 
 Action = Callable[[], None]
 
@@ -107,9 +107,7 @@ class Controls:
         }
         self._listen(self._changed, *self._models.values())
         self._list.children = tuple(self._models.values())
-        for box in before:
-            close_parts(box)
-            box.close()
+        close_all(before)
         self._choices["aggregator"].options = [*(name for name, why in models.items() if not why), NO_AGGREGATOR]
         questions = [question.prompt for question in offline.questions()]
         self._prepared.options = [("choose one", ""), *zip(questions, questions, strict=True)]

@@ -1,22 +1,28 @@
 """What the playground shows of a run, as widgets: how it stands, its calls, its result, its code, and the last runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
 
 from moa_helpers.ui.html import render
-from moa_helpers.ui.panel import COLUMNS, GAP, Live, framed
+from moa_helpers.ui.panel import COLUMNS, GAP, Live, Seen, framed
 from moa_helpers.ui.playground.runs import Run, comparison_html, result_html
 
 
+def close_all(opened: Iterable[Any]) -> None:
+    """Close widgets, with all that is within them: the kernel and the page keep each one until it is closed."""
+    for each in opened:
+        if isinstance(each, list | tuple):
+            close_all(each)
+        elif isinstance(each, widgets.Widget):
+            close_parts(each)
+            each.close()
+
+
 def close_parts(widget: Any) -> None:
-    """Close all widgets within a widget: the kernel and the page keep each one until it is closed."""
-    for value in [getattr(widget, name) for name in widget.keys]:
-        for part in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(part, widgets.Widget):
-                close_parts(part)
-                part.close()
+    """Close all that is within a widget."""
+    close_all(getattr(widget, name) for name in widget.keys)
 
 
 class Watched(widgets.VBox):  # type: ignore[misc]
@@ -28,33 +34,23 @@ class Watched(widgets.VBox):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self._head, self._more = _html(), _html()
-        self._boxes: list[widgets.HTML] = []  # as many as were ever needed at once
         layout = widgets.Layout(min_width="0", grid_template_columns=COLUMNS, grid_gap=GAP)
         self._grid = widgets.GridBox(layout=layout)
         super().__init__([self._head, self._grid, self._more], layout=widgets.Layout(width="auto", min_width="0"))
         self.add_class("moa-watched")
 
-    def close(self) -> None:
-        """Close it, and the boxes that show nothing now, too."""
-        for box in self._boxes:
-            close_parts(box)
-            box.close()
-        super().close()
-
     def show(self, live: Live | None, *, whole: bool = False, bars: bool = True) -> None:
         """Show the calls as they stand; without a call, nothing."""
-        if live is None or not live.calls:
-            self._grid.children = ()
-            self._head.value = self._more.value = ""
-            return
-        head, shown, folded, hidden = live.parts(whole=whole, bars=bars)
-        self._head.value = framed(head)
+        nothing: tuple[str, list[Seen], list[Seen], int] = "", [], [], 0
+        head, shown, folded, hidden = live.parts(whole=whole, bars=bars) if live and live.calls else nothing
+        self._head.value = framed(head) if head else ""
         self._more.value = framed("", folded=[one.html(whole) for one in folded], hidden=hidden) if hidden else ""
-        self._boxes += [_html() for _ in shown[len(self._boxes) :]]
-        for box, one in zip(self._boxes, shown, strict=False):
+        boxes = [*self._grid.children, *(_html() for _ in shown[len(self._grid.children) :])]
+        for box, one in zip(boxes, shown, strict=False):
             box.value = framed(one.html(whole))
             box.layout.grid_column = "1 / -1" if one.call.request.role == "aggregator" else "auto"
-        self._grid.children = tuple(self._boxes[: len(shown)])
+        self._grid.children = boxes[: len(shown)]
+        close_all(boxes[len(shown) :])
 
 
 class Outputs:

@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 import ipywidgets as widgets
-from IPython.core.getipython import get_ipython
 
 from moa_helpers.fanout import fan_out
 from moa_helpers.limits.purse import Estimate
@@ -34,8 +33,7 @@ MOST_OPEN = 8  # playgrounds; each is some two hundred widgets, in the kernel an
 class Playground(widgets.VBox):  # type: ignore[misc]
     """Controls for a mixture, and what comes of it; ``moa.playground()`` makes one, a cell shows it.
 
-    ``runs`` keeps every ``Run``, the newest last. It is closed when its cell is run again, or ``MOST_OPEN`` newer ones
-    are there; its runs stay.
+    ``runs`` keeps every ``Run``, the newest last. It is closed once ``MOST_OPEN`` newer ones are there; its runs stay.
     """
 
     _open: ClassVar[list["Playground"]] = []
@@ -56,12 +54,10 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         self.runs: list[Run] = []
         self._work: asyncio.Task[Any] | None = None  # the calls
         self._started: asyncio.Task[Run] | None = None  # the run that the button Run began
-        self._cell, self._execution = _cell()
-        for other in [*self._open]:
+        for other in self._open:
             other.stop()
-            again = other._cell == self._cell != "" and other._execution != self._execution
-            if again or len(self._open) >= MOST_OPEN:
-                other.close()
+        for other in self._open[: 1 - MOST_OPEN]:
+            other.close()
         later = self._loop.call_soon_threadsafe
         self._controls = Controls(later, self._changed, run=self._run, stop=self.stop, reset=self._reset)
         self._outputs = Outputs()
@@ -188,12 +184,6 @@ def _call(arguments: Mapping[str, Any]) -> Coroutine[Any, Any, Answer | Replies]
     if "aggregator" in arguments:
         return mixture_of_agents(**arguments)
     return fan_out(**{"models" if name == "reference_models" else name: value for name, value in arguments.items()})
-
-
-def _cell() -> tuple[str, str]:
-    """Which cell makes this, and in which of its executions; empty where the front end does not say."""
-    parent: dict[str, Any] = getattr(get_ipython(), "get_parent", dict)()
-    return parent.get("metadata", {}).get("cellId", ""), parent.get("header", {}).get("msg_id", "")
 
 
 def _words(error: BaseException) -> str:
