@@ -46,7 +46,8 @@ def on_this_machine(failure: Failure) -> Failure:
     kind = failure.kind
     ours = f": timeout. {ADVICE['timeout']}" in failure.message
     message = failure.message.replace(ADVICE[kind], ADVICE_HERE.get(kind, ADVICE[kind]))
-    return replace(failure, message=message, final=failure.final or ours)
+    why = " It is not asked again, as that would slow this machine down." if ours else ""
+    return replace(failure, message=message + why, final=failure.final or ours)
 
 
 def explain(error: Exception, model_name: str) -> Failure:
