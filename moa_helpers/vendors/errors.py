@@ -69,7 +69,7 @@ def _explained(error: Exception, model_name: str) -> Failure:
         return Failure(kind, _printable(f"{model_name}: {kind}: {redact(said)}"), final=final)
     said, codes = _heard(error)
     code = status or next((int(code[:3]) for code in codes if re.fullmatch(r"[345]\d\d(\.0)?", code)), None)
-    meaning = _meaning(" ".join([said[:4000], *codes]).lower(), str(code or "-"))
+    meaning = _meaning(". ".join([said[:4000], *codes]).lower(), str(code or "-"))
     if refused:
         kind = meaning or (_status_kind(code) if code else "server_error")
     else:
