@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from moa_helpers.catalogue import rows
 from moa_helpers.steps.fences import fenced
@@ -57,18 +58,17 @@ def chosen(text: str, count: int, *, draw: bool = False) -> int | None:
     ``<think>`` that is not closed.
     """
     lines = _lines(_OPENS.split(_CLOSES.split(text)[-1])[0])
-    valid = range(0 if draw else 1, count + 1)
-    verdicts = [_verdict(line, valid) for line in lines]
+    valid = {str(number) for number in range(0 if draw else 1, count + 1)}
+    verdicts = [number if (number := _verdict(line)) in valid else None for line in lines]
     bare = {number for line, number in zip(lines, verdicts, strict=True) if not _WORD.search(line)} - {None}
-    if lines and verdicts[-1] is not None:
-        return verdicts[-1] if bare <= {verdicts[-1]} or (len(bare) > 1 and _WORD.search(lines[-1])) else None
-    if named := bare or {*verdicts} - {None}:
-        return named.pop() if len(named) == 1 else None
     words = {word for line in lines for word in _TOKEN.findall(line.lower())}
-    if draw and words & {"tie", "draw"} and words <= _WORDS["label"]:
-        return 0
-    found = _at_the_beginning(lines) or _alone(lines)
-    return int(found) if found and found.isdecimal() and len(found) < 10 and int(found) in valid else None
+    if lines and (last := verdicts[-1]):
+        named = {last} if len(bare) > 1 and _WORD.search(lines[-1]) else {last, *bare}
+    elif draw and words & {"tie", "draw"} and words <= _WORDS["label"]:
+        named = {"0"}
+    else:
+        named = bare or {*verdicts} - {None} or {_at_the_beginning(lines) or _alone(lines)} & valid
+    return int(named.pop() or 0) if len(named) == 1 else None
 
 
 ENDS, WIDTH = 20, 200  # lines at either end of a reply, and characters at either end of a line
@@ -104,7 +104,7 @@ def _lines(reply: str) -> list[str]:
     lines = lines if len(lines) < 2 * ENDS else lines[:ENDS] + lines[-ENDS:]
     lines = [line if len(line) < 2 * WIDTH else f"{line[:WIDTH]} … {line[-WIDTH:]}" for line in lines]
     lines = [re.sub(r"[^.!?]*\?", "", line) for line in lines]
-    return [_IN_WORDS.sub(_in_digits, line) for line in lines]
+    return [_IN_WORDS.sub(_in_digits, normalize("NFKC", line)) for line in lines]
 
 
 def _in_digits(found: re.Match[str]) -> str:
@@ -112,17 +112,15 @@ def _in_digits(found: re.Match[str]) -> str:
     return f"answer {_COUNTED.get(word, word)}"
 
 
-def _verdict(line: str, valid: range) -> int | None:
+def _verdict(line: str) -> str | None:
     """The number that a line names as the best: with nothing but labels around it, or in a sentence that says so."""
-    tokens = _TOKEN.findall(line.lower())
+    tokens: list[str] = _TOKEN.findall(line.lower())
     numbers, words = [t for t in tokens if t[0].isdecimal()], {t for t in tokens if not t[0].isdecimal()}
     heading = bool(words) and (line.rstrip("*_ `").endswith(":") or (line[0] == "#" and words <= _WORDS["name"]))
     if len(numbers) == 1 and words <= _WORDS["label"] and not heading:
-        stated = set(numbers)
-    else:
-        stated = {number for sentence in re.split(r"(?<=[.!?;,])\s", line) for number in _stated(sentence)}
-    (number,) = stated if len(stated) == 1 else ("",)
-    return int(number) if number.isdecimal() and len(number) < 10 and int(number) in valid else None
+        return numbers[0]
+    stated = {number for sentence in re.split(r"(?<=[.!?;,])\s", line) for number in _stated(sentence)}
+    return stated.pop() if len(stated) == 1 else None
 
 
 def _stated(sentence: str) -> Iterator[str]:

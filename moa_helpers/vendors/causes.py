@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from moa_helpers.catalogue import rows
-from moa_helpers.vendors.transport import Unreachable
+from moa_helpers.vendors.transport import Unreachable, loopback
 
 _CAUSES = [(re.compile(row["words"]), row) for row in rows(Path(__file__).with_name("causes.csv"))]
 # Names of classes: the SDKs bring httpx or httpx2, and may bring others.
@@ -28,21 +28,35 @@ def find_cause(error: BaseException) -> tuple[str, bool, str] | None:
     row = next((row for words, row in _CAUSES if words.search(found)), None)
     if row is None:
         return None
+    said = next((line.partition(": ")[2] for line in lines if "Proxy" in line), "").rstrip(".") + "."
     url = address(error)
-    proxy = next((line.partition(": ")[2].rstrip(".") for line in lines if "Proxy" in line), "")
-    host = (url.hostname if url else None) or "of the server"
-    says = row["says"].format(place=_place(url), host=host, url=shown(url) or "of the server", said=proxy)
-    return row["kind"], row["final"] == "yes", says[:1].upper() + says[1:]
+    via = proxy_for(url)
+    place = place_of(url)
+    final = row["final"] == "yes"
+    if via and not final:
+        place = f"the proxy {via} (on the way to {place})"
+    host = (via or "").partition(":")[0] or (url.hostname if url else None) or "of the server"
+    asked = shown(url) or "of the server"
+    says = row["says"].format(place=place, host=host, url=asked, via=f" {via}" if via else "", said=said)
+    return row["kind"], final, says[:1].upper() + says[1:]
 
 
 def address(error: BaseException) -> SplitResult | None:
-    """The address that was asked, if an error or one behind it knows: the one furthest behind."""
+    """The address that was asked, if an error or one behind it knows: the one furthest behind, after a redirect."""
     for each in reversed(list(_behind(error))):
         for holder in ("request", "response", "raw_response"):
             with suppress(Exception):  # httpx raises a RuntimeError where there is no request
                 held = getattr(each, holder)
                 return urlsplit(str(getattr(held, "request", held).url))
     return None
+
+
+def place_of(url: SplitResult | None) -> str:
+    """Host and port, without a login."""
+    place = url.netloc.rpartition("@")[2] if url else ""
+    if url is None or not place:
+        return "the server"
+    return place if re.search(r":\d+\Z", place) else f"{place}:{443 if url.scheme == 'https' else 80}"
 
 
 def shown(url: SplitResult | None) -> str:
@@ -55,12 +69,17 @@ def shown(url: SplitResult | None) -> str:
     return without_scheme.rpartition("@")[2].lstrip("/").partition("/")[0]  # an SDK may have put it there twice
 
 
-def _place(url: SplitResult | None) -> str:
-    """Host and port, without a login."""
-    place = url.netloc.rpartition("@")[2] if url else ""
-    if url is None or not place:
-        return "the server"
-    return place if re.search(r":\d+\Z", place) else f"{place}:{443 if url.scheme == 'https' else 80}"
+def proxy_for(url: SplitResult | None) -> str | None:
+    """Host and port of the proxy that the environment names for an address, without a login."""
+    if url is None or not url.hostname or loopback(url.geturl()):
+        return None
+    from urllib.request import getproxies_environment, proxy_bypass  # takes long to load
+
+    proxies = getproxies_environment()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(url.hostname):
+        return None
+    return proxy.rpartition("://")[2].rpartition("@")[2].strip("/")
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:

@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import rows
 from moa_helpers.results import Failure
@@ -76,7 +78,7 @@ def _explained(error: Exception, model_name: str) -> Failure:
         names = {of.__name__ for of in type(error).__mro__}
         kind = next((kind for kind, classes in _CLASSES.items() if names & classes), meaning or "unexpected")
     shown = f"{kind.replace('_', ' ')}{f' (HTTP {status})' if status else ''}"
-    message = _printable(f"{model_name}: {shown}: {_short(said)}{_where(error, kind)} {ADVICE[kind]}")
+    message = _printable(f"{model_name}: {shown}: {_short(said)}{_where(error, kind, code)} {ADVICE[kind]}")
     between = refused and kind == "connection"  # a proxy, or a page to log in to
     return Failure(kind, message, status, _retry_after(error), between)
 
@@ -113,12 +115,17 @@ def _printable(words: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in words).split())
 
 
-def _where(error: Exception, kind: str) -> str:
+def _where(error: Exception, kind: str, code: int | None) -> str:
     """A sentence about the address, where it may be what is wrong."""
     url = causes.address(error)
     if url is None or kind not in ("not_found", "connection", "malformed"):
         return ""
+    if code == 407:
+        return f" The proxy {causes.proxy_for(url) or 'in between'} wants a login: write it into its address."
     where = f" Asked: {redact(causes.shown(url))[:200]}."
+    if code and code < 400:
+        to = redact(causes.shown(urlsplit(str(_headers(error).get("location") or ""))))[:200]
+        return f"{where} It sends requests on to {to}: if that is right, set it as the address." if to else where
     versions = re.findall(r"/v\d[^/]*(?=/|$)", url.path)
     if kind == "not_found" and not versions:
         return f"{where} Most addresses end in /v1, and this one has none."
@@ -127,9 +134,13 @@ def _where(error: Exception, kind: str) -> str:
     return where
 
 
+def _headers(error: Exception) -> Any:
+    return getattr(getattr(error, "response", error), "headers", None) or {}
+
+
 def _retry_after(error: Exception) -> float | None:
     """Seconds that the vendor asked to wait: ``retry-after-ms``, or ``retry-after`` as seconds or as a date."""
-    headers = getattr(getattr(error, "response", error), "headers", None) or {}
+    headers = _headers(error)
     given = [(headers.get("retry-after-ms"), 1000), (headers.get("retry-after"), 1)]
     for value, per_second in [(str(value).strip(), unit) for value, unit in given if value is not None]:
         with suppress(ValueError):

@@ -203,6 +203,22 @@ not_found: 400 model_decommissioned | 400 model_not_available | 400 model `x` ha
 not_found: 400 x is not a valid model ID | 422 no such model
 timeout: 408 x
 malformed: 301 x | 304 x | 307 x
+quota: 429 Your account has run out of credits | 400 Arrearage | 429 quota_exceeded | 429 Your trial has expired
+quota: 429 You've hit your usage limit. Upgrade | 429 The daily allocation of 10,000 is used up
+rate_limit: 429 request_quota_exceeded | 429 Number of request tokens has exceeded your per-minute rate limit
+too_large: 400 Input tokens exceed the configured limit of 9 tokens | 400 Tokens in prompt (9) exceed limit of 8
+too_large: 400 Prompt length (9) exceeds the model's context window | 400 Too many tokens in prompt | 400 input_too_long
+too_large: 400 Token limit exceeded: 9 > 8 | 500 prompt too long; exceeded max context length | 400 messages too long
+bad_request: 400 Invalid request: max_tokens is too large | 400 Invalid request: temperature exceeds 2
+bad_request: 400 Unknown parameter: context_length | 400 stop sequence is too long | 400 n exceeds the maximum
+bad_request: 400 Unknown parameter: 'safety_identifier' | 400 user field exceeds 64 characters
+bad_request: 400 `max_tokens` must be less than or equal to 8, less than the `context_window`
+bad_request: 400 max_tokens exceeds the maximum number of output tokens | 400 Input should be less than 2
+not_found: 400 Model not exist | 400 The requested model 'x' is not supported | 400 There's no model named x
+authentication: 403 The API key is invalid | 400 API key expired. Please renew it.
+content_filter: 400 The prompt was blocked by our safety system | 400 It violates usage policies
+loading: 503 The model is being loaded, please wait | 503 Model x is loading, try again in 20 seconds
+overloaded: 503 Failed loading model x | 503 server busy, maximum pending requests exceeded
 connection: 407 x | 511 x
 """
 CASES = [
@@ -233,6 +249,10 @@ def test_the_kind_follows_the_status_and_the_words(kind, status, words):
         ("rate_limit", {"error": {"status_code": 429, "message": "Slow."}}),
         ("rate_limit", {"statusCode": 429, "error": "Slow."}),
         ("rate_limit", "rate_limit_error"),
+        ("rate_limit", {"error": "This request would exceed your rate limit of 9 input tokens per minute"}),
+        ("rate_limit", {"error": "Requests rate limit exceeded"}),
+        ("overloaded", {"error": "Server is busy"}),
+        ("too_large", {"error": {"code": 500, "message": "Context size has been exceeded."}}),
         ("not_found", {"error": "Unexpected endpoint or method. (POST /chat/completions)"}),
         ("overloaded", "Overloaded"),
         ("overloaded", {"error": {"code": 498, "message": "x"}}),
@@ -353,9 +373,9 @@ PLACE = "api.example.com:443"
             ProxyError("407 Proxy Authentication Required"),
             "connection",
             True,
-            "proxy does not let this through (407 Proxy",
+            "proxy does not let this through: 407 Proxy",
         ),
-        (ProxyError("503 Service Unavailable"), "connection", False, "proxy failed (503 Service Unavailable): "),
+        (ProxyError("503 Service Unavailable"), "connection", False, "proxy failed: 503 Service Unavailable."),
         (UnsupportedProtocol("Request URL is missing an 'http://'"), "connection", True, "http:// or https://"),
         (OverflowError("connect(): port must be 0-65535."), "connection", True, "cannot be read"),
         (DecodingError("Error -3 while decompressing"), "malformed", True, "not compressed"),
@@ -391,6 +411,20 @@ def test_an_address_without_a_scheme_is_shown_without_its_login(url, shown):
     assert f"The address {shown} does not begin with http:// or https://" in message
 
 
+def test_a_proxy_that_stands_in_between_is_named_without_its_login(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:pass-word@proxy.example:3128")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    error = APIConnectionError()
+    error.__cause__ = ConnectionRefusedError(111, "refused")
+    assert "the proxy proxy.example:3128 (on the way to api.example.com:443): is" in explain(error, LUNA).message
+    error.__cause__ = socket.gaierror(-2, "Name or service not known")
+    assert "The name proxy.example is not known" in explain(error, LUNA).message
+    error = APIConnectionError("http://127.0.0.1:9/v1")
+    error.__cause__ = ConnectionRefusedError(111, "refused")
+    assert "Nothing answers at 127.0.0.1:9: is" in explain(error, LUNA).message, "no proxy is asked for this machine"
+
+
 def test_a_lost_connection_without_a_known_cause_gives_the_address():
     message = explain(APIConnectionError(), LUNA).message
     assert ": Connection error. Asked: https://api.example.com/v1/chat/completions. The connection failed" in message
@@ -414,6 +448,13 @@ def test_a_404_speaks_of_the_model_and_of_the_address(url, hint):
     assert f"not found (HTTP 404): Not Found. Asked: {url}. {hint}" in message
     assert ADVICE["not_found"] in message
     assert "address is wrong" in ADVICE["not_found"]
+
+
+def test_a_redirect_says_where_it_leads():
+    error = APIStatusError(308, "Moved", {"location": "https://me:pass-word@new.example/v1?key=x"})
+    error.request = type("Request", (), {"url": "http://old.example/v1"})()
+    message = explain(error, LUNA).message
+    assert "Asked: http://old.example/v1. It sends requests on to https://new.example/v1: if that is right" in message
 
 
 def test_a_model_on_this_machine_gets_other_advice():

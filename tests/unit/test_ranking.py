@@ -26,7 +26,8 @@ Die beste Antwort ist Nummer 2. | 答案：2 | Best: candidate 2 (more complete)
 The second answer is better | The second one. | **Second** | Second answer | The 2nd answer wins. | Candidate two
 Number two. | I choose the second answer. | The second answer is more complete than the first. | Two.
 Answer 2 gives a clearer explanation. | Candidate 2 answers the question best. | {"answer": 2, "why": "more complete"}
-Both answers are correct, but 2 is more complete. | Answer 1 is wrong, so 2. | 2<|im_end|> | <s>2</s> | 2 - it is clearer
+Both answers are correct, but 2 is more complete. | Answer 1 is wrong, so 2. | 2<|im_end|> | 2 - it is clearer
+<s>2</s>
 Which one is better? 2 | My first choice is answer 2. | Of the two, the second one is better.
 <answer>2</answer> because it is so | The final answer is $\\boxed{2}$. I hope it is correct.
 After comparing answers 1 and 2, answer 2 is better. | The best answer is 2, as answer 1 is too short.
@@ -51,6 +52,11 @@ Is answer 2 better? | The 2 answers are right. | It takes 2 seconds. | In the se
 Second, both are complete. | A second look shows that both are right. | One of them is better. | No one is better.
 Score: 2 | 2 reasons: | Two answers were given. | Answer 1 is right. Answer 2 is right. | Answers 1 and 2 are correct.
 Ranking: 2, 1 | 1. 2 | 1. Yes, 2. no | Which is better, answer 1 or 2?
+"""
+
+DRAWS = """
+0 | 0. | Answer: 0 (tie) | It is a tie, so 0. | 0. Both are equal. | 0, as 1 and 2 say the same | Tie | It's a draw.
+Neither is better, so 0. | Both answers 1 and 2 are equal, so 0
 """
 
 
@@ -80,8 +86,7 @@ def test_both_places_are_read_alike():
 
 
 def test_a_draw_counts_only_where_it_is_offered():
-    for text in ("0", "0.", "Answer: 0 (tie)", "It is a tie, so 0.", "0. Both are equal.", "0, as 1 and 2 say the same",
-                 "Neither is better, so 0.", "Both answers 1 and 2 are equal, so 0", "Tie", "It's a draw."):  # fmt: skip
+    for text in said(DRAWS):
         assert (chosen(text, 2), chosen(text, 2, draw=True)) == (None, 0), text
     assert chosen("Both are good.", 2, draw=True) is None
 
