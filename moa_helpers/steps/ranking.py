@@ -60,15 +60,15 @@ def chosen(text: str, count: int, *, draw: bool = False) -> int | None:
     lines = _lines(_OPENS.split(_CLOSES.split(text)[-1])[0])
     valid = {str(number) for number in range(0 if draw else 1, count + 1)}
     verdicts = [number if (number := _verdict(line)) in valid else None for line in lines]
-    bare = {number for line, number in zip(lines, verdicts, strict=True) if not _WORD.search(line)} - {None}
+    bare = {number for line, number in zip(lines, verdicts, strict=True) if number and not _WORD.search(line)}
     words = {word for line in lines for word in _TOKEN.findall(line.lower())}
     if lines and (last := verdicts[-1]):
         named = {last} if len(bare) > 1 and _WORD.search(lines[-1]) else {last, *bare}
-    elif draw and words & {"tie", "draw"} and words <= _WORDS["label"]:
-        named = {"0"}
     else:
-        named = bare or {*verdicts} - {None} or {_at_the_beginning(lines) or _alone(lines)} & valid
-    return int(named.pop() or 0) if len(named) == 1 else None
+        tie = draw and words & {"tie", "draw"} and words <= _WORDS["label"]
+        other = "0" if tie else _at_the_beginning(lines) or _alone(lines) or ""
+        named = bare or set(filter(None, verdicts)) or {other} & valid
+    return int(named.pop()) if len(named) == 1 else None
 
 
 ENDS, WIDTH = 20, 200  # lines at either end of a reply, and characters at either end of a line
@@ -81,16 +81,18 @@ _MARKUP = re.compile(r"<[^<>\d\n]{1,40}>")  # as in <answer>2</answer> or 2<|end
 _WORD, _TOKEN = re.compile(r"[^\W\d_]"), re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 _IN_WORDS = re.compile(  # "the second answer", "2nd one", "answer two", or "Second." and no more
     rf"(?i)\b(?:the )?(?:({_ORDINAL})|(\d+)(?:st|nd|rd|th)) (?:answer|candidate|option|response|reply|one)\b"
-    rf"|\b(?:answer|candidate|option|response|reply|number) ({_ANY})\b|\A\W*(?:the )?({_ANY})\W*\Z"
+    rf"|\b(?:answer|candidate|option|response|reply|number) ({_ANY})\b"
+    rf"|(?:\A\W*|(?<=choose )|(?<=prefer )|(?<=pick ))(?:the )?({_ANY})\W*\Z"
 )
 _STATED = re.compile(  # on words with a space between them
     r"\b(\d+) (?:is|was|are|seems|looks|would be) (?:[^\W\d]+ ){0,3}?(?:better|best|superior|stronger|strongest|winner"
     r"|preferable|preferred|more (?:[^\W\d]+ ){1,3}than)\b|\b(\d+) (?:clearly )?(?:wins|won)\b"
-    rf"|\b(?:so|thus|hence|therefore) (?:{_NAME} )?(\d+)\Z|\b(?:choose|chose|pick|select|prefer|vote for|go with|opt for"
-    rf"|boxed|(?:winner|verdict|decision|choice|final answer|best)(?: {_NAME}| overall)?(?: is| would be)?"
+    rf"|\b(?:so|thus|hence|therefore) (?:{_NAME} )?(\d+)\Z"
+    r"|\b(?:choose|chose|pick|select|prefer|vote for|go with|opt for|boxed"
+    rf"|(?:winner|verdict|decision|choice|final answer|best)(?: {_NAME}| overall)?(?: is| would be)?"
     rf"|(?:better|answer)(?: {_NAME})?(?: is| would be)) (?:the )?(?:{_NAME} ){{0,2}}(\d+)\b(?! (?:or|and|vs|\d))"
 )
-_HEAD = re.compile(rf"(?i)[^\w\s]{{0,9}}\s?(?:{_NAME}\W{{0,3}})?(\d+)(?![.,]?\d)(\W{{0,6}})")
+_HEAD = re.compile(rf"(?i)[^\w\s]{{0,9}}\s?({_NAME}\W{{0,3}})?(\d+)(?![.,]?\d)(\W{{0,6}})")
 _REASON = re.compile(
     rf"(?i)(because|since|reason|explanation|(?:not|over|rather than) (?:{_NAME} )?\d)\b"
     r"|(?:it|this|the|more|most|better|clear|complete)\b"
@@ -104,7 +106,8 @@ def _lines(reply: str) -> list[str]:
     lines = lines if len(lines) < 2 * ENDS else lines[:ENDS] + lines[-ENDS:]
     lines = [line if len(line) < 2 * WIDTH else f"{line[:WIDTH]} … {line[-WIDTH:]}" for line in lines]
     lines = [re.sub(r"[^.!?]*\?", "", line) for line in lines]
-    return [_IN_WORDS.sub(_in_digits, normalize("NFKC", line)) for line in lines]
+    lines = [re.sub(r"\b0+(?=\d)", "", normalize("NFKC", line)) for line in lines]
+    return [_IN_WORDS.sub(_in_digits, line) for line in lines]
 
 
 def _in_digits(found: re.Match[str]) -> str:
@@ -134,12 +137,14 @@ def _stated(sentence: str) -> Iterator[str]:
 def _at_the_beginning(lines: Sequence[str]) -> str | None:
     """The number that a reply begins with, if a reason follows; no list begins with 0."""
     heads = [match for match in map(_HEAD.match, lines) if match]
-    if not lines or not (first := _HEAD.match(lines[0])) or len({match[1] for match in heads}) > 1:
+    if not lines or not (first := _HEAD.match(lines[0])) or len({match[2] for match in heads}) > 1:
         return None
+    name, number, mark = first.groups()
     rest = lines[0][first.end() :]
     reason = _REASON.match(rest)
-    praised = first[2].strip() not in (".", ")") and _WORDS["praise"].intersection(_TOKEN.findall(rest.lower()))
-    return first[1] if first[1] == "0" or (reason and (reason[1] or praised)) else None
+    praised = mark.strip() not in (".", ")") and _WORDS["praise"].intersection(_TOKEN.findall(rest.lower()))
+    read = reason and (reason[1] or praised or (reason[0].lower() == "it" and not name))
+    return number if read or number == "0" else None
 
 
 def _alone(lines: Sequence[str]) -> str | None:

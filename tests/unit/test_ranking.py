@@ -24,10 +24,10 @@ Die beste Antwort ist Nummer 2. | 答案：2 | Best: candidate 2 (more complete)
 2, once more: 2 | 2, since it is complete | 2 over 1 | 2 rather than answer 1 | 2, not 1. | 2 (the more complete one)
 2 is more complete | 2 is more complete and accurate. | Answer 2 is correct. | Answer 2 is more accurate than answer 1.
 The second answer is better | The second one. | **Second** | Second answer | The 2nd answer wins. | Candidate two
-Number two. | I choose the second answer. | The second answer is more complete than the first. | Two.
+Number two. | I prefer the second. | I choose the second answer. | The second answer is more complete than the first.
 Answer 2 gives a clearer explanation. | Candidate 2 answers the question best. | {"answer": 2, "why": "more complete"}
 Both answers are correct, but 2 is more complete. | Answer 1 is wrong, so 2. | 2<|im_end|> | 2 - it is clearer
-<s>2</s>
+<s>2</s> | Two. | 02 | 2. It names 3 causes. | ２
 Which one is better? 2 | My first choice is answer 2. | Of the two, the second one is better.
 <answer>2</answer> because it is so | The final answer is $\\boxed{2}$. I hope it is correct.
 After comparing answers 1 and 2, answer 2 is better. | The best answer is 2, as answer 1 is too short.

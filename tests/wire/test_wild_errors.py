@@ -99,7 +99,7 @@ REFUSALS = {
     "an event": (400, 'data: {"error": {"message": "No such thing."}}\n\n', "bad_request", "No such thing."),
     "a code of Cloudflare's": (524, "error code: 524", "server_error", "error code: 524."),
     "Groq's own status": (498, {"error": {"message": "Flex tier capacity exceeded"}}, "overloaded", "Flex tier"),
-    "markup": (502, {"error": {"message": "Said: <html><title>502 Bad Gateway</title>"}}, "server_error", "Said: 502 B"),
+    "markup": (502, {"error": {"message": "Told: <title>502 Bad Gateway</title>"}}, "server_error", "Told: 502 Bad"),
     "nothing": (500, "", "server_error", "No reason was given."),
     "deep JSON": (400, "[" * 100_000, "bad_request", "[[[["),
     "half a character": (400, b'{"detail": "a \\ud800 b \\u001b[31m"}', "bad_request", "a b [31m."),
