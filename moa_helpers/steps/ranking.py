@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from moa_helpers.catalogue import rows
 from moa_helpers.steps.fences import fenced
@@ -52,58 +53,77 @@ def chosen(text: str, count: int, *, draw: bool = False) -> int | None:
     """The number that a ranker's reply names, from 1 (0 for a draw); None if it names none, or is unclear.
 
     The last line counts if it is a verdict; else a line that is a number and no more; else the only verdict of all
-    lines; else the number at the beginning, unless a list or a repeated answer begins with it; else the number at the
-    end, if there is no other. Nothing counts of what a model thought aloud: up to the last ``</think>``, and after a
+    lines; else the number at the beginning, where its reason follows; else the only number of all, where it is praised
+    or stands at the end. Nothing counts of what a model thought aloud: up to the last ``</think>``, and after a
     ``<think>`` that is not closed.
     """
-    spoken = _OPENS.split(_CLOSES.split(text)[-1])[0]
-    lines = [line for line in map(str.strip, spoken.splitlines()) if line]
-    lines = lines if len(lines) < 2 * ENDS else lines[:ENDS] + lines[-ENDS:]  # what a reader looks at, and bounded
-    lines = [line if len(line) < 2 * WIDTH else f"{line[:WIDTH]} … {line[-WIDTH:]}" for line in lines]
-    valid = range(0 if draw else 1, count + 1)
-    verdicts = [_verdict(line, valid) for line in lines]
-    bare = {
-        number for line, number in zip(lines, verdicts, strict=True) if number is not None and not _WORD.search(line)
-    }
-    if lines and verdicts[-1] is not None:
-        return verdicts[-1] if bare <= {verdicts[-1]} or (len(bare) > 1 and _WORD.search(lines[-1])) else None
-    named = bare or {number for number in verdicts if number is not None}
-    if named:
-        return named.pop() if len(named) == 1 else None
-    found = _at_the_beginning(lines)
-    found = _at_the_end(lines) if found is None else found
-    return found if found in valid else None
+    lines = _lines(_OPENS.split(_CLOSES.split(text)[-1])[0])
+    valid = {str(number) for number in range(0 if draw else 1, count + 1)}
+    verdicts = [number if (number := _verdict(line)) in valid else None for line in lines]
+    bare = {number for line, number in zip(lines, verdicts, strict=True) if number and not _WORD.search(line)}
+    words = {word for line in lines for word in _TOKEN.findall(line.lower())}
+    if lines and (last := verdicts[-1]):
+        named = {last} if len(bare) > 1 and _WORD.search(lines[-1]) else {last, *bare}
+    else:
+        tie = draw and words & {"tie", "draw"} and words <= _WORDS["label"]
+        other = "0" if tie else _at_the_beginning(lines) or _alone(lines) or ""
+        named = bare or set(filter(None, verdicts)) or {other} & valid
+    return int(named.pop()) if len(named) == 1 else None
 
 
 ENDS, WIDTH = 20, 200  # lines at either end of a reply, and characters at either end of a line
-_WORDS = {row["role"]: set(row["words"].split()) for row in rows(Path(__file__).with_name("verdicts.csv"))}
+_ROWS = {row["role"]: row["words"].split() for row in rows(Path(__file__).with_name("verdicts.csv"))}
+_WORDS = {role: set(words) for role, words in _ROWS.items()}
+_COUNTED = {word: str(number) for how in ("ordinal", "cardinal") for number, word in enumerate(_ROWS[how], 1)}
+_ORDINAL, _ANY, _NAME = "|".join(_ROWS["ordinal"]), "|".join(_COUNTED), f"(?:{'|'.join(_ROWS['name'])})"
 _OPENS, _CLOSES = re.compile(r"(?i)<think(?:ing)?>|\[think\]"), re.compile(r"(?i)</think(?:ing)?>|\[/think\]")
+_MARKUP = re.compile(r"<[^<>\d\n]{1,40}>")  # as in <answer>2</answer> or 2<|end|>
 _WORD, _TOKEN = re.compile(r"[^\W\d_]"), re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
-_NAME = r"(?:answer|candidate|option|response|reply|number|choice|one|no)"
+_IN_WORDS = re.compile(  # "the second answer", "2nd one", "answer two", or "Second." and no more
+    rf"(?i)\b(?:the )?(?:({_ORDINAL})|(\d+)(?:st|nd|rd|th)) (?:answer|candidate|option|response|reply|one)\b"
+    rf"|\b(?:answer|candidate|option|response|reply|number) ({_ANY})\b"
+    rf"|(?:\A\W*|(?<=choose )|(?<=prefer )|(?<=pick ))(?:the )?({_ANY})\W*\Z"
+)
 _STATED = re.compile(  # on words with a space between them
     r"\b(\d+) (?:is|was|are|seems|looks|would be) (?:[^\W\d]+ ){0,3}?(?:better|best|superior|stronger|strongest|winner"
-    r"|preferable|preferred)\b|\b(\d+) (?:clearly )?(?:wins|won)\b|\b(?:choose|chose|pick|select|prefer|vote for"
-    r"|go with|opt for|boxed"
+    r"|preferable|preferred|more (?:[^\W\d]+ ){1,3}than)\b|\b(\d+) (?:clearly )?(?:wins|won)\b"
+    rf"|\b(?:so|thus|hence|therefore) (?:{_NAME} )?(\d+)\Z"
+    r"|\b(?:choose|chose|pick|select|prefer|vote for|go with|opt for|boxed"
     rf"|(?:winner|verdict|decision|choice|final answer|best)(?: {_NAME}| overall)?(?: is| would be)?"
     rf"|(?:better|answer)(?: {_NAME})?(?: is| would be)) (?:the )?(?:{_NAME} ){{0,2}}(\d+)\b(?! (?:or|and|vs|\d))"
 )
-_HEAD = re.compile(
-    r"(?i)[^\w\s]{0,9}\s?(answer|candidate|option|response|number)?\W{0,3}(\d+)"
-    r"(?:\W{0,3}[.:)(\],<–—](?!\d)|\W{0,3} (?:-|because\b|since\b))"
+_HEAD = re.compile(rf"(?i)[^\w\s]{{0,9}}\s?({_NAME}\W{{0,3}})?(\d+)(?![.,]?\d)(\W{{0,6}})")
+_REASON = re.compile(
+    rf"(?i)(because|since|reason|explanation|(?:not|over|rather than) (?:{_NAME} )?\d)\b"
+    r"|(?:it|this|the|more|most|better|clear|complete)\b"
 )
+_PRAISED = re.compile(rf"(?i)\b{_NAME}\W{{1,3}}(\d+)\b(?!\W{{0,3}}:)|(?:\A\W*|\bbut )(\d+) (?:is|was|seems|looks)\b")
 
 
-def _verdict(line: str, valid: range) -> int | None:
+def _lines(reply: str) -> list[str]:
+    """What is read of a reply, which is bounded: its lines without questions, and with digits for words."""
+    lines = [line for line in map(str.strip, _MARKUP.sub(" ", reply).splitlines()) if line]
+    lines = lines if len(lines) < 2 * ENDS else lines[:ENDS] + lines[-ENDS:]
+    lines = [line if len(line) < 2 * WIDTH else f"{line[:WIDTH]} … {line[-WIDTH:]}" for line in lines]
+    lines = [re.sub(r"[^.!?]*\?", "", line) for line in lines]
+    lines = [re.sub(r"\b0+(?=\d)", "", normalize("NFKC", line)) for line in lines]
+    return [_IN_WORDS.sub(_in_digits, line) for line in lines]
+
+
+def _in_digits(found: re.Match[str]) -> str:
+    word = found[found.lastindex or 0].lower()
+    return f"answer {_COUNTED.get(word, word)}"
+
+
+def _verdict(line: str) -> str | None:
     """The number that a line names as the best: with nothing but labels around it, or in a sentence that says so."""
-    tokens = _TOKEN.findall(line.lower())
+    tokens: list[str] = _TOKEN.findall(line.lower())
     numbers, words = [t for t in tokens if t[0].isdecimal()], {t for t in tokens if not t[0].isdecimal()}
-    heading = bool(words) and line.rstrip("*_ `").endswith(":")
+    heading = bool(words) and (line.rstrip("*_ `").endswith(":") or (line[0] == "#" and words <= _WORDS["name"]))
     if len(numbers) == 1 and words <= _WORDS["label"] and not heading:
-        stated = set(numbers)
-    else:
-        stated = {number for sentence in re.split(r"(?<=[.!?;,])\s", line) for number in _stated(sentence)}
-    (number,) = stated if len(stated) == 1 else ("",)
-    return int(number) if number.isdecimal() and len(number) < 10 and int(number) in valid else None
+        return numbers[0]
+    stated = {number for sentence in re.split(r"(?<=[.!?;,])\s", line) for number in _stated(sentence)}
+    return stated.pop() if len(stated) == 1 else None
 
 
 def _stated(sentence: str) -> Iterator[str]:
@@ -114,24 +134,25 @@ def _stated(sentence: str) -> Iterator[str]:
             yield next(filter(None, match.groups()))
 
 
-def _at_the_beginning(lines: Sequence[str]) -> int | None:
-    """The number that a reply begins with, before its reasons."""
+def _at_the_beginning(lines: Sequence[str]) -> str | None:
+    """The number that a reply begins with, if a reason follows; no list begins with 0."""
     heads = [match for match in map(_HEAD.match, lines) if match]
     if not lines or not (first := _HEAD.match(lines[0])) or len({match[2] for match in heads}) > 1:
         return None
+    name, number, mark = first.groups()
     rest = lines[0][first.end() :]
-    titled = re.match(r"\W{0,5}\w+(?: \w+){0,2}\W{0,3}:", rest)  # as the points of a list are
-    if titled or not re.match(r"[\W_]*[^\W\d_]", rest) or (first[1] and len(lines) > 1):
-        return None
-    others = re.sub(rf"(?i)than (?:the )?(?:{_NAME} )?\d+", "", " ".join([rest, *lines[1:]]))
-    others_named = re.search(r"(?i)\b(?:answer|candidate|option|response|number) ?\d|\b\d+[.)]\s", others)
-    return None if others_named else int(first[2][:9])
+    reason = _REASON.match(rest)
+    praised = mark.strip() not in (".", ")") and _WORDS["praise"].intersection(_TOKEN.findall(rest.lower()))
+    read = reason and (reason[1] or praised or (reason[0].lower() == "it" and not name))
+    return number if read or number == "0" else None
 
 
-def _at_the_end(lines: Sequence[str]) -> int | None:
-    """The number that the last line ends with, if it is the only one in the reply."""
+def _alone(lines: Sequence[str]) -> str | None:
+    """The only number of a reply, where a single line praises it or the last one ends with it."""
     tokens = [token for line in lines for token in _TOKEN.findall(line.lower())]
-    numbers = [token for token in tokens if token[0].isdecimal()]
-    if not tokens or set(numbers) != {tokens[-1]} or lines[-1].endswith(":") or set(tokens) & _WORDS["doubt"]:
+    numbers = {token for token in tokens if token[0].isdecimal()}
+    if len(numbers) != 1 or lines[-1].endswith(":") or (_WORDS["doubt"] & {*tokens} and numbers != {"0"}):
         return None
-    return int(numbers[0][:9]) if numbers[0].isdecimal() else None
+    praised = len(lines) == 1 and _WORDS["praise"] & {*tokens} and _PRAISED.search(lines[0])
+    ends = tokens[-1] in numbers and _WORD.search(lines[-1])
+    return numbers.pop() if praised or ends else None

@@ -14,7 +14,6 @@ _CAUSES = [(re.compile(row["words"]), row) for row in rows(Path(__file__).with_n
 # Names of classes: the SDKs bring httpx or httpx2, and may bring others.
 _NETWORK = {"OSError", "RequestError", "APIConnectionError", "InvalidURL", "UnicodeError", "ClientError", "ProxyError"}
 _NETWORK |= {"NoResponseError", "RecursionError", "OverflowError"}
-DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 def find_cause(error: BaseException) -> tuple[str, bool, str] | None:
@@ -52,11 +51,10 @@ def address(error: BaseException) -> SplitResult | None:
 
 def place_of(url: SplitResult | None) -> str:
     """Host and port, without a login."""
-    if url is None or not url.hostname:
+    place = url.netloc.rpartition("@")[2] if url else ""
+    if url is None or not place:
         return "the server"
-    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    port = _port(url) or DEFAULT_PORTS.get(url.scheme)
-    return f"{host}:{port}" if port else host
+    return place if re.search(r":\d+\Z", place) else f"{place}:{443 if url.scheme == 'https' else 80}"
 
 
 def shown(url: SplitResult | None) -> str:
@@ -90,9 +88,3 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
         yield each
         before = each.__cause__ or each.__context__  # also one that httpcore hides
         waiting += [*([before] if before else []), *getattr(each, "exceptions", ())]
-
-
-def _port(url: SplitResult) -> int | None:
-    with suppress(ValueError):
-        return url.port
-    return None

@@ -3,7 +3,7 @@
 import math
 import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from moa_helpers.catalogue import rows
 from moa_helpers.results import Failure
 from moa_helpers.vendors import bodies, causes
-from moa_helpers.vendors.requests import Refused
+from moa_helpers.vendors.requests import Malformed, Refused
 from moa_helpers.vendors.settings import redact
 
 _ROWS = rows(Path(__file__).with_name("failures.csv"))
@@ -26,7 +26,13 @@ _MEANINGS = [
     for row in rows(Path(__file__).with_name("meanings.csv"))
 ]
 _SDK_PREFIX = re.compile(r"(?s)\A(Error code: \d{3}( - )?|API error occurred: Status \d{3}.*|Unexpected response.*)")
-_UNREADABLE = {"JSONDecodeError", "ValidationError", "MistralError", "APIError", "UnicodeDecodeError", "Malformed"}
+# The SDKs bring httpx or httpx2, so their errors are told apart by the names of their classes, not by identity.
+_CLASSES = {
+    "timeout": {"APITimeoutError", "TimeoutException", "TimeoutError"},
+    "connection": {"APIConnectionError", "TransportError", "ConnectionError", "RequestError"},
+    "malformed": {"JSONDecodeError", "ValidationError", "MistralError", "APIError", "UnicodeDecodeError", "Malformed"},
+    "unexpected": {"TypeError", "AttributeError", "LookupError", "NameError", "AssertionError"},
+}
 
 
 def failed(kind: str, model_name: str) -> Failure:
@@ -35,100 +41,65 @@ def failed(kind: str, model_name: str) -> Failure:
 
 
 def on_this_machine(failure: Failure) -> Failure:
-    """The failure of a model that runs here: the advice is another, and after a time-out another try adds load."""
+    """The failure of a model that runs here: the advice is another, and a time-out is final.
+
+    Only one of ours, as another try would slow this machine down; a server that tells of one has given up itself.
+    """
     kind = failure.kind
+    ours = f": timeout. {ADVICE['timeout']}" in failure.message
     message = failure.message.replace(ADVICE[kind], ADVICE_HERE.get(kind, ADVICE[kind]))
-    return replace(failure, message=message, final=failure.final or kind == "timeout")
+    why = " It is not asked again, as that would slow this machine down." if ours else ""
+    return replace(failure, message=message + why, final=failure.final or ours)
 
 
 def explain(error: Exception, model_name: str) -> Failure:
     """Turn what an SDK raised into a ``Failure``: what happened, and what to do next. It never raises."""
     try:
-        return _explained(_Heard.of(error), error, model_name)
+        return _explained(error, model_name)
     except Exception as odd:  # one odd field must not cost the answers of all others
         words = f"{type(error).__name__}, which could not be read ({type(odd).__name__})"
         return Failure("unexpected", f"{model_name}: unexpected: {words}. {ADVICE['unexpected']}")
 
 
-@dataclass(frozen=True)
-class _Heard:
-    """What an error says: its HTTP status if that is none of success, the vendor's words, and its codes."""
-
-    status: int | None
-    said: str
-    codes: tuple[str, ...]
-    by_vendor: bool  # whether an error of the vendor's is in the body, not only what the SDK made of it
-
-    @classmethod
-    def of(cls, error: Exception) -> "_Heard":
-        status = getattr(error, "status_code", None)
-        status = status if isinstance(status, int) and status >= 300 else None
-        body = getattr(error, "body", None)
-        with suppress(Exception):  # an answer that was not read, or an SDK of another making
-            body = error.response.text or body  # type: ignore[attr-defined]  # whole, where the SDK keeps a part
-        words, codes = bodies.words(body), tuple(bodies.codes(body))
-        names = _names(error)
-        by_vendor = isinstance(error, Refused) or (bool(words or codes) and bool(names & {"APIError", "MistralError"}))
-        if "MistralError" in names and not status and not codes:
-            by_vendor = False  # a good status, and a text that is no error
-        plain = _SDK_PREFIX.sub("", str(error)).strip()
-        said = words or bodies.words(plain) or plain
-        if not said:
-            said = (bodies.compact(body) or "No reason was given") if str(error) else type(error).__name__
-        if not status:
-            codes = (*codes, plain[:1000])  # the SDK's own words for an error within a stream
-        return cls(status, said, codes, by_vendor)
-
-    @property
-    def code(self) -> int | None:
-        """The HTTP status, or the one that a vendor wrote into the body."""
-        return self.status or next(
-            (int(code[:3]) for code in self.codes if re.fullmatch(r"[345]\d\d(\.0)?", code)), None
-        )
-
-    @property
-    def meaning(self) -> str | None:
-        """The kind of failure that the words and codes speak of."""
-        text, status = " ".join([self.said[:4000], *self.codes]).lower(), str(self.code or "-")
-        return next(
-            (kind for begins, words, kind in _MEANINGS if status.startswith(begins) and words.search(text)), None
-        )
-
-
-def _explained(heard: _Heard, error: Exception, model_name: str) -> Failure:
-    names, code = _names(error), heard.code
-    cause = None if heard.status or heard.by_vendor or "Malformed" in names else causes.find_cause(error)
-    advice, final = None, False
+def _explained(error: Exception, model_name: str) -> Failure:
+    status = getattr(error, "status_code", None)
+    status = status if isinstance(status, int) and status >= 300 else None
+    refused = status is not None or isinstance(error, Refused)
+    cause = None if refused or isinstance(error, Malformed) else causes.find_cause(error)
     if cause:
         kind, final, said = cause
-        said, advice = redact(said), ""
-    elif heard.status or heard.by_vendor:
-        kind = heard.meaning or (_status_kind(code) if code else "server_error")
-        final = kind == "connection"  # a proxy, or a page to log in to, that stands in between
-    elif names & {"APITimeoutError", "TimeoutException", "TimeoutError"}:
-        kind = "timeout"
-    elif names & {"APIConnectionError", "TransportError", "ConnectionError", "RequestError"}:
-        kind = "connection"
-    elif names & _UNREADABLE:
-        kind = "malformed"
+        return Failure(kind, _printable(f"{model_name}: {kind}: {redact(said)}"), final=final)
+    said, codes = _heard(error)
+    code = status or next((int(code[:3]) for code in codes if re.fullmatch(r"[345]\d\d(\.0)?", code)), None)
+    meaning = _meaning(". ".join([said[:4000], *codes]).lower(), str(code or "-"))
+    if refused:
+        kind = meaning or (_status_kind(code) if code else "server_error")
     else:
-        bug = isinstance(error, TypeError | AttributeError | LookupError | NameError | AssertionError)
-        kind = "unexpected" if bug else heard.meaning or "unexpected"
-    if not cause:
-        said = f"{_short(heard.said)}{_where(error, kind, code)}"
-    advice = ADVICE[kind] if advice is None else advice
-    status = f" (HTTP {heard.status})" if heard.status else ""
-    message = _printable(f"{model_name}: {kind.replace('_', ' ')}{status}: {said} {advice}")
-    return Failure(kind, message, heard.status, _retry_after(error), final)
+        names = {of.__name__ for of in type(error).__mro__}
+        kind = next((kind for kind, classes in _CLASSES.items() if names & classes), meaning or "unexpected")
+    shown = f"{kind.replace('_', ' ')}{f' (HTTP {status})' if status else ''}"
+    message = _printable(f"{model_name}: {shown}: {_short(said)}{_where(error, kind, code)} {ADVICE[kind]}")
+    between = refused and kind == "connection"  # a proxy, or a page to log in to
+    return Failure(kind, message, status, _retry_after(error), between)
 
 
-def _names(error: Exception) -> set[str]:
-    # The SDKs bring httpx or httpx2, so their errors are told apart by the names of their classes, not by identity.
-    return {kind.__name__ for kind in type(error).__mro__}
+def _heard(error: Exception) -> tuple[str, list[str]]:
+    """What an error says, and its codes: the vendor's words; else those of the SDK."""
+    body = getattr(error, "body", None)
+    with suppress(Exception):  # an answer that was not read, or an SDK of another making
+        body = error.response.text or body  # type: ignore[attr-defined]  # whole, where the SDK keeps a part
+    plain = _SDK_PREFIX.sub("", str(error)).strip()
+    said = bodies.words(body) or bodies.words(plain) or plain or str(body or "")
+    return said or ("No reason was given" if str(error) else type(error).__name__), [*bodies.codes(body)]
+
+
+def _meaning(text: str, status: str) -> str | None:
+    """The kind of failure that words and codes speak of."""
+    return next((kind for begins, words, kind in _MEANINGS if status.startswith(begins) and words.search(text)), None)
 
 
 def _status_kind(code: int) -> str:
-    if code < 400:  # a redirect that is not followed
+    if code < 400:  # a redirect that leads nowhere
         return "malformed"
     return STATUS_KINDS.get(code, "server_error" if code >= 500 else "bad_request")
 

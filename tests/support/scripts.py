@@ -39,12 +39,6 @@ class APIConnectionError(Exception):
     """As the SDKs raise where the connection was lost or never there."""
 
 
-class APIError(Exception):
-    """As the SDKs raise for an error event within a stream."""
-
-    body = {"message": "The model broke down."}  # noqa: RUF012
-
-
 @dataclass(frozen=True)
 class Act:
     """What a model does with one request: wait, write pieces, and then end, fail or hang."""

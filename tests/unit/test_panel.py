@@ -275,9 +275,9 @@ def test_a_hostile_text_is_only_text_while_it_is_written(run, script, shown):
 
 def test_what_a_vendor_says_of_a_failure_and_a_models_name_are_only_text(run, script, shown, question):
     name = 'vllm:"><script>alert(1)</script>'
-    script[name] = fails(400, message=HOSTILE["frame"] + HOSTILE["image"] + HOSTILE["control"])
+    script[name] = fails(400, message=HOSTILE["image"] + HOSTILE["control"])  # of a closed tag only the words are kept
     run(moa.watch(moa.ask(name, question)))
-    for words in (name, "<iframe", "onerror"):
+    for words in (name, "<img", "onerror"):
         assert words in shown.page.text
 
 

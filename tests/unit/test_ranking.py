@@ -21,7 +21,14 @@ Both are correct. However, answer 2 is better, with more detail. | 2: it is more
 2. Because it covers more. | 2 because it is complete | 2\\n\\nBecause answer 1 is wrong.
 Answer 2: it is more complete. | Final answer: 2\\n\\nI hope this helps! | Antwort: 2
 Die beste Antwort ist Nummer 2. | 答案：2 | Best: candidate 2 (more complete)
-2, once more: 2 | 2, since it is complete
+2, once more: 2 | 2, since it is complete | 2 over 1 | 2 rather than answer 1 | 2, not 1. | 2 (the more complete one)
+2 is more complete | 2 is more complete and accurate. | Answer 2 is correct. | Answer 2 is more accurate than answer 1.
+The second answer is better | The second one. | **Second** | Second answer | The 2nd answer wins. | Candidate two
+Number two. | I prefer the second. | I choose the second answer. | The second answer is more complete than the first.
+Answer 2 gives a clearer explanation. | Candidate 2 answers the question best. | {"answer": 2, "why": "more complete"}
+Both answers are correct, but 2 is more complete. | Answer 1 is wrong, so 2. | 2<|im_end|> | 2 - it is clearer
+<s>2</s> | Two. | 02 | 2. It names 3 causes. | ２
+Which one is better? 2 | My first choice is answer 2. | Of the two, the second one is better.
 <answer>2</answer> because it is so | The final answer is $\\boxed{2}$. I hope it is correct.
 After comparing answers 1 and 2, answer 2 is better. | The best answer is 2, as answer 1 is too short.
 I compared both.\\nI think the better one is number 2, since it covers more.\\nHope that helps!
@@ -38,7 +45,18 @@ Candidate 1 is not better than candidate 2. | If candidate 1 is better, I cannot
 Candidate 1: 7\\nCandidate 2: 9 | Score: 8/10 | 1. Accuracy: both are right. | 1. **Accuracy**: both.
 1. Short.\\n2. Long. | Answer 1: Short.\\nAnswer 2: Long. | Candidate 1: 7 points. Candidate 2: 9 points.
 <think>1 or 2 | I think it is 1</think> | Accuracy: 2\\nDetail: 1
+1. First, I compare both. | 1. The sky is blue. | 1) Accuracy is equal. | 1. Both answers are correct.
+Answer 1: The sky is blue because of scattering. | ### Candidate 1\\nThe sky is blue. | Candidate 1 says it best.
+Answer 2 is wrong. | Answer 2 is less complete. | Answer 2 lacks detail. | Avoid 2 | I reject answer 2. | 2? | 2+2
+Is answer 2 better? | The 2 answers are right. | It takes 2 seconds. | In the second place, both are right. | Step 2
+Second, both are complete. | A second look shows that both are right. | One of them is better. | No one is better.
+Score: 2 | 2 reasons: | Two answers were given. | Answer 1 is right. Answer 2 is right. | Answers 1 and 2 are correct.
 Ranking: 2, 1 | 1. 2 | 1. Yes, 2. no | Which is better, answer 1 or 2?
+"""
+
+DRAWS = """
+0 | 0. | Answer: 0 (tie) | It is a tie, so 0. | 0. Both are equal. | 0, as 1 and 2 say the same | Tie | It's a draw.
+Neither is better, so 0. | Both answers 1 and 2 are equal, so 0
 """
 
 
@@ -63,13 +81,14 @@ def test_both_places_are_read_alike():
     swap = str.maketrans("12", "21")
     lists = ("1.", "Steps", "Answer 1", "### Candidate 1")  # which begin with 1 wherever the verdict is
     for text in said(SECOND):
-        if not text.startswith(lists):
+        if not text.startswith(lists) and "2" in text and "econd" not in text:
             assert chosen(text.translate(swap), 2) == 1, text
 
 
 def test_a_draw_counts_only_where_it_is_offered():
-    for text in ("0", "0.", "Answer: 0 (tie)", "It is a tie, so 0."):
-        assert (chosen(text, 2), chosen(text, 2, draw=True)) == (None, 0)
+    for text in said(DRAWS):
+        assert (chosen(text, 2), chosen(text, 2, draw=True)) == (None, 0), text
+    assert chosen("Both are good.", 2, draw=True) is None
 
 
 def test_among_many():

@@ -12,12 +12,12 @@ import pytest
 import moa_helpers as moa
 from moa_helpers import plan
 from moa_helpers.limits import retry
+from moa_helpers.vendors.requests import Refused
 from tests.support.scripts import (
     HAIKU,
     LUNA,
     SMALL,
     APIConnectionError,
-    APIError,
     APIStatusError,
     answers,
     breaks_off,
@@ -43,6 +43,7 @@ FAULTS = {
     "403": (fails(403), "permission", False),
     "404": (fails(404), "not_found", False),
     "408": (fails(408), "timeout", True),
+    "409": (fails(409), "server_error", True),
     "413": (fails(413), "too_large", False),
     "422": (fails(422), "bad_request", False),
     "429": (fails(429), "rate_limit", True),
@@ -59,7 +60,7 @@ FAULTS = {
     "hang": (hangs(), "timeout", True),
     "stall": (hangs("Half an"), "timeout", True),
     "break-off": (breaks_off("Half an"), "incomplete", True),
-    "error event": (raises(APIError("broke down"), "Half an"), "server_error", True),
+    "error event": (raises(Refused("broke down"), "Half an"), "server_error", True),
     "overloaded, as an event": (raises(Exception("overloaded_error"), "Half an"), "overloaded", True),
     "error as the reason": (answers("Half an", finish="error"), "server_error", True),
     "nothing at all": (breaks_off(""), "malformed", False),
