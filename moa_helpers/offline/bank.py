@@ -11,6 +11,7 @@ from moa_helpers.offline.matching import asked, asks_anything, ends
 
 LIST, GO_LIVE = "It knows these:", "go live:"  # what stands around the list of the prepared questions
 LONG = 1_000  # characters
+LOOKED_AT = 5_000  # characters at each end of messages that ask nothing
 VARIANT = re.compile(r"\(variant (\d+)\)")
 
 
@@ -90,7 +91,7 @@ def match(prompt: str, material: str = "") -> Question | None:
         return next(question for question in _bank() if question.id == found)
     if not material or asks_anything(text):
         return None
-    told = ends(material)
+    told = ends(material, LOOKED_AT)
     points, best = max(((len(points_in(question, told)), question) for question in _bank()), key=lambda pair: pair[0])
     return best if points else None
 

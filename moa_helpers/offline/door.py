@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from moa_helpers.catalogue import VENDORS
-from moa_helpers.offline.asked import Refused, shown, too_large
+from moa_helpers.offline.asked import LARGEST, Refused, shown
 from moa_helpers.offline.wire import Dialect
 
 SERVED = "POST /v1/chat/completions, POST /v1/messages and GET /v1/models; each also after a vendor, as in /openai/v1"
-LOOPBACK = re.compile(r"(https?://)?(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+LOOPBACK = re.compile(r"(https?://)?(localhost\.?|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 MESSAGES = ("/messages", "/messages/count_tokens", "/messages/batches")
 
 
@@ -30,7 +30,10 @@ async def opened(
     except Refused as refused:
         return error(request, dialect_of(request, refused.vendor), refused)
     except web.HTTPRequestEntityTooLarge:
-        return error(request, dialect_of(request), too_large())
+        words = f"The request is too large: it may have {LARGEST // 2**20} MB."
+        return error(request, dialect_of(request), Refused(413, words))
+    except web.RequestPayloadError:
+        return error(request, dialect_of(request), Refused(400, "The request is malformed: its body breaks off."))
     except web.HTTPMethodNotAllowed as wrong:
         methods = ", ".join(sorted(wrong.allowed_methods))
         words = f"{request.path} takes {methods}, not {request.method}. Served are {SERVED}."
@@ -79,7 +82,7 @@ def vendor_of(request: web.Request) -> str | None:
 
 def dialect_of(request: web.Request, vendor: str | None = None, *, with_usage: bool = True) -> Dialect:
     """The format of an answer: Anthropic's to what is asked in it, else that of the model's vendor, if it is known."""
-    vendor = vendor or request.path.split("/")[1]
+    vendor = vendor or request.path.strip("/").partition("/")[0]
     to_anthropic = vendor == "anthropic" or "anthropic-version" in request.headers
     if request.path.endswith(MESSAGES) or (to_anthropic and "/chat/" not in request.path):
         return Dialect("anthropic")

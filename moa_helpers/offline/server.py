@@ -24,7 +24,6 @@ from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.wire import Choice, Dialect, Plan
 
 TICK = 0.04  # seconds between two pieces of a stream
-LONG = 20_000  # characters of a request that is answered beside the others, not between them
 MOST_COUNTED = 10_000  # models in ``asked``
 BASES = ("/v1", "/api/v1", "/{vendor}/v1", "/{vendor}/openai/v1", "/{vendor}/api/v1")  # as vendors' own addresses end
 CUT = ("truncated_body", "truncated_stream", "stalled_stream", "error_event", "malformed_json")
@@ -83,12 +82,7 @@ class OfflineVendors:
             request.headers.get("x-api-key") or re.sub("(?i)^bearer *", "", request.headers.get("authorization", ""))
         ):
             raise Refused(401, "No API key: send one (any text will do offline).")
-        try:
-            body = await request.read()
-        except web.RequestPayloadError:
-            raise Refused(400, "The request is malformed: its body breaks off.") from None
-        asked = read(body, request.headers, vendor, messages=request.path.endswith("/messages"))
-        await asyncio.sleep(0)  # to read a long one takes a while
+        asked = read(await request.read(), request.headers, vendor, messages=request.path.endswith("/messages"))
         model = asked.model
         dialect = door.dialect_of(request, model.vendor.name, with_usage=asked.with_usage)
         try:
@@ -105,7 +99,7 @@ class OfflineVendors:
         if kind == "reset":
             return _reset(request)
         if kind == "hang":
-            await _until_gone(request)
+            await _for_ever()
         plan = await _plan(asked, kind)
         await asyncio.sleep(ttft / self.speed)
         duration = max(tokens(len(choice.text)) for choice in plan.choices) / rate / self.speed
@@ -127,7 +121,7 @@ class OfflineVendors:
         if kind in ("truncated_body", "truncated_stream", "stalled_stream"):
             await response.write(body[: len(body) // 2])
             if kind == "stalled_stream":
-                await _until_gone(request)
+                await _for_ever()
             return _reset(request)
         await (_trickle(body, response) if kind == "slow_body" else response.write(body))
         await response.write_eof()
@@ -153,7 +147,7 @@ class OfflineVendors:
         if kind == "truncated_body":
             return _reset(request)
         if kind == "stalled_stream":
-            await _until_gone(request)
+            await _for_ever()
         if kind == "error_event":
             await response.write(dialect.error_event("the answer failed halfway (a fault on demand)"))
         elif kind == "malformed_json":
@@ -173,8 +167,12 @@ class Server:
 
     def __init__(self, vendors: OfflineVendors, port: int = 0) -> None:
         self.vendors = vendors
-        self._runner = web.AppRunner(  # what is packed is unpacked in asked.py, which knows how large it may become
-            vendors.application(), access_log=None, shutdown_timeout=0.1, auto_decompress=False
+        self._runner = web.AppRunner(
+            vendors.application(),
+            access_log=None,
+            auto_decompress=False,  # a small body may become a huge one
+            handler_cancellation=True,  # as soon as the client has gone
+            shutdown_timeout=0.1,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="offline vendors", daemon=True)
@@ -200,11 +198,10 @@ class Server:
 
 
 async def _plan(asked: Asked, kind: str) -> Plan:
-    choices, long = [], len(asked.system) + len(asked.prompt) > LONG
+    choices = []
     for number in range(asked.choices):
-        wanted = (asked, asked.sample + number, kind)
-        choices.append(await asyncio.to_thread(_choice, *wanted) if long else _choice(*wanted))  # which holds nobody up
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # so that others are not held up
+        choices.append(_choice(asked, asked.sample + number, kind))
     written = sum(tokens(len(choice.text)) for choice in choices)
     identity = f"offline-{uuid.uuid4().hex[:12]}"
     return Plan(identity, asked.model.id, int(time.time()), tuple(choices), asked.input_tokens, written)
@@ -235,10 +232,8 @@ def _reset(request: web.Request) -> web.Response:
     raise ConnectionResetError
 
 
-async def _until_gone(request: web.Request) -> None:
-    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
-    raise ConnectionResetError
+async def _for_ever() -> None:
+    await asyncio.get_running_loop().create_future()  # until the client has gone, which cancels this
 
 
 async def _trickle(data: bytes, response: web.StreamResponse) -> None:
