@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Coroutine
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NoReturn
 
 from aiohttp import web
 
@@ -26,6 +26,8 @@ from moa_helpers.offline.wire import Choice, Dialect, Plan
 TICK = 0.04  # seconds between two pieces of a stream
 MOST_COUNTED = 10_000  # models in ``asked``
 BASES = ("/v1", "/api/v1", "/{vendor}/v1", "/{vendor}/openai/v1", "/{vendor}/api/v1")  # as vendors' own addresses end
+FAILED = "the answer failed halfway (a fault on demand)"
+NO_JSON = b'event: content_block_delta\ndata: {"id": "offline", "choices": [{"delta\n\n'
 CUT = ("truncated_body", "truncated_stream", "stalled_stream", "error_event", "malformed_json")
 
 
@@ -97,65 +99,13 @@ class OfflineVendors:
             refused = Refused(int(kind), f"{KINDS[kind]} (a fault on demand)")
             return door.error(request, dialect, refused, fault.retry_after if fault else None)
         if kind == "reset":
-            return _reset(request)
+            _reset(request)
         if kind == "hang":
             await _for_ever()
         plan = await _plan(asked, kind)
         await asyncio.sleep(ttft / self.speed)
         duration = max(tokens(len(choice.text)) for choice in plan.choices) / rate / self.speed
-        send = self._stream if asked.stream else self._whole
-        return await send(request, dialect, plan, duration, kind)
-
-    async def _whole(
-        self, request: web.Request, dialect: Dialect, plan: Plan, duration: float, kind: str
-    ) -> web.StreamResponse:
-        await asyncio.sleep(duration)
-        body = json.dumps(dialect.body(plan)).encode()
-        if kind == "error_event":
-            return door.error(request, dialect, Refused(500, "the answer failed halfway (a fault on demand)"))
-        if kind == "malformed_json":
-            body = body[: len(body) // 2]
-        response = web.StreamResponse(headers={"content-type": "application/json"})
-        response.content_length = len(body)
-        await response.prepare(request)
-        if kind in ("truncated_body", "truncated_stream", "stalled_stream"):
-            await response.write(body[: len(body) // 2])
-            if kind == "stalled_stream":
-                await _for_ever()
-            return _reset(request)
-        await (_trickle(body, response) if kind == "slow_body" else response.write(body))
-        await response.write_eof()
-        return response
-
-    async def _stream(
-        self, request: web.Request, dialect: Dialect, plan: Plan, duration: float, kind: str
-    ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
-        await response.prepare(request)
-        await response.write(dialect.opening(plan))
-        parts = 2 if kind in CUT else 1
-        duration /= parts
-        pieces = [_pieces(choice.text[: len(choice.text) // parts], choice, duration) for choice in plan.choices]
-        times = max(map(len, pieces))
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        for turn, together in enumerate(zip_longest(*pieces)):
-            await asyncio.sleep(began + duration * turn / times - loop.time())
-            sent = ((number, piece) for number, piece in enumerate(together) if piece is not None)
-            events = b"".join(dialect.piece(plan, piece, number) for number, piece in sent)
-            await (_trickle(events, response) if kind == "slow_body" else response.write(events))
-        if kind == "truncated_body":
-            return _reset(request)
-        if kind == "stalled_stream":
-            await _for_ever()
-        if kind == "error_event":
-            await response.write(dialect.error_event("the answer failed halfway (a fault on demand)"))
-        elif kind == "malformed_json":
-            await response.write(b'event: content_block_delta\ndata: {"id": "offline", "choices": [{"delta\n\n')
-        elif kind != "truncated_stream":
-            await response.write(dialect.closing(plan))
-        await response.write_eof()
-        return response
+        return await _send(request, dialect, plan, duration, kind, stream=asked.stream)
 
 
 class Server:
@@ -217,13 +167,57 @@ def _choice(asked: Asked, sample: int, kind: str) -> Choice:
     return Choice(text[:limit], "length") if end > limit else Choice(text[:end], "stop", stop)
 
 
-def _pieces(text: str, choice: Choice, duration: float) -> list[str]:
-    """A text as the pieces in which it is sent: one a tick, if it has as many tokens."""
-    size = math.ceil(len(text) / max(1, min(tokens(len(choice.text)), round(duration / TICK)))) or 1
-    return [text[place : place + size] for place in range(0, len(text), size)] or [""]
+async def _send(
+    request: web.Request, dialect: Dialect, plan: Plan, duration: float, kind: str, *, stream: bool
+) -> web.StreamResponse:
+    """Send an answer, whole at the end of its duration or bit by bit, with the fault of that kind, if any."""
+    if stream:
+        parts, opening, closing = _ticks(dialect, plan, duration), dialect.opening(plan), dialect.closing(plan)
+    else:
+        await asyncio.sleep(duration)
+        if kind == "error_event":
+            return door.error(request, dialect, Refused(500, FAILED))
+        body = json.dumps(dialect.body(plan)).encode()
+        parts, opening, closing = [body[: len(body) // 2], body[len(body) // 2 :]], b"", b""
+        duration = 0
+    sent = parts[: len(parts) // 2] if kind in CUT else parts
+    response = web.StreamResponse(headers={"content-type": "text/event-stream" if stream else "application/json"})
+    if stream:
+        response.headers["cache-control"] = "no-cache"
+    else:
+        response.content_length = sum(map(len, sent if kind == "malformed_json" else parts))
+    await response.prepare(request)
+    await response.write(opening)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for turn, part in enumerate(sent):
+        await asyncio.sleep(began + duration * turn / len(parts) - loop.time())
+        await (_trickle(part, response) if kind == "slow_body" else response.write(part))
+    if kind == "stalled_stream":
+        await _for_ever()
+    if kind == "truncated_body" or (kind == "truncated_stream" and not stream):
+        _reset(request)
+    if stream:
+        ends = {"truncated_stream": b"", "malformed_json": NO_JSON, "error_event": dialect.error_event(FAILED)}
+        await response.write(ends.get(kind, closing))
+    await response.write_eof()
+    return response
 
 
-def _reset(request: web.Request) -> web.Response:
+def _ticks(dialect: Dialect, plan: Plan, duration: float) -> list[bytes]:
+    """The events with the text of all answers, by the tick in which they are sent; of each answer two at least."""
+    pieces = []
+    for choice in plan.choices:
+        count = max(2, min(tokens(len(choice.text)), round(duration / TICK)))
+        size = -(-len(choice.text) // count) or 1
+        pieces.append([choice.text[place : place + size] for place in range(0, len(choice.text), size)] or [""])
+    return [
+        b"".join(dialect.piece(plan, piece, number) for number, piece in enumerate(tick) if piece is not None)
+        for tick in zip_longest(*pieces)
+    ]
+
+
+def _reset(request: web.Request) -> NoReturn:
     """Break the connection so that the client sees a reset, not an end."""
     if request.transport is not None:
         connection: socket.socket = request.transport.get_extra_info("socket")
