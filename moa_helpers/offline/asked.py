@@ -27,13 +27,13 @@ _PARAMETERS = rows(Path(__file__).with_name("parameters.csv"))
 
 
 class Refused(Exception):
-    """A request that is refused: the HTTP status, why, which parameter is to blame, and, if it is known, by whom."""
-
-    vendor: str | None = None
+    """A request that is refused: the HTTP status, why, and which parameter is to blame."""
 
     def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
+        self.vendor: str | None = None  # by whom, if it is known
+        self.headers: dict[str, str] = {}  # of the response
 
 
 @dataclass(frozen=True)

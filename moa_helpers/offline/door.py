@@ -27,22 +27,23 @@ async def opened(
                     words = f"Only this machine may ask: {name} is {shown(place)}, which is not on loopback."
                     raise Refused(403, words, code="not_loopback")
         return await handler(request)
-    except Refused as refused:
-        return error(request, dialect_of(request, refused.vendor), refused)
+    except Refused as error:
+        refused = error
     except web.HTTPRequestEntityTooLarge:
-        words = f"The request is too large: it may have {LARGEST // 2**20} MB."
-        return error(request, dialect_of(request), Refused(413, words))
+        refused = Refused(413, f"The request is too large: it may have {LARGEST // 2**20} MB.")
     except web.RequestPayloadError:
-        return error(request, dialect_of(request), Refused(400, "The request is malformed: its body breaks off."))
+        refused = Refused(400, "The request is malformed: its body breaks off.")
     except web.HTTPMethodNotAllowed as wrong:
         methods = ", ".join(sorted(wrong.allowed_methods))
-        words = f"{request.path} takes {methods}, not {request.method}. Served are {SERVED}."
-        response = error(request, dialect_of(request), Refused(405, words))
-        response.headers["allow"] = methods
-        return response
+        refused = Refused(405, f"{request.path} takes {methods}, not {request.method}. Served are {SERVED}.")
+        refused.headers["allow"] = methods
     except web.HTTPNotFound:
         words = f"{request.method} {request.path[:200]} is not served here.{_hint(request)} Served are {SERVED}."
-        return error(request, dialect_of(request), Refused(404, words, code="unknown_url"))
+        refused = Refused(404, words, code="unknown_url")
+    dialect, identity = dialect_of(request, refused.vendor), _new_id()
+    body = dialect.error(refused.status, refused.message, refused.param, refused.code, identity)
+    headers = refused.headers | {dialect.request_id_header(): identity}
+    return web.json_response(body, status=refused.status, headers=headers)
 
 
 def _hint(request: web.Request) -> str:
@@ -61,15 +62,6 @@ async def marked(request: web.Request, response: web.StreamResponse) -> None:
     """Say of each response that a stand-in sent it, and which request it answers."""
     response.headers["x-moa-offline"] = "1"
     response.headers.setdefault(dialect_of(request).request_id_header(), _new_id())
-
-
-def error(request: web.Request, dialect: Dialect, refused: Refused, retry_after: float | None = None) -> web.Response:
-    """A refusal as a response; ``retry_after`` is in seconds."""
-    headers = {dialect.request_id_header(): (identity := _new_id())}
-    if retry_after is not None:
-        headers["retry-after"] = f"{retry_after:f}".rstrip("0").rstrip(".")
-    body = dialect.error(refused.status, refused.message, refused.param, refused.code, identity)
-    return web.json_response(body, status=refused.status, headers=headers)
 
 
 def vendor_of(request: web.Request) -> str | None:

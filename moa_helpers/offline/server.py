@@ -26,7 +26,7 @@ from moa_helpers.offline.wire import Choice, Dialect, Plan
 TICK = 0.04  # seconds between two pieces of a stream
 MOST_COUNTED = 10_000  # models in ``asked``
 BASES = ("/v1", "/api/v1", "/{vendor}/v1", "/{vendor}/openai/v1", "/{vendor}/api/v1")  # as vendors' own addresses end
-FAILED = "the answer failed halfway (a fault on demand)"
+FAILED, ON_DEMAND = "the answer failed halfway", "(a fault on demand)"
 NO_JSON = b'event: content_block_delta\ndata: {"id": "offline", "choices": [{"delta\n\n'
 CUT = ("truncated_body", "truncated_stream", "stalled_stream", "error_event", "malformed_json")
 
@@ -74,7 +74,7 @@ class OfflineVendors:
         try:
             return await self._handle(request)
         except ConnectionError:
-            return web.Response(status=499)  # the client has gone; nobody reads this
+            return web.Response()  # nobody reads this: the client has gone
         finally:
             self.under_way -= 1
 
@@ -95,9 +95,8 @@ class OfflineVendors:
             self.asked[model.name] += 1
         ttft, rate = self._latency.draw(model.name, asked.prompt)  # also for a fault: a retry is another request
         kind = fault.kind if fault else ""
-        if kind.isdigit():
-            refused = Refused(int(kind), f"{KINDS[kind]} (a fault on demand)")
-            return door.error(request, dialect, refused, fault.retry_after if fault else None)
+        if fault and kind.isdigit():
+            raise _failing(dialect, int(kind), KINDS[kind], fault.retry_after)
         if kind == "reset":
             _reset(request)
         if kind == "hang":
@@ -171,50 +170,56 @@ async def _send(
     request: web.Request, dialect: Dialect, plan: Plan, duration: float, kind: str, *, stream: bool
 ) -> web.StreamResponse:
     """Send an answer, whole at the end of its duration or bit by bit, with the fault of that kind, if any."""
-    if stream:
-        parts, opening, closing = _ticks(dialect, plan, duration), dialect.opening(plan), dialect.closing(plan)
-    else:
-        await asyncio.sleep(duration)
-        if kind == "error_event":
-            return door.error(request, dialect, Refused(500, FAILED))
-        body = json.dumps(dialect.body(plan)).encode()
-        parts, opening, closing = [body[: len(body) // 2], body[len(body) // 2 :]], b"", b""
-        duration = 0
-    sent = parts[: len(parts) // 2] if kind in CUT else parts
+    loop = asyncio.get_running_loop()
+    began, parts = loop.time(), 2 if kind in CUT else 1  # of which the first is sent
     response = web.StreamResponse(headers={"content-type": "text/event-stream" if stream else "application/json"})
     if stream:
         response.headers["cache-control"] = "no-cache"
+        ticks, opening, closing = _ticks(dialect, plan, duration, parts), dialect.opening(plan), dialect.closing(plan)
     else:
-        response.content_length = sum(map(len, sent if kind == "malformed_json" else parts))
+        await asyncio.sleep(duration)
+        if kind == "error_event":
+            raise _failing(dialect, 500, FAILED)
+        body = json.dumps(dialect.body(plan)).encode()
+        ticks, opening, closing = [body[: len(body) // parts]], b"", b""
+        response.content_length = len(body) if kind != "malformed_json" else len(body) // parts
     await response.prepare(request)
     await response.write(opening)
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    for turn, part in enumerate(sent):
-        await asyncio.sleep(began + duration * turn / len(parts) - loop.time())
-        await (_trickle(part, response) if kind == "slow_body" else response.write(part))
+    for turn, events in enumerate(ticks):
+        await asyncio.sleep(began + duration / parts * turn / len(ticks) - loop.time())
+        await (_trickle(events, response) if kind == "slow_body" else response.write(events))
     if kind == "stalled_stream":
         await _for_ever()
     if kind == "truncated_body" or (kind == "truncated_stream" and not stream):
         _reset(request)
     if stream:
-        ends = {"truncated_stream": b"", "malformed_json": NO_JSON, "error_event": dialect.error_event(FAILED)}
+        ends = {"truncated_stream": b"", "malformed_json": NO_JSON}
+        ends["error_event"] = dialect.error_event(f"{FAILED} {ON_DEMAND}")
         await response.write(ends.get(kind, closing))
     await response.write_eof()
     return response
 
 
-def _ticks(dialect: Dialect, plan: Plan, duration: float) -> list[bytes]:
-    """The events with the text of all answers, by the tick in which they are sent; of each answer two at least."""
+def _ticks(dialect: Dialect, plan: Plan, duration: float, parts: int) -> list[bytes]:
+    """The events with all texts, or with the first of two parts of each, by the tick in which they are sent."""
     pieces = []
     for choice in plan.choices:
-        count = max(2, min(tokens(len(choice.text)), round(duration / TICK)))
-        size = -(-len(choice.text) // count) or 1
-        pieces.append([choice.text[place : place + size] for place in range(0, len(choice.text), size)] or [""])
+        count = max(1, min(tokens(len(choice.text)), round(duration / parts / TICK)))
+        text = choice.text[: len(choice.text) // parts]
+        size = -(-len(text) // count) or 1
+        pieces.append([text[place : place + size] for place in range(0, len(text), size)] or [""])
     return [
         b"".join(dialect.piece(plan, piece, number) for number, piece in enumerate(tick) if piece is not None)
         for tick in zip_longest(*pieces)
     ]
+
+
+def _failing(dialect: Dialect, status: int, words: str, retry_after: float | None = None) -> Refused:
+    refused = Refused(status, f"{words} {ON_DEMAND}")
+    refused.vendor = dialect.name
+    if retry_after is not None:
+        refused.headers["retry-after"] = f"{retry_after:f}".rstrip("0").rstrip(".")
+    return refused
 
 
 def _reset(request: web.Request) -> NoReturn:
