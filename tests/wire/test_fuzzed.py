@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import http.client
 import json
+import socket
 import time
 from urllib.parse import urlsplit
 
@@ -147,6 +148,16 @@ def test_a_body_that_is_too_large_is_refused(quick, path, kind):
         assert (status, said["error"]["type"]) == (413, kind)
     status, said = answers(quick, "/mistral/v1/chat/completions", b" " * (LARGEST + 1))
     assert (status, said["type"]) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize("line", ["OPTIONS *", "CONNECT other.example:443", "GET /v1/../%00"])
+def test_a_target_that_is_no_path_is_answered_in_words(quick, line):
+    place = urlsplit(quick.url)
+    with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
+        connection.sendall(f"{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 404")
+    assert "is not served here" in json.loads(body)["error"]["message"]
 
 
 LONG = {
