@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values, find_dotenv
@@ -14,6 +15,7 @@ from moa_helpers.offline import vendors
 from moa_helpers.offline.bank import questions
 from moa_helpers.offline.faults import KINDS
 from moa_helpers.offline.server import OfflineVendors, Server
+from moa_helpers.texts import decoded
 
 
 def main() -> None:
@@ -59,8 +61,8 @@ def _variables() -> dict[str, str]:
     """What the environment says, and for what it does not say the file .env of this folder or one above it."""
     path = find_dotenv(usecwd=True)
     try:
-        file = dotenv_values(path)
-    except (OSError, UnicodeError) as error:
+        file = dotenv_values(stream=StringIO(decoded(Path(path).read_bytes()))) if path else {}
+    except (OSError, ValueError) as error:
         print(f"{path} cannot be read ({type(error).__name__}), so its settings are left out.", file=sys.stderr)  # noqa: T201
         file = {}
     return {name: value for name, value in file.items() if value} | dict(os.environ)

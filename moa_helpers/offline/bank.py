@@ -11,6 +11,7 @@ from moa_helpers.offline.matching import asked, asks_anything, ends
 
 LIST, GO_LIVE = "It knows these:", "go live:"  # what stands around the list of the prepared questions
 LONG = 1_000  # characters
+LOOKED_AT = 5_000  # characters at each end of messages that ask nothing
 VARIANT = re.compile(r"\(variant (\d+)\)")
 
 
@@ -90,7 +91,7 @@ def match(prompt: str, material: str = "") -> Question | None:
         return next(question for question in _bank() if question.id == found)
     if not material or asks_anything(text):
         return None
-    told = ends(material)
+    told = ends(material, LOOKED_AT)
     points, best = max(((len(points_in(question, told)), question) for question in _bank()), key=lambda pair: pair[0])
     return best if points else None
 
@@ -112,20 +113,20 @@ def _without_list(prompt: str) -> str:
 
 def points_in(question: Question, text: str) -> list[Point]:
     """The question's points that a text makes, in the order of the bank."""
-    flat = " ".join(text.split())
-    return [point for point in question.points if any(wording in flat for wording in point.wordings)]
+    made = set(mentions(question, text))
+    return [point for point in question.points if point in made]
 
 
 def mentions(question: Question, text: str) -> list[Point]:
     """The question's points in the order in which a text makes them, each as often as it makes it."""
     flat = " ".join(text.split())
-    places = []
-    for number, point in enumerate(question.points):
-        for wording in point.wordings:
-            place = flat.find(wording)
-            while place >= 0:
-                places.append((place, number))
-                place = flat.find(wording, place + len(wording))
+    places = [
+        (match.start(), number)
+        for number, point in enumerate(question.points)
+        for wording in point.wordings
+        if wording in flat
+        for match in re.finditer(re.escape(wording), flat)
+    ]
     return [question.points[number] for _, number in sorted(places)]
 
 

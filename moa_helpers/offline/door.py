@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from moa_helpers.catalogue import VENDORS
-from moa_helpers.offline.asked import Refused, shown, too_large
+from moa_helpers.offline.asked import LARGEST, Refused, shown
 from moa_helpers.offline.wire import Dialect
 
 SERVED = "POST /v1/chat/completions, POST /v1/messages and GET /v1/models; each also after a vendor, as in /openai/v1"
-LOOPBACK = re.compile(r"(https?://)?(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+LOOPBACK = re.compile(r"(https?://)?(localhost\.?|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 MESSAGES = ("/messages", "/messages/count_tokens", "/messages/batches")
 
 
@@ -27,19 +27,23 @@ async def opened(
                     words = f"Only this machine may ask: {name} is {shown(place)}, which is not on loopback."
                     raise Refused(403, words, code="not_loopback")
         return await handler(request)
-    except Refused as refused:
-        return error(request, dialect_of(request, refused.vendor), refused)
+    except Refused as error:
+        refused = error
     except web.HTTPRequestEntityTooLarge:
-        return error(request, dialect_of(request), too_large())
+        refused = Refused(413, f"The request is too large: it may have {LARGEST // 2**20} MB.")
+    except web.RequestPayloadError:
+        refused = Refused(400, "The request is malformed: its body breaks off.")
     except web.HTTPMethodNotAllowed as wrong:
         methods = ", ".join(sorted(wrong.allowed_methods))
-        words = f"{request.path} takes {methods}, not {request.method}. Served are {SERVED}."
-        response = error(request, dialect_of(request), Refused(405, words))
-        response.headers["allow"] = methods
-        return response
+        refused = Refused(405, f"{request.path} takes {methods}, not {request.method}. Served are {SERVED}.")
+        refused.headers["allow"] = methods
     except web.HTTPNotFound:
         words = f"{request.method} {request.path[:200]} is not served here.{_hint(request)} Served are {SERVED}."
-        return error(request, dialect_of(request), Refused(404, words, code="unknown_url"))
+        refused = Refused(404, words, code="unknown_url")
+    dialect, identity = dialect_of(request, refused.vendor), _new_id()
+    body = dialect.error(refused.status, refused.message, refused.param, refused.code, identity)
+    headers = refused.headers | {dialect.request_id_header(): identity}
+    return web.json_response(body, status=refused.status, headers=headers)
 
 
 def _hint(request: web.Request) -> str:
@@ -60,15 +64,6 @@ async def marked(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.setdefault(dialect_of(request).request_id_header(), _new_id())
 
 
-def error(request: web.Request, dialect: Dialect, refused: Refused, retry_after: float | None = None) -> web.Response:
-    """A refusal as a response; ``retry_after`` is in seconds."""
-    headers = {dialect.request_id_header(): (identity := _new_id())}
-    if retry_after is not None:
-        headers["retry-after"] = f"{retry_after:f}".rstrip("0").rstrip(".")
-    body = dialect.error(refused.status, refused.message, refused.param, refused.code, identity)
-    return web.json_response(body, status=refused.status, headers=headers)
-
-
 def vendor_of(request: web.Request) -> str | None:
     """The vendor in the path, if any; the path of one that does not exist is not served."""
     vendor = request.match_info.get("vendor")
@@ -79,7 +74,7 @@ def vendor_of(request: web.Request) -> str | None:
 
 def dialect_of(request: web.Request, vendor: str | None = None, *, with_usage: bool = True) -> Dialect:
     """The format of an answer: Anthropic's to what is asked in it, else that of the model's vendor, if it is known."""
-    vendor = vendor or request.path.split("/")[1]
+    vendor = vendor or request.path.strip("/").partition("/")[0]
     to_anthropic = vendor == "anthropic" or "anthropic-version" in request.headers
     if request.path.endswith(MESSAGES) or (to_anthropic and "/chat/" not in request.path):
         return Dialect("anthropic")

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ class Asking:
         return (
             all(word in needed or word in self.may or word in INSIDE for word in asked)
             and _says_little(before, self.may | BEFORE)
-            and (not after or (after[0] in AFTER and _says_little(after)))
+            and (not after or (after[0] in AFTER and _says_little(after, BEFORE if after[0] == "to" else frozenset())))
         )
 
 
@@ -162,13 +162,14 @@ def _meant(word: str) -> str:
     """The word that a question needs and that is meant by a word with one slip."""
     if word in KNOWN or len(word) < 4:
         return word
-    return next((meant for meant in NEEDED if _slip(word, meant)), word)
+    return next((MEANT[part] for part in sorted(_parts(word)) if part in MEANT), word)
 
 
-def _slip(word: str, meant: str) -> bool:
-    """Whether a word is another one but for two letters swapped or, in a longer one, a letter wrong, lost or added."""
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(word, meant, strict=False)))
-    rest, right = word[same:], meant[same:]
-    if same and len(meant) >= 4 and rest[1::-1] + rest[2:] == right:
-        return True
-    return same > 0 and len(meant) >= 5 and (rest[1:] == right[1:] or rest == right[1:] or rest[1:] == right)
+def _parts(word: str) -> set[str]:
+    """What a word and the same with one slip have in common; of a short word that is its letters in any order."""
+    if len(word) < 5:
+        return {word[0] + "".join(sorted(word[1:]))}
+    return {word, *(word[:place] + word[place + 1 :] for place in range(1, len(word)))}
+
+
+MEANT = {part: word for word in NEEDED if len(word) >= 4 for part in _parts(word)}

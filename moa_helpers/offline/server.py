@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Coroutine
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NoReturn
 
 from aiohttp import web
 
@@ -24,9 +24,10 @@ from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.wire import Choice, Dialect, Plan
 
 TICK = 0.04  # seconds between two pieces of a stream
-LONG = 20_000  # characters of a request that is answered beside the others, not between them
 MOST_COUNTED = 10_000  # models in ``asked``
 BASES = ("/v1", "/api/v1", "/{vendor}/v1", "/{vendor}/openai/v1", "/{vendor}/api/v1")  # as vendors' own addresses end
+FAILED, ON_DEMAND = "the answer failed halfway", "(a fault on demand)"
+NO_JSON = b'event: content_block_delta\ndata: {"id": "offline", "choices": [{"delta\n\n'
 CUT = ("truncated_body", "truncated_stream", "stalled_stream", "error_event", "malformed_json")
 
 
@@ -73,7 +74,7 @@ class OfflineVendors:
         try:
             return await self._handle(request)
         except ConnectionError:
-            return web.Response(status=499)  # the client has gone; nobody reads this
+            return web.Response()  # nobody reads this: the client has gone
         finally:
             self.under_way -= 1
 
@@ -83,12 +84,7 @@ class OfflineVendors:
             request.headers.get("x-api-key") or re.sub("(?i)^bearer *", "", request.headers.get("authorization", ""))
         ):
             raise Refused(401, "No API key: send one (any text will do offline).")
-        try:
-            body = await request.read()
-        except web.RequestPayloadError:
-            raise Refused(400, "The request is malformed: its body breaks off.") from None
-        asked = read(body, request.headers, vendor, messages=request.path.endswith("/messages"))
-        await asyncio.sleep(0)  # to read a long one takes a while
+        asked = read(await request.read(), request.headers, vendor, messages=request.path.endswith("/messages"))
         model = asked.model
         dialect = door.dialect_of(request, model.vendor.name, with_usage=asked.with_usage)
         try:
@@ -99,69 +95,16 @@ class OfflineVendors:
             self.asked[model.name] += 1
         ttft, rate = self._latency.draw(model.name, asked.prompt)  # also for a fault: a retry is another request
         kind = fault.kind if fault else ""
-        if kind.isdigit():
-            refused = Refused(int(kind), f"{KINDS[kind]} (a fault on demand)")
-            return door.error(request, dialect, refused, fault.retry_after if fault else None)
+        if fault and kind.isdigit():
+            raise _failing(dialect, int(kind), KINDS[kind], fault.retry_after)
         if kind == "reset":
-            return _reset(request)
+            _reset(request)
         if kind == "hang":
-            await _until_gone(request)
+            await _for_ever()
         plan = await _plan(asked, kind)
         await asyncio.sleep(ttft / self.speed)
         duration = max(tokens(len(choice.text)) for choice in plan.choices) / rate / self.speed
-        send = self._stream if asked.stream else self._whole
-        return await send(request, dialect, plan, duration, kind)
-
-    async def _whole(
-        self, request: web.Request, dialect: Dialect, plan: Plan, duration: float, kind: str
-    ) -> web.StreamResponse:
-        await asyncio.sleep(duration)
-        body = json.dumps(dialect.body(plan)).encode()
-        if kind == "error_event":
-            return door.error(request, dialect, Refused(500, "the answer failed halfway (a fault on demand)"))
-        if kind == "malformed_json":
-            body = body[: len(body) // 2]
-        response = web.StreamResponse(headers={"content-type": "application/json"})
-        response.content_length = len(body)
-        await response.prepare(request)
-        if kind in ("truncated_body", "truncated_stream", "stalled_stream"):
-            await response.write(body[: len(body) // 2])
-            if kind == "stalled_stream":
-                await _until_gone(request)
-            return _reset(request)
-        await (_trickle(body, response) if kind == "slow_body" else response.write(body))
-        await response.write_eof()
-        return response
-
-    async def _stream(
-        self, request: web.Request, dialect: Dialect, plan: Plan, duration: float, kind: str
-    ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
-        await response.prepare(request)
-        await response.write(dialect.opening(plan))
-        parts = 2 if kind in CUT else 1
-        duration /= parts
-        pieces = [_pieces(choice.text[: len(choice.text) // parts], choice, duration) for choice in plan.choices]
-        times = max(map(len, pieces))
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        for turn, together in enumerate(zip_longest(*pieces)):
-            await asyncio.sleep(began + duration * turn / times - loop.time())
-            sent = ((number, piece) for number, piece in enumerate(together) if piece is not None)
-            events = b"".join(dialect.piece(plan, piece, number) for number, piece in sent)
-            await (_trickle(events, response) if kind == "slow_body" else response.write(events))
-        if kind == "truncated_body":
-            return _reset(request)
-        if kind == "stalled_stream":
-            await _until_gone(request)
-        if kind == "error_event":
-            await response.write(dialect.error_event("the answer failed halfway (a fault on demand)"))
-        elif kind == "malformed_json":
-            await response.write(b'event: content_block_delta\ndata: {"id": "offline", "choices": [{"delta\n\n')
-        elif kind != "truncated_stream":
-            await response.write(dialect.closing(plan))
-        await response.write_eof()
-        return response
+        return await _send(request, dialect, plan, duration, kind, stream=asked.stream)
 
 
 class Server:
@@ -173,8 +116,12 @@ class Server:
 
     def __init__(self, vendors: OfflineVendors, port: int = 0) -> None:
         self.vendors = vendors
-        self._runner = web.AppRunner(  # what is packed is unpacked in asked.py, which knows how large it may become
-            vendors.application(), access_log=None, shutdown_timeout=0.1, auto_decompress=False
+        self._runner = web.AppRunner(
+            vendors.application(),
+            access_log=None,
+            auto_decompress=False,  # a small body may become a huge one
+            handler_cancellation=True,  # as soon as the client has gone
+            shutdown_timeout=0.1,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="offline vendors", daemon=True)
@@ -200,11 +147,10 @@ class Server:
 
 
 async def _plan(asked: Asked, kind: str) -> Plan:
-    choices, long = [], len(asked.system) + len(asked.prompt) > LONG
+    choices = []
     for number in range(asked.choices):
-        wanted = (asked, asked.sample + number, kind)
-        choices.append(await asyncio.to_thread(_choice, *wanted) if long else _choice(*wanted))  # which holds nobody up
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # so that others are not held up
+        choices.append(_choice(asked, asked.sample + number, kind))
     written = sum(tokens(len(choice.text)) for choice in choices)
     identity = f"offline-{uuid.uuid4().hex[:12]}"
     return Plan(identity, asked.model.id, int(time.time()), tuple(choices), asked.input_tokens, written)
@@ -220,13 +166,63 @@ def _choice(asked: Asked, sample: int, kind: str) -> Choice:
     return Choice(text[:limit], "length") if end > limit else Choice(text[:end], "stop", stop)
 
 
-def _pieces(text: str, choice: Choice, duration: float) -> list[str]:
-    """A text as the pieces in which it is sent: one a tick, if it has as many tokens."""
-    size = math.ceil(len(text) / max(1, min(tokens(len(choice.text)), round(duration / TICK)))) or 1
-    return [text[place : place + size] for place in range(0, len(text), size)] or [""]
+async def _send(
+    request: web.Request, dialect: Dialect, plan: Plan, duration: float, kind: str, *, stream: bool
+) -> web.StreamResponse:
+    """Send an answer, whole at the end of its duration or bit by bit, with the fault of that kind, if any."""
+    loop = asyncio.get_running_loop()
+    began, parts = loop.time(), 2 if kind in CUT else 1  # of which the first is sent
+    response = web.StreamResponse(headers={"content-type": "text/event-stream" if stream else "application/json"})
+    if stream:
+        response.headers["cache-control"] = "no-cache"
+        ticks, opening, closing = _ticks(dialect, plan, duration, parts), dialect.opening(plan), dialect.closing(plan)
+    else:
+        await asyncio.sleep(duration)
+        if kind == "error_event":
+            raise _failing(dialect, 500, FAILED)
+        body = json.dumps(dialect.body(plan)).encode()
+        ticks, opening, closing = [body[: len(body) // parts]], b"", b""
+        response.content_length = len(body) if kind != "malformed_json" else len(body) // parts
+    await response.prepare(request)
+    await response.write(opening)
+    for turn, events in enumerate(ticks):
+        await asyncio.sleep(began + duration / parts * turn / len(ticks) - loop.time())
+        await (_trickle(events, response) if kind == "slow_body" else response.write(events))
+    if kind == "stalled_stream":
+        await _for_ever()
+    if kind == "truncated_body" or (kind == "truncated_stream" and not stream):
+        _reset(request)
+    if stream:
+        ends = {"truncated_stream": b"", "malformed_json": NO_JSON}
+        ends["error_event"] = dialect.error_event(f"{FAILED} {ON_DEMAND}")
+        await response.write(ends.get(kind, closing))
+    await response.write_eof()
+    return response
 
 
-def _reset(request: web.Request) -> web.Response:
+def _ticks(dialect: Dialect, plan: Plan, duration: float, parts: int) -> list[bytes]:
+    """The events with all texts, or with the first of two parts of each, by the tick in which they are sent."""
+    pieces = []
+    for choice in plan.choices:
+        count = max(1, min(tokens(len(choice.text)), round(duration / parts / TICK)))
+        text = choice.text[: len(choice.text) // parts]
+        size = -(-len(text) // count) or 1
+        pieces.append([text[place : place + size] for place in range(0, len(text), size)] or [""])
+    return [
+        b"".join(dialect.piece(plan, piece, number) for number, piece in enumerate(tick) if piece is not None)
+        for tick in zip_longest(*pieces)
+    ]
+
+
+def _failing(dialect: Dialect, status: int, words: str, retry_after: float | None = None) -> Refused:
+    refused = Refused(status, f"{words} {ON_DEMAND}")
+    refused.vendor = dialect.name
+    if retry_after is not None:
+        refused.headers["retry-after"] = f"{retry_after:f}".rstrip("0").rstrip(".")
+    return refused
+
+
+def _reset(request: web.Request) -> NoReturn:
     """Break the connection so that the client sees a reset, not an end."""
     if request.transport is not None:
         connection: socket.socket = request.transport.get_extra_info("socket")
@@ -235,10 +231,8 @@ def _reset(request: web.Request) -> web.Response:
     raise ConnectionResetError
 
 
-async def _until_gone(request: web.Request) -> None:
-    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
-    raise ConnectionResetError
+async def _for_ever() -> None:
+    await asyncio.get_running_loop().create_future()  # until the client has gone, which cancels this
 
 
 async def _trickle(data: bytes, response: web.StreamResponse) -> None:

@@ -1,7 +1,7 @@
 """What the stand-ins know, and what sways their judgement: invented, and no word about a vendor's model."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,21 +63,21 @@ class Traits:
     judging = Judging()
 
 
-@contextmanager
-def knowledge(**changes: Any) -> Iterator[Knowledge]:
+def knowledge(**changes: Any) -> AbstractContextManager[Knowledge]:
     """Have the stand-ins know other points inside a ``with`` block; the arguments are the fields of ``Knowledge``."""
-    before, Traits.knowledge = Traits.knowledge, replace(Traits.knowledge, **changes)
-    try:
-        yield Traits.knowledge
-    finally:
-        Traits.knowledge = before
+    return _changed("knowledge", changes)
+
+
+def judging(**changes: Any) -> AbstractContextManager[Judging]:
+    """Have the stand-ins judge otherwise inside a ``with`` block; the arguments are the fields of ``Judging``."""
+    return _changed("judging", changes)
 
 
 @contextmanager
-def judging(**changes: Any) -> Iterator[Judging]:
-    """Have the stand-ins judge otherwise inside a ``with`` block; the arguments are the fields of ``Judging``."""
-    before, Traits.judging = Traits.judging, replace(Traits.judging, **changes)
+def _changed(trait: str, changes: Mapping[str, Any]) -> Iterator[Any]:
+    before = getattr(Traits, trait)
+    setattr(Traits, trait, replace(before, **changes))
     try:
-        yield Traits.judging
+        yield getattr(Traits, trait)
     finally:
-        Traits.judging = before
+        setattr(Traits, trait, before)

@@ -35,11 +35,6 @@ class Plan:
     input_tokens: int
     output_tokens: int
 
-    @property
-    def text(self) -> str:
-        """The text of the first answer."""
-        return self.choices[0].text
-
 
 @dataclass(frozen=True)
 class Dialect:

@@ -29,6 +29,8 @@ SAME = {
         "WHY IS THE SKY BLUE?!",
         "why is the sky bleu?",
         "What makes the sky blue?",
+        "What gives the sky its blue color?",
+        "Explain why the sky is blue to a 5-year-old",
         "How come the sky is blue?",
         "What is the reason that the sky is blue?",
         "The sky is blue. Why?",
@@ -68,6 +70,7 @@ SAME = {
         "what are three fun things to do in san fransisco",
         "List the top 3 things to do in S.F.",
         "What should I do in San Francisco?",
+        "Give me 3 fun things to do in San Francisco in one sentence each.",
     ],
     "seasons": ["What causes Earth's seasons?", "Why do we have seasons?", "Explain what causes the seasons."],
     "bat-and-ball": [
@@ -81,7 +84,12 @@ SAME = {
         "How do I read a large CSV file in Python without\nrunning out of memory?",
     ],
     "asyncio-threads": ["When should I use asyncio instead of threads?", "asyncio vs threads in Python?"],
-    "first-10k": ["Please plan a first 10k run for a beginner.", BY_ID["first-10k"].prompt + " Use bullet points."],
+    "first-10k": [
+        "Make a training plan for a first 10k",
+        "How do I train for my first 10k?",
+        "Please plan a first 10k run for a beginner.",
+        BY_ID["first-10k"].prompt + " Use bullet points.",
+    ],
     "database-move": ["How should a small team prepare for migrating its database to a new server?"],
     "help-email": ["How do I write a clear email that asks a coworker for help?"],
 }

@@ -124,10 +124,13 @@ def test_options_win_over_variables(monkeypatch, capsys):
     Path(".env").write_text("MOA_OFFLINE_SPEED=44\nMOA_OFFLINE_FAULTS=*=401\nMOA_OFFLINE_SEED=\n")
     vendors, _ = command_line(monkeypatch, capsys)
     assert (vendors.speed, vendors.faults.next("openai", "openai:any").kind) == (44.0, "503"), "the environment wins"
-    Path(".env").write_text("MOA_OFFLINE_SPEED=44", encoding="utf-16")
+    Path(".env").write_text("MOA_OFFLINE_SPEED=45", encoding="utf-16")
+    vendors, _ = command_line(monkeypatch, capsys)
+    assert vendors.speed == 45.0
+    Path(".env").write_bytes(b"M\0O")
     vendors, _ = command_line(monkeypatch, capsys)
     assert vendors.speed == 1.0
-    assert ".env cannot be read (UnicodeDecodeError)" in capsys.readouterr().err
+    assert ".env cannot be read (ValueError)" in capsys.readouterr().err
     monkeypatch.setenv("MOA_OFFLINE_SPEED", "fast")
     code, shown = command_line(monkeypatch, capsys)
     assert (code, "MOA_OFFLINE_SEED, _SPEED or _FAULTS cannot be read" in shown) == (2, True)
