@@ -163,11 +163,10 @@ def test_of_a_line_that_the_disk_has_no_room_for_nothing_stays(compare, script, 
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(file, data)
 
-    monkeypatch.setattr(os, "write", write)
     script[A] = [answers("Yes.", after=after) for after in (1, 2)]
-    with pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(os, "write", write)
         compare(["Who?", "Why?"], {"a": A}, max_concurrency=2)
-    monkeypatch.undo()
     assert FILE.read_bytes().count(b"\n") == FILE.read_bytes().count(b'{"key": ')
 
 
