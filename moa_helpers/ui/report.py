@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from moa_helpers.catalogue import VENDORS, Vendor
 from moa_helpers.catalogue.hosts import without_login
 from moa_helpers.ui.cards import Card, card
-from moa_helpers.vendors.local import Server
+from moa_helpers.vendors.local import Server, place_of
 from moa_helpers.vendors.settings import Settings
 from moa_helpers.vendors.transport import loopback
 
@@ -33,9 +33,8 @@ def _(settings: Settings) -> Card:
 
 
 def _what_it_costs(settings: Settings) -> str:
-    paid = any(
-        settings.key_sources.get(vendor.name) and not loopback(settings.address(vendor)) for vendor in VENDORS.values()
-    )
+    asked = [settings.address(vendor) for vendor in VENDORS.values() if settings.key_sources.get(vendor.name)]
+    paid = any(not loopback(url) or place_of(url) in settings.gateways for url in asked)
     if not settings.free_models:
         return "Calls go to the vendors and cost money."
     where = "this machine" if len(settings.free_models) > len(settings.colab_models) else "Colab's models"

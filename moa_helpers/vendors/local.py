@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from moa_helpers.catalogue import rows
+from moa_helpers.catalogue import VENDORS, Vendor, rows
 from moa_helpers.catalogue.hosts import without_login
 from moa_helpers.vendors.looking import LIST, Look
 from moa_helpers.vendors.secrets import remember_logins
@@ -89,6 +89,34 @@ def place_of(url: str) -> str:
     host = re.split("[/?#]", rest)[0].rpartition("@")[2]
     host = re.sub("^localhost(?=:|$)", "127.0.0.1", host)
     return host if re.search(r":\d+$", host) else f"{host}:{443 if scheme == 'https' else 80}"
+
+
+def address_of(vendor: Vendor, values: Mapping[str, str]) -> str:
+    """Where a vendor is, live: at the address of its variable, if that is set."""
+    url = values.get(vendor.url_variable, vendor.base_url).rstrip("/")
+    if vendor.name in ("ollama", "vllm") and vendor.url_variable in values:
+        url = base_url(url, vendor.url_variable, urlsplit(vendor.base_url).port or 80)
+    return url.removesuffix("/v1") if vendor.api != "openai" else url
+
+
+def gateways(values: Mapping[str, str]) -> tuple[frozenset[str], list[str]]:
+    """Host and port of each address that variables give to several vendors with a key; and what the reader should know.
+
+    Who answers there passes the calls on, so they cost what the vendors charge; unless LOCAL_BASE_URL says that it is a
+    server of models.
+    """
+    sharing: dict[str, list[str]] = {}
+    for vendor in VENDORS.values():
+        if vendor.key_variable and vendor.url_variable in values:
+            sharing.setdefault(place_of(address_of(vendor, values)), []).append(vendor.url_variable)
+    served = {place_of(place.url) for place in places(values)[0] if place.row["url_variable"] == "LOCAL_BASE_URL"}
+    found = {place: names for place, names in sharing.items() if len(names) > 1 and place not in served}
+    notes = [
+        f"{', '.join(names)} share an address, {place}: it is taken for a gateway, and calls cost what the vendors "
+        "charge. If a server of models runs there, set LOCAL_BASE_URL to it."
+        for place, names in found.items()
+    ]
+    return frozenset(found), notes
 
 
 def find_servers(

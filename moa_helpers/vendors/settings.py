@@ -3,12 +3,10 @@
 import os
 import sys
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from moa_helpers.catalogue import VENDORS, Model, UnknownModel, Vendor, find
 from moa_helpers.catalogue.hosts import read_hosts, without_login
@@ -41,6 +39,7 @@ class Settings(Shown):
     servers: tuple[local.Server, ...] = ()  # of models on this machine, or wherever LOCAL_BASE_URL says
     local_models: Mapping[str, str] = field(default_factory=dict)  # their models, local:id -> the server's address
     colab_models: tuple[str, ...] = ()
+    gateways: frozenset[str] = frozenset()  # host and port of addresses that several vendors share
     notes: tuple[str, ...] = ()  # what went wrong on the way, and what to do
     _values: Variables = field(default_factory=Variables, repr=False, compare=False)  # keys included
 
@@ -57,14 +56,14 @@ class Settings(Shown):
     @property
     def ollama_models(self) -> tuple[str, ...]:
         """The models of a running Ollama, by their other name, ``ollama:…``."""
-        url = _live_url(VENDORS["ollama"], self._values)
+        url = local.address_of(VENDORS["ollama"], self._values)
         return tuple(f"ollama:{name}" for server in self.servers if server.url == url for name in server.models)
 
     def address(self, vendor: Vendor) -> str:
         """Where a vendor is, live; of ``local:``, where its first server is, and empty if there is none."""
         if vendor.name == "local":
             return next(iter(self.local_models.values()), "")
-        return _live_url(vendor, self._values)
+        return local.address_of(vendor, self._values)
 
     def key(self, vendor: Vendor) -> str | None:
         """A vendor's key, any text where it needs none, or None where its key is not set."""
@@ -117,7 +116,8 @@ def _setup(mode: Mode | None) -> Settings:
     live, reason = wanted == "live", f"{'setup()' if mode else 'MOA_MODE'} asked for it"
     if wanted == "auto":
         live, reason = bool(sources), "at least one API key is set" if sources else "no API key is set"
-    servers, local_notes = local.find_servers(values, leave_out=_gateways(values))
+    gateways, shared = local.gateways(values)
+    servers, local_notes = local.find_servers(values, leave_out=gateways)
     local_models, twice = _by_name(servers)
     offline_url = None
     if not live:
@@ -134,7 +134,10 @@ def _setup(mode: Mode | None) -> Settings:
         servers=servers,
         local_models=local_models,
         colab_models=() if wanted == "offline" else colab.session.models(),
-        notes=tuple(redact(note) for note in [*notes, *key_notes, *local_notes, *twice, *colab.session.notes()]),
+        gateways=gateways,
+        notes=tuple(
+            redact(note) for note in [*notes, *key_notes, *shared, *local_notes, *twice, *colab.session.notes()]
+        ),
         _values=values,
     )
     return _current
@@ -204,7 +207,7 @@ def is_here(model: Model) -> bool:
     """Whether a real model answers on this machine: live, at a loopback address that is no gateway to vendors."""
     settings = current()
     url = "" if settings.mode == "offline" or model.vendor.api == "colab" else _address(model, settings)
-    return loopback(url) and local.place_of(url) not in _gateways(settings._values)
+    return loopback(url) and local.place_of(url) not in settings.gateways
 
 
 def priced(name: str) -> Model:
@@ -221,9 +224,10 @@ def priced(name: str) -> Model:
         return model
     if is_here(model) and not model.id.endswith(("-cloud", ":cloud")):  # so Ollama calls what it only passes on
         return replace(model, usd_in_per_m=0.0, usd_out_per_m=0.0, prices_hold_to_input_tokens=None)
-    own, asked = local.place_of(model.vendor.base_url), local.place_of(_address(model, settings))
-    passed_on = asked in _gateways(settings._values)
-    return model if asked == own or passed_on else replace(model, usd_in_per_m=None, usd_out_per_m=None)
+    its_own = {local.place_of(model.vendor.base_url), *settings.gateways}
+    if local.place_of(_address(model, settings)) in its_own:
+        return model
+    return replace(model, usd_in_per_m=None, usd_out_per_m=None)
 
 
 def world(*, offline: bool, chooses: bool) -> str:
@@ -238,27 +242,6 @@ def world(*, offline: bool, chooses: bool) -> str:
     from moa_helpers.offline import world as stand_ins
 
     return stand_ins(chooses=chooses)
-
-
-def _live_url(vendor: Vendor, values: Mapping[str, str]) -> str:
-    url = values.get(vendor.url_variable, vendor.base_url).rstrip("/")
-    if vendor.name in ("ollama", "vllm") and vendor.url_variable in values:
-        url = local.base_url(url, vendor.url_variable, urlsplit(vendor.base_url).port or 80)
-    return url.removesuffix("/v1") if vendor.api != "openai" else url
-
-
-def _gateways(values: Mapping[str, str]) -> frozenset[str]:
-    """The places at which variables put several vendors with a key, unless LOCAL_BASE_URL calls one a model server."""
-    given = [
-        _live_url(vendor, values)
-        for vendor in VENDORS.values()
-        if vendor.key_variable and vendor.url_variable in values
-    ]
-    often = Counter(map(local.place_of, given))
-    named = {
-        local.place_of(place.url) for place in local.places(values)[0] if place.row["url_variable"] == "LOCAL_BASE_URL"
-    }
-    return frozenset(place for place, times in often.items() if times > 1) - named
 
 
 def _address(model: Model, settings: Settings) -> str:

@@ -247,6 +247,9 @@ def test_an_address_of_several_vendors_is_a_gateway_with_their_prices(live, monk
     claude, gpt = "anthropic:claude-haiku-5-5", "openai:gpt-6-luna"
     assert [settings.priced(name) for name in (claude, gpt)] == [moa.find(claude), moa.find(gpt)]
     assert not settings.is_here(moa.find(claude)), "whoever answers may be far away"
+    (note,) = settings.current().notes
+    assert note.startswith("OPENAI_BASE_URL, ANTHROPIC_BASE_URL share an address, ")
+    assert "secret-word" not in note
     monkeypatch.setenv("LOCAL_BASE_URL", place if ":" in place else f"http://{place}")
     moa.setup("live")
     costs = {settings.priced(name).cost(1000, 10) for name in (claude, gpt)}
