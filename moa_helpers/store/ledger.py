@@ -168,9 +168,9 @@ class Ledger:
                 return  # a file system without locks
 
     def _look_through(self) -> None:
-        """Note where each good call begins, and have the file end with a whole line."""
+        """Note where each good call begins, and have the file end with the last whole line."""
         self._places, self._size = {}, 0
-        missing = b""  # at the end
+        begins, missing = 0, b""  # where the line begins; what lacks at the end of the file
         for number, line in enumerate(self._reader, 1):
             text, whole = line.strip(EMPTY), line.endswith(b"\n")  # else an editor took it away, or the line is cut
             try:
@@ -184,9 +184,11 @@ class Ledger:
                     "nothing was changed and no call was made."
                 ) from None
             if found and getattr(found, "ok", True):
-                self._places[key] = self._size
-            self._size += len(line if whole else line.rstrip(EMPTY))
-            missing = b"\n" if text and not whole else b""
+                self._places[key] = begins
+            if text:  # what is empty at the end is cut: a program that was killed may leave it, see ``check``
+                self._size = begins + len(line if whole else line.rstrip(EMPTY))
+                missing = b"" if whole else b"\n"
+            begins += len(line)
         self._writer.truncate(self._size)
         self._append(missing)
         self._size += len(missing)

@@ -29,14 +29,15 @@ class Look:
     def __init__(self, url: str, key: str, others: Iterable[str]) -> None:
         self.seen: dict[str, tuple[int, dict[str, Any]]] = {}
         self.stand_in = False  # whether it is one of our own offline vendors
+        self._silent = False  # whether nothing came for SLOWEST seconds
         self._place, self._key, self._others = urlsplit(url), key or "none-needed", others
         self._thread = threading.Thread(target=self._look, name="a look for model servers", daemon=True)
         self._thread.start()
 
     def ended(self, until: float) -> bool:
-        """Wait until then (``time.monotonic``) at most; whether the look has come to its end."""
+        """Wait until then (``time.monotonic``) at most; whether the look came to its end, and nothing was silent."""
         self._thread.join(max(0.0, until - time.monotonic()))
-        return not self._thread.is_alive()
+        return not (self._thread.is_alive() or self._silent)
 
     def _look(self) -> None:
         root = self._place.path.rpartition("/")[0]
@@ -56,6 +57,8 @@ class Look:
                 answer = direct.getresponse()
                 self.stand_in = self.stand_in or answer.getheader("x-moa-offline") is not None
                 self.seen[name] = answer.status, _json(answer.read(LARGEST + 1))
+        except TimeoutError:
+            self._silent = True
         except (OSError, HTTPException, ValueError):
             return  # nothing there, or something else than a server of models
 

@@ -1,6 +1,7 @@
 """The virtual clock itself: what it does with timers, limits of time, threads, and waiting for nothing."""
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -48,6 +49,27 @@ def test_who_waits_for_nothing_is_told(monkeypatch):
     monkeypatch.setattr(clock, "PATIENCE", 0.01)
     with pytest.raises(clock.Stuck, match="nothing will wake them"):
         clock.run(asyncio.Event().wait())
+
+
+def test_what_dies_of_an_earlier_test_makes_no_task_in_this_run():
+    class Client:
+        """In a circle, and closed in whichever loop runs as it dies: as Mistral's."""
+
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            died.append(clock.now() if asyncio._get_running_loop() else "outside")
+
+    async def busy():
+        return len([[number] for number in range(100_000)])
+
+    died = []
+    gc.collect()
+    Client()
+    clock.run(busy())
+    gc.collect()
+    assert died == ["outside"]
 
 
 def test_a_task_that_is_left_behind_is_a_failure():

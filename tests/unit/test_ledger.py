@@ -227,6 +227,16 @@ def test_no_call_is_made_once_nothing_can_be_written(compare, script, disk):
         assert len(script.asked) == 30 - kept >= 30 - asked
 
 
+def test_killed_while_the_disk_is_tried_for_room(compare, question):
+    first = compare([question], {"moa": MIXTURE})
+    kept = FILE.read_bytes()
+    for left in (b"\n" * ROOM, b"\0" * ROOM, b"\n" * ROOM + b'{"key'):
+        FILE.write_bytes(kept + left)
+        again = compare([question], {"moa": MIXTURE})
+        assert FILE.read_bytes() == kept
+        assert standins.without_times(again).equals(standins.without_times(first))
+
+
 def test_a_last_line_without_its_newline_is_kept(compare, script, question):
     """As an editor leaves it."""
     first = compare([question], {"moa": MIXTURE})
