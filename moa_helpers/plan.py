@@ -14,8 +14,7 @@ from moa_helpers.limits.purse import Estimate, Purse, price
 from moa_helpers.limits.values import Limits
 from moa_helpers.prompts import frame, told
 from moa_helpers.vendors.requests import Request
-from moa_helpers.vendors.settings import current, is_here
-from moa_helpers.vendors.streams import check_extra, client
+from moa_helpers.vendors.streams import bound
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Plan:
 
         Raises:
             MissingKey, ImportError: a vendor's key or its SDK is not there.
+            ValueError: the SDK does not take what a Member adds.
         """
         for model in dict.fromkeys(one.model for stage in (*self.stages, *self.seconds, self.final) for one in stage):
             warn_if_shut_down(model)
@@ -113,8 +113,4 @@ def framed(stages: Sequence[Sequence[Request]]) -> Callable[[Request], Request]:
 
 
 def _bound(stage: Sequence[Request]) -> tuple[Request, ...]:
-    offline = current().mode == "offline"
-    bound = [replace(one, sdk=client(one.model), offline=offline, here=is_here(one.model)) for one in stage]
-    for one in bound:
-        check_extra(one)
-    return tuple(bound)
+    return tuple(map(bound, stage))
