@@ -88,7 +88,9 @@ def _(answer: Answer) -> Card:
         for role, reply in zip(roles(answer), answer.replies, strict=True)
     ]
     alone = answer.substitute
-    text = f"No synthesis. This is what {named(_writer(alone))} answered alone:\n\n{alone.text}" if alone else answer.text
+    text = (
+        f"No synthesis. This is what {named(_writer(alone))} answered alone:\n\n{alone.text}" if alone else answer.text
+    )
     heading = f"{answer.heading} · {lasted(answer.elapsed, answer.replies)} · {spent(answer)}{stand_ins}"
     written = alone or answer.picked or answer.aggregator
     thinking, note = (written.thinking, _thinking_note(written, "that reply's .thinking")) if written else ("", "")

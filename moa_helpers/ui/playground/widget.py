@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 import ipywidgets as widgets
 
 from moa_helpers.fanout import fan_out
+from moa_helpers.limits.conversations import Prompt
+from moa_helpers.limits.members import Named
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.limits.scope import Scope
 from moa_helpers.mixture import mixture_of_agents
@@ -39,7 +41,11 @@ class Playground(widgets.VBox):  # type: ignore[misc]
     _open: ClassVar[list["Playground"]] = []
 
     def __init__(
-        self, prompt: str | None, models: Sequence[str] | None, aggregator: str | None, options: Mapping[str, Any]
+        self,
+        prompt: Prompt | None,
+        models: Sequence[Named] | None,
+        aggregator: Named | Sequence[Named] | None,
+        options: Mapping[str, Any],
     ) -> None:
         try:
             self._loop = asyncio.get_running_loop()
@@ -48,7 +54,9 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             raise RuntimeError(f"moa.playground() needs a notebook. Elsewhere, use {instead}.") from None
         self._given = given(prompt, models, aggregator, options)
         self._ready = "ready"
-        if Counter(models or ()) != Counter(self._given.models * self._given.samples):
+        if before := len(self._given.before):
+            self._ready += f"; the prompt is the last message of a conversation, after {before} others"
+        if Counter(map(str, models or ())) != Counter(map(str, self._given.listed)):
             samples = self._given.samples
             self._ready += f"; your list differs: here each model is asked equally often, {samples} × at first"
         self.runs: list[Run] = []
@@ -150,7 +158,11 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             text = estimated(planned)
             if self._settings.mode == "offline":
                 text += " Offline nothing is charged."
-                text += "" if points(arguments["prompt"], "") else " The stand-ins know the prepared questions alone."
+                text += (
+                    ""
+                    if points(self._controls.choice.prompt, "")
+                    else " The stand-ins know the prepared questions alone."
+                )
         except (TypeError, ValueError) as error:
             text = str(error)
         if not self._controls.can_choose:
