@@ -35,6 +35,7 @@ def playground(
         TypeError, ValueError: the input is wrong.
         RuntimeError: this is no notebook.
     """
+    from moa_helpers.ui.playground.choice import given
     from moa_helpers.ui.playground.widget import Playground  # ipywidgets is not loaded before it is needed
 
-    return Playground(prompt, reference_models, aggregator, options)
+    return Playground(given(prompt, reference_models, aggregator, options), reference_models)

@@ -112,9 +112,8 @@ def given(
     meant: dict[str, Any] = {}
     often = Counter(_label(each, meant) for each in reference_models or ())
     samples = min(max(often.values(), default=1), MOST["samples"])
-    written = {
-        name: _written(value, meant) for name, value in options.items() if name != "layers" and value is not None
-    }
+    written = {name: _written(value) for name, value in options.items() if name != "layers" and value is not None}
+    written |= {"hedge_with": _label(second[0], meant)} if second else {}
     chain = _label(last[0] if len(last) == 1 else [*last], meant) if last else ""
     first, before, text = (None, (), "") if prompt is None else read_prompt(prompt)
     turns = ([Turn("system", first)] if first else []) + [*before]
@@ -201,9 +200,7 @@ def _obstacle(model: catalogue.Model, settings: Settings) -> str:
     return f"no key: set {key}" if key and not settings.value(key) else ""
 
 
-def _written(value: Any, meant: dict[str, Any]) -> str | bool:
-    if isinstance(value, Member):
-        return _label(value, meant)
+def _written(value: Any) -> str | bool:
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={most}" for name, most in value.items())
     return value if isinstance(value, bool) else str(value)

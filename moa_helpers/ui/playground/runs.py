@@ -1,5 +1,6 @@
 """A run of the playground: what it was, what came of it, and how one and several of them look."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -47,11 +48,10 @@ class Run:
 def estimated(planned: Estimate) -> str:
     """What a run will cost, in a sentence."""
     unknown = f"; no price is known for {unpriced(planned)}" if planned.unpriced else ""
-    without = f", without {fallbacks(planned)}" if planned.fallbacks else ""
     plural = "s" * (planned.calls != 1)
     return (
         f"{planned.calls} call{plural}, about {dollars(planned.usd)} at {planned.answer_tokens} tokens an answer, "
-        f"at most {dollars(planned.most_usd)} if nothing is retried or sent a second time{without}{unknown}."
+        f"at most {dollars(planned.most_usd)} if nothing is retried or sent a second time{fallbacks(planned)}{unknown}."
     )
 
 
@@ -64,9 +64,7 @@ def result_html(run: Run) -> str:
         return ""
     requests = sum(len(reply.attempts) for reply in run.replies if not reply.kept)
     table = answer.table().round({"started_s": 2, "ttft_s": 2, "elapsed_s": 2, "cost_usd": 6})
-    unused = [
-        name for name in ("second_request", "left_out", "kept", "settings") if name in table and not table[name].any()
-    ]
+    unused = [name for name in table.columns[-4:] if not table[name].any()]  # those that few calls need
     table = table.drop(columns=unused).astype(object).where(table.notna(), "unknown")
     shares = None
     with suppress(ValueError):  # there is nothing to compare
@@ -97,7 +95,7 @@ def _cells(number: int, run: Run) -> list[str]:
     answer, score = run.answer, None
     if isinstance(answer, Answer) and answer.text and all(reply.offline for reply in answer.replies):
         score = points(answer.prompt, answer.text)
-    took = max((each.ended for each in run.replies), default=0.0) - min((r.started for r in run.replies), default=0.0)
+    took = max([0.0, *(r.ended for r in run.replies)]) - min([math.inf, *(r.started for r in run.replies)])
     return [
         str(number),
         prompt if len(prompt) <= SHORT else prompt[: SHORT - 1].rstrip() + "…",
