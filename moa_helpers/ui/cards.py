@@ -102,7 +102,9 @@ def _(estimate: Estimate) -> Card:
         (f"{estimate.max_tokens} tokens, the most allowed", dollars(estimate.most_usd)),
     ]
     unknown = f" · no price known for {unpriced(estimate)}" if estimate.unpriced else ""
-    return Card(f"{estimate.calls} calls, estimated{fallbacks(estimate)}{unknown}", ("if each answer has", "cost"), rows)
+    return Card(
+        f"{estimate.calls} calls, estimated{fallbacks(estimate)}{unknown}", ("if each answer has", "cost"), rows
+    )
 
 
 def _said(reply: Reply) -> str:

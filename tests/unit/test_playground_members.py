@@ -137,7 +137,7 @@ def test_a_member_that_cannot_be_asked_is_refused_or_greyed(reading, monkeypatch
     for wrong, message in (
         ({"aggregator": [LUNA, "nobody"]}, "nobody"),
         ({"aggregator": []}, "empty"),
-        ({"aggregator": 7}, "7"),
+        ({"aggregator": 7}, "named by a string"),
         ({"reference_models": [moa.Member(LUNA, temperature=1.0)]}, "takes no temperature"),
         ({"reference_models": [moa.Member("vllm:a<b", system="x")]}, "cannot stand in the list"),
         ({"prompt": TALK[:-1]}, "must end with a message of the user"),
