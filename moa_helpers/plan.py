@@ -14,7 +14,8 @@ from moa_helpers.limits.purse import Estimate, Purse, price
 from moa_helpers.limits.values import Limits
 from moa_helpers.prompts import frame, told
 from moa_helpers.vendors.requests import Request
-from moa_helpers.vendors.streams import bound
+from moa_helpers.vendors.settings import current, is_here
+from moa_helpers.vendors.streams import checked, client
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ class Plan:
 
         Raises:
             MissingKey, ImportError: a vendor's key or its SDK is not there.
-            ValueError: the SDK does not take what a Member adds.
         """
         for model in dict.fromkeys(one.model for stage in (*self.stages, *self.seconds, self.final) for one in stage):
             warn_if_shut_down(model)
@@ -102,7 +102,7 @@ def _plan(stages: Sequence[tuple[Request, ...]], final: tuple[Request, ...], lim
     if limits.quorum is not None and limits.quorum > smallest:
         raise ValueError(f"quorum is {limits.quorum}, but only {smallest} models are asked: lower it or list more.")
     seconds = tuple(second_requests(stage, limits) for stage in stages)
-    expected = price([*stages, final[:1]] if final else stages, framed(stages))
+    expected = replace(price([*stages, *filter(None, [final[:1]])], framed(stages)), fallbacks=len(final[1:]))
     Purse.of(limits).check(expected)
     return Plan(tuple(stages), seconds, final, limits, expected)
 
@@ -113,4 +113,6 @@ def framed(stages: Sequence[Sequence[Request]]) -> Callable[[Request], Request]:
 
 
 def _bound(stage: Sequence[Request]) -> tuple[Request, ...]:
-    return tuple(map(bound, stage))
+    offline = current().mode == "offline"
+    bound = (replace(one, sdk=client(one.model), offline=offline, here=is_here(one.model)) for one in stage)
+    return tuple(map(checked, bound))

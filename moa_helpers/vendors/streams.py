@@ -18,7 +18,7 @@ from moa_helpers.catalogue import Api, Model, Vendor
 from moa_helpers.vendors import anthropic, colab, mistral, openai
 from moa_helpers.vendors.requests import Chunk, Request
 from moa_helpers.vendors.secrets import hide_used, redact
-from moa_helpers.vendors.settings import Connection, current, is_here, lock, reach
+from moa_helpers.vendors.settings import Connection, current, lock, reach
 from moa_helpers.vendors.transport import BrokenVariable
 
 HEADERS = ("extra_headers", "http_headers")  # as the SDKs name the argument
@@ -59,24 +59,17 @@ def client(model: Model) -> Any:
         return clients[identity]
 
 
-def bound(request: Request) -> Request:
-    """The same request, bound to the client that will ask it; raises what ``client`` does, and more.
+def checked(request: Request) -> Request:
+    """The request, bound to its client, once what a Member adds to it is checked.
 
     Raises:
-        ValueError: the lesson itself sets what a Member's ``extra`` holds, or the vendor's SDK does not take it.
+        ValueError: the lesson sets that itself, or the vendor's SDK does not take it.
     """
-    sdk, offline = client(request.model), current().mode == "offline"
-    found = replace(request, sdk=sdk, offline=offline, here=is_here(request.model))
-    _check_extra(found)
-    return found
-
-
-def _check_extra(request: Request) -> None:
     name, vendor, extra = request.model.name, request.model.vendor, request.extra
     if vendor.api == "colab" and (extra or request.effort):
         raise ValueError(f"{name} takes neither effort nor extra: Colab's models are sent a text and nothing else.")
     if not extra or request.sdk is None:
-        return
+        return request
     sdk = _SDKS[vendor.api]
     for part in ("extra_body", "extra_query", "output_config", *HEADERS):
         inner = extra.get(part, {})
@@ -96,6 +89,7 @@ def _check_extra(request: Request) -> None:
         if given in extra and given not in takes:
             other = f'write extra={{"extra_body": {{"{given}": …}}}}' if "extra_body" in takes else "leave it out"
             raise ValueError(f"{name}: its SDK takes no argument {given!r}: {other}, or install a newer SDK.")
+    return request
 
 
 async def close() -> None:
