@@ -59,6 +59,8 @@ class Scope:
         purse: what may be spent; default: what the limits allow.
         store: where answers are looked up and kept; default: that of the scope around it, or of ``moa.keep``.
         remembers: whether it keeps its calls, which a scope of many thousands should not.
+        since: when what the store has begins at the earliest, on the clock of ``Reply.started``: a stage of a mixture
+            that was kept begins when the one before had ended, as it once did.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Scope:
         *,
         store: Store | None = None,
         remembers: bool = True,
+        since: float = 0.0,
     ) -> None:
         self._outer = _current.get()
         self.limits = limits or Limits()
@@ -76,7 +79,7 @@ class Scope:
         self.calls: list[Shared] = []
         deadline = self.limits.deadline
         self.until = None if deadline is None else time.perf_counter() + deadline
-        self._remembers = remembers
+        self._remembers, self.since = remembers, since
         self._free = {vendor: asyncio.Semaphore(most) for vendor, most in self.limits.places().items()}
 
     @property
