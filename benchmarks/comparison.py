@@ -55,7 +55,7 @@ def measure(count: int) -> dict[str, Any]:
     """A comparison and a second start of it."""
     most, over = 0, threading.Event()
     with tempfile.TemporaryDirectory() as folder, common.vendors(speed=SPEED) as vendors:
-        path = Path(folder, "comparison.jsonl")
+        path = Path(folder, "comparison.sqlite")
 
         def look() -> None:
             nonlocal most

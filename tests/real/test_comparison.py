@@ -40,7 +40,7 @@ def test_the_scorer_is_strict():
 def test_a_model_against_its_own_mixture(run, tmp_path):
     questions = [moa.Question(f"q{number}", prompt) for number, prompt in enumerate(QUESTIONS)]
     ways = {"single": MODEL, "self-mixture": {"reference_models": [MODEL] * 3, "aggregator": MODEL}}
-    options = {"path": tmp_path / "comparison.jsonl", "max_concurrency": 4, "max_tokens": 60}
+    options = {"path": tmp_path / "comparison.sqlite", "max_concurrency": 4, "max_tokens": 60}
     found = run(moa.compare(questions, ways, **options))
     prompts = {question.id: question.prompt for question in questions}
     right = {way: [] for way in ways}

@@ -256,7 +256,7 @@ def test_bad_input_is_refused_before_any_call(compare, script, tmp_path):
         with pytest.raises(kind, match=words):
             compare(questions, strategies, **options)
         assert not script.asked
-        assert not (tmp_path / "comparison.jsonl").exists()
+        assert not (tmp_path / "comparison.sqlite").exists()
     for questions, strategies, options, kind, words in BY_THE_ESTIMATE_TOO:
         with pytest.raises(kind, match=words):
             moa.estimate_comparison(questions, strategies, **options)
@@ -275,4 +275,4 @@ def test_live_a_missing_key_is_refused_before_any_call(compare, script, monkeypa
     with pytest.raises(moa.MissingKey, match="MISTRAL_API_KEY"):
         compare(["Why?"], SINGLE, judge=C)
     assert not script.asked
-    assert not (tmp_path / "comparison.jsonl").exists()
+    assert not (tmp_path / "comparison.sqlite").exists()
