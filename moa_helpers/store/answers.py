@@ -220,7 +220,10 @@ def _close_all() -> None:
         store.close()
 
 
+def _before_fork() -> None:
+    _lock.acquire()
+    _close_all()  # SQLite allows no open file in two processes: each opens it anew
+
+
 atexit.register(_close_all)
-getattr(os, "register_at_fork", dict)(  # SQLite allows no open file in two processes: each opens it anew
-    before=lambda: (_lock.acquire(), _close_all()), after_in_child=_lock.release, after_in_parent=_lock.release
-)
+getattr(os, "register_at_fork", dict)(before=_before_fork, after_in_child=_lock.release, after_in_parent=_lock.release)

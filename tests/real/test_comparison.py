@@ -5,6 +5,7 @@ import re
 import moa_helpers as moa
 from moa_helpers.evaluation import measures
 from tests.real.conftest import MODEL
+from tests.support.kept import rows
 
 QUESTIONS = {
     "What is 3 + 4?": "7",
@@ -53,6 +54,6 @@ def test_a_model_against_its_own_mixture(run, tmp_path):
     assert 0 < sum(map(sum, right.values())) < 2 * len(QUESTIONS)
     assert set(found.table().cost_usd) == {0.0}
 
-    lines = options["path"].read_text(encoding="utf-8")
+    kept = rows(options["path"])
     assert run(moa.compare(questions, ways, **options)).answers == found.answers
-    assert options["path"].read_text(encoding="utf-8") == lines, "a call was made again"
+    assert rows(options["path"]) == kept, "a call was made again"
