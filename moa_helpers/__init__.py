@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from moa_helpers.calls import ask
 from moa_helpers.catalogue import UnknownModel, find, models
 from moa_helpers.catalogue.hosts import add_host
+from moa_helpers.estimating import estimate
 from moa_helpers.events import (
     AggregatorDelta,
     Hedge,
@@ -17,9 +18,9 @@ from moa_helpers.events import (
     Retrying,
 )
 from moa_helpers.fanout import fan_out
+from moa_helpers.limits.members import Member
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.mixture import mixture_of_agents, stream_mixture
-from moa_helpers.plan import estimate
 from moa_helpers.prompts import aggregator_system
 from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
 from moa_helpers.running import run
@@ -87,6 +88,7 @@ __all__ = [
     "Hedge",
     "Hedging",
     "Judged",
+    "Member",
     "MissingKey",
     "MixtureDone",
     "ProposerDelta",

@@ -10,22 +10,25 @@ from typing import Literal, Self
 
 from moa_helpers.events import Delta, Retry
 from moa_helpers.limits import retry
+from moa_helpers.limits.conversations import Prompt
 from moa_helpers.limits.cut import cut_warnings
+from moa_helpers.limits.members import Named
+from moa_helpers.limits.replay import kept, replay
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import cancelled_once, pause
 from moa_helpers.plan import plan_fan_out
 from moa_helpers.results import Attempt, Failure, Reply, total
 from moa_helpers.vendors.arriving import Arriving
 from moa_helpers.vendors.errors import explain, failed
-from moa_helpers.vendors.requests import Request, finish_reason
+from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.streams import stream
 
 State = Literal["queued", "waiting", "writing", "pausing", "done"]
 
 
 async def ask(
-    model: str,
-    prompt: str,
+    model: Named,
+    prompt: Prompt,
     *,
     system: str | None = None,
     max_tokens: int = 2048,
@@ -37,9 +40,9 @@ async def ask(
     """Ask one model one question.
 
     Args:
-        model: ``vendor:model-id``.
-        prompt: the user's message.
-        system: the system message, if any.
+        model: ``vendor:model-id``, or a ``Member``, whose own settings count in place of these.
+        prompt: the user's message; or a conversation, as a list of messages of which the last is the user's.
+        system: the system message, if any, of the model or of the conversation.
         max_tokens: most tokens that the answer may have.
         temperature: only for models that take one.
         timeout: seconds for each attempt, from request to last token.
@@ -85,10 +88,10 @@ class Call:
         self.began = asyncio.Event()
         self._started = time.perf_counter()
         self._ended: float | None = self._started  # a call that never runs takes no time
-        kept = scope.store.find(request) if scope.store else None  # what a run before this one has paid for
-        self._kept = kept and replace(kept, started=self._started)
-        self.state: State = "done" if kept else "queued"
-        self._failure: Failure | None = None if kept else self._fail("cancelled")
+        self._kept = kept(request, scope.store, self._started)  # what a run before this one has paid for
+        at_once = self._kept and scope.store and not scope.store.recorded_speed
+        self.state: State = "done" if at_once else "queued"
+        self._failure: Failure | None = None if at_once else self._fail("cancelled")
         self._attempts: list[Attempt] = []
         self._now = Arriving(request.model)  # what the last attempt has brought
         self._trying = False  # whether it is under way
@@ -108,6 +111,8 @@ class Call:
         """Try until there is an answer, or no retry is left, or the failure is not one to retry."""
         if self._kept:
             self._scope.purse.release(self.request)
+            await replay(self._kept, self._listen, at_once=self.ok)
+            self.state, self._failure = "done", None
             return self.reply()
         try:
             while True:
@@ -133,19 +138,15 @@ class Call:
     def reply(self) -> Reply:
         """The reply so far; before the end its failure is ``cancelled``, and an attempt under way has none yet."""
         if self._kept:
-            return self._kept
+            return replace(self._kept, failure=self._failure)
         now, attempts = self._now, [*self._attempts]
         if self._trying:
             attempts.append(now.attempt(self._started, None))
         return Reply(
             model=self.request.model.name,
-            text=now.text(),
-            answered_by=now.answered_by,
-            finish_reason=finish_reason(now.finish_reason),
+            **now.fields(),
             ttft=None if now.first is None else now.first - self._started,
             elapsed=(time.perf_counter() if self._ended is None else self._ended) - self._started,
-            input_tokens=now.input_tokens,
-            output_tokens=now.output_tokens,
             cost_usd=total(attempt.cost_usd for attempt in attempts),
             attempts=tuple(attempts),
             failure=self._failure,
@@ -153,8 +154,7 @@ class Call:
             offline=self.request.offline,
             least_usd=math.fsum(attempt.least_usd for attempt in attempts),
             warnings=cut_warnings(self.request, now.input_tokens, now.output_tokens),
-            thinking=now.thinking(),
-            thinking_tokens=now.thinking_tokens,
+            settings=self.request.settings,
         )
 
     def _may_begin(self) -> bool:

@@ -6,7 +6,9 @@ from functools import partial
 from typing import TypeAlias
 
 from moa_helpers.calls import Call
+from moa_helpers.limits.conversations import Prompt
 from moa_helpers.limits.hedging import Happened, HedgedCall
+from moa_helpers.limits.members import Named
 from moa_helpers.limits.quorum import enough, reached
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import stop
@@ -18,8 +20,8 @@ Listener: TypeAlias = Callable[[int, "Happened | Reply"], None]  # which call, a
 
 
 async def fan_out(
-    models: Sequence[str],
-    prompt: str,
+    models: Sequence[Named],
+    prompt: Prompt,
     *,
     system: str | None = None,
     max_tokens: int = 2048,
@@ -29,7 +31,7 @@ async def fan_out(
     quorum: int | None = None,
     grace: float = 0.0,
     hedge_after: float | None = None,
-    hedge_with: str | None = None,
+    hedge_with: Named | None = None,
     max_concurrency: int | Mapping[str, int] | None = None,
     max_calls: int | None = None,
     budget_usd: float | None = None,
@@ -38,7 +40,7 @@ async def fan_out(
     """Ask several models the same question at the same time.
 
     Args:
-        models: names ``vendor:model-id``; the same one may stand several times.
+        models: names ``vendor:model-id``, or ``Member``s; the same one may stand several times.
         prompt, system, max_tokens, temperature, timeout, retries: as in ``ask``, for each call.
         deadline: seconds for the whole fan-out; what is not there by then has failed with ``deadline``.
         quorum: go on as soon as this many good answers are in; the other calls are cancelled.

@@ -6,23 +6,27 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from moa_helpers.events import AggregatorDelta, Event, MixtureDone, as_events
+from moa_helpers.events import AggregatorDelta, Event, MixtureDone, Retry, as_events
 from moa_helpers.fanout import run_all
+from moa_helpers.limits.conversations import Prompt
+from moa_helpers.limits.members import Named
 from moa_helpers.limits.purse import Purse
+from moa_helpers.limits.retry import without_fallback
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import stop
 from moa_helpers.plan import Plan, plan_mixture
-from moa_helpers.prompts import aggregator_system, chosen, ranker_system, reminder, shuffled, unfenced
-from moa_helpers.results import Answer, Reply
+from moa_helpers.prompts import aggregator_system, chosen, ranker_system, reminder, shuffled, told, unfenced
+from moa_helpers.results import Answer, Failure, Reply
 from moa_helpers.steps.progress import Progress
+from moa_helpers.vendors.requests import Request
 
 
 async def mixture_of_agents(
-    prompt: str,
-    reference_models: Sequence[str] | None = None,
-    aggregator: str | None = None,
+    prompt: Prompt,
+    reference_models: Sequence[Named] | None = None,
+    aggregator: Named | Sequence[Named] | None = None,
     *,
-    layers: int | Sequence[Sequence[str]] = 2,
+    layers: int | Sequence[Sequence[Named]] = 2,
     max_tokens: int = 2048,
     temperature: float | None = None,
     timeout: float = 60.0,
@@ -30,7 +34,7 @@ async def mixture_of_agents(
     quorum: int | None = None,
     grace: float = 0.0,
     hedge_after: float | None = None,
-    hedge_with: str | None = None,
+    hedge_with: Named | None = None,
     max_concurrency: int | Mapping[str, int] | None = None,
     max_calls: int | None = None,
     budget_usd: float | None = None,
@@ -46,22 +50,22 @@ async def mixture_of_agents(
     one also the answers of the layer before, the last is the aggregator.
 
     Args:
-        prompt: the user's question.
-        reference_models: the proposers, ``vendor:model-id``; the same one may stand several times (Self-MoA).
-        aggregator: the model that writes the final answer.
+        prompt: the user's question; or a conversation, as in ``ask``, which all models get.
+        reference_models: the proposers, ``vendor:model-id`` or ``Member``s; the same one may stand several times
+            (Self-MoA).
+        aggregator: the model that writes the final answer; or several, of which the next is tried where one fails, if
+            max_calls, budget_usd and the deadline have room for it then.
         layers: 2 or more, the aggregator's included, with the same proposers in each. Or, in place of
             ``reference_models``, a list of models for each layer of proposers: ``layers=[["a:1", "b:2"], ["c:3"]]``.
         max_tokens, temperature, timeout, retries: as in ``ask``, for each call.
         deadline: seconds for each stage, that is for each layer of proposers and for the aggregator.
         quorum, grace, hedge_after, hedge_with, max_concurrency: as in ``fan_out``, for each layer of proposers.
         max_calls, budget_usd: as in ``fan_out``, for the whole mixture.
-        robust: keep answers from the next stage that agree too little with the others, as those of a liar may. It costs
-            no call and some coverage, helps more among six than among three, and fails where liars are the majority;
-            see ``steps.agreement.majority``, and ``benchmarks/results/liars.csv`` for figures.
-        stop_at: leave out the layers of proposers that remain once a layer says the same as the one before, that is
-            once this share (0 to 1) of the sentences of both stands in the other; see ``steps.agreement.between``.
-        pick: the aggregator does not write an answer, but names the best reference by its number: a *ranker*. The
-            baseline that a synthesis has to beat.
+        robust: keep answers from the next stage that agree too little with the others, as those of a liar may; see
+            ``steps.agreement.majority``. It costs no call and some coverage, and fails where liars are the majority.
+        stop_at: leave out the layers that remain once this share (0 to 1) of the sentences of a layer and the one
+            before stands in the other; see ``steps.agreement.between``.
+        pick: the aggregator, a *ranker* then, only names the best reference by its number.
         shuffle_seed: as in ``aggregator_system``.
 
     Returns:
@@ -75,7 +79,10 @@ async def mixture_of_agents(
 
 
 async def stream_mixture(
-    prompt: str, reference_models: Sequence[str] | None = None, aggregator: str | None = None, **options: Any
+    prompt: Prompt,
+    reference_models: Sequence[Named] | None = None,
+    aggregator: Named | Sequence[Named] | None = None,
+    **options: Any,
 ) -> AsyncIterator[Event]:
     """The same as ``mixture_of_agents``, as events while it happens: the last is ``MixtureDone`` with the answer.
 
@@ -101,68 +108,75 @@ async def stream_mixture(
             raise
 
 
-def _ignore(event: Event) -> None:
-    """Listen to nothing."""
-
-
-async def run_mixture(plan: Plan, listen: Callable[[Event], None] = _ignore) -> Answer:
+async def run_mixture(plan: Plan, listen: Callable[[Event], None] = lambda event: None) -> Answer:
     """Run a mixture that is planned and bound; ``listen`` hears every event, the last one being ``MixtureDone``."""
     started, progress, purse = time.perf_counter(), Progress(), plan.purse()
-    reply, written = None, None
+    tried, written = list[Reply](), None
     with Scope().open():
         for number, proposers in enumerate(plan.stages, 1):
-            system = aggregator_system(progress.shown, shuffle_seed=plan.shuffle_seed) if number > 1 else None
-            first = [replace(request, system=system, role=f"layer {number}") for request in proposers]
-            second = [replace(request, system=system) for request in plan.seconds[number - 1]]
+            first = [replace(one, role=f"layer {number}") for one in proposers]
+            second: Sequence[Request] = plan.seconds[number - 1]
+            if number > 1:
+                system = aggregator_system(progress.shown, shuffle_seed=plan.shuffle_seed)
+                first, second = [told(one, system) for one in first], [told(one, system) for one in second]
             purse.plan(first, plan.estimate.stages[number:])
-            layer = await run_all(first, Scope(plan.limits, purse), second, as_events(number, listen))
-            progress.layers.append(layer)
+            replies = await run_all(first, Scope(plan.limits, purse), second, as_events(number, listen))
+            progress.layers.append(layer := progress.timed(replies))
             if len(layer.good) < plan.needed:
                 break
             progress.enter(layer, plan.robust)
             if progress.settled(plan.stop_at):
                 break
         if len(layer.good) >= plan.needed:
-            reply, written = await _end(plan, progress.shown, purse, listen)
+            tried, written = await _end(plan, progress, purse, listen)
     answer = Answer(
         prompt=plan.prompt,
         text=written.text if written else "",
         outcome=progress.outcome(written, plan.needed),
         layers=tuple(progress.layers),
-        aggregator=reply,
+        aggregator=tried[-1] if tried else None,
         started=started,
-        elapsed=time.perf_counter() - started,
+        elapsed=max(time.perf_counter(), progress.until) - started,
         quorum=plan.limits.quorum,
         left_out=tuple(progress.left_out),
         skipped=len(plan.stages) - len(progress.layers) if written else 0,
         picked=written if plan.pick else None,
+        failed_aggregators=tuple(tried[:-1]),
     )
     listen(MixtureDone(answer))
     return answer
 
 
 async def _end(
-    plan: Plan, shown: Sequence[Reply], purse: Purse, listen: Callable[[Event], None]
-) -> tuple[Reply | None, Reply | None]:
-    """The last stage: the reply of the aggregator or ranker, and the one whose text is the answer."""
-    candidates = shuffled([reply for reply in shown if reply.ok], plan.shuffle_seed)
+    plan: Plan, progress: Progress, purse: Purse, listen: Callable[[Event], None]
+) -> tuple[list[Reply], Reply | None]:
+    """The last stage: replies of the aggregators (or rankers) that were tried, and the one whose text is the answer."""
+    candidates = shuffled([reply for reply in progress.shown if reply.ok], plan.shuffle_seed)
     if plan.pick and len(candidates) == 1:  # nothing to choose from
         listen(AggregatorDelta(candidates[0].text))
-        return None, candidates[0]
+        return [], candidates[0]
+    system = aggregator_system(progress.shown, shuffle_seed=plan.shuffle_seed)
     if plan.pick:
-        told: dict[str, Any] = {"system": ranker_system([reply.text for reply in candidates]), "reminder": reminder()}
-    else:
-        told = {"system": aggregator_system(shown, shuffle_seed=plan.shuffle_seed)}
-    final = [replace(request, **told, role="aggregator") for request in plan.final]
-    purse.plan(final)
+        system = ranker_system([reply.text for reply in candidates])
     alone = replace(plan.limits, quorum=None, grace=0.0, hedge_after=None, hedge_with=None)
-    hear = as_events(len(plan.stages) + 1, _ignore if plan.pick else listen, aggregator=True)
-    (reply,) = await run_all(final, Scope(alone, purse), listen=hear)
-    if not plan.pick:
-        reply = replace(reply, text=unfenced(reply.text, told["system"]))
-        return reply, reply if reply.ok else None
-    number = chosen(reply.text, len(candidates)) if reply.ok else None
-    if number is None:
-        return reply, None
-    listen(AggregatorDelta(candidates[number - 1].text))
-    return reply, candidates[number - 1]
+    hear = as_events(len(plan.stages) + 1, (lambda event: None) if plan.pick else listen, aggregator=True)
+    final = [replace(told(one, system), role="aggregator", reminder=reminder() * plan.pick) for one in plan.final]
+    purse.plan(final[:1])
+    scope, tried = Scope(alone, purse), list[Reply]()
+    for request in final:
+        if tried and (stopped := without_fallback(tried[-1], request, scope)):
+            tried[-1] = stopped
+            break
+        if tried:
+            hear(0, Retry(tried[-1].failure or Failure("cancelled", "It named no answer."), 0.0))
+        (reply,) = progress.timed(await run_all([request], scope, listen=hear))
+        number = chosen(reply.text, len(candidates)) if plan.pick and reply.ok else None
+        if not plan.pick:
+            reply = replace(reply, text=unfenced(reply.text, system))
+        tried.append(reply)
+        if number is not None:
+            listen(AggregatorDelta(candidates[number - 1].text))
+            return tried, candidates[number - 1]
+        if reply.ok and not plan.pick:
+            return tried, reply
+    return tried, None

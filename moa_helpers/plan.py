@@ -1,15 +1,18 @@
 """A fan-out or a mixture as a value: checked, priced, and not begun."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 from moa_helpers.catalogue import warn_if_shut_down
+from moa_helpers.limits.conversations import Prompt
 from moa_helpers.limits.hedging import second_requests
-from moa_helpers.limits.inputs import check_manner, check_number, proposer_layers, requests
+from moa_helpers.limits.inputs import check_manner, proposer_layers, requests
+from moa_helpers.limits.members import Named, in_turn
 from moa_helpers.limits.purse import Estimate, Purse, price
 from moa_helpers.limits.values import Limits
-from moa_helpers.prompts import frame
+from moa_helpers.prompts import frame, told
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current, is_here
 from moa_helpers.vendors.streams import client
@@ -20,8 +23,8 @@ class Plan:
     """What will be asked, of whom, within which limits, and what it will cost. It makes no call.
 
     ``stages`` has the requests of each layer of proposers, ``seconds`` a second one for each of them, should it be
-    slow, and ``final`` that of the aggregator or ranker, if there is one. The other fields are the arguments of
-    ``mixture_of_agents``.
+    slow, and ``final`` those of the aggregators or rankers, in the order in which they are tried. The other fields are
+    the arguments of ``mixture_of_agents``.
     """
 
     stages: tuple[tuple[Request, ...], ...]
@@ -36,7 +39,7 @@ class Plan:
 
     @property
     def prompt(self) -> str:
-        """What all are asked."""
+        """What all are asked: the text, or the last one of a conversation."""
         return self.stages[0][0].prompt
 
     @property
@@ -61,8 +64,8 @@ class Plan:
 
 
 def plan_fan_out(
-    models: Sequence[str],
-    prompt: str,
+    models: Sequence[Named],
+    prompt: Prompt,
     *,
     system: str | None = None,
     max_tokens: int = 2048,
@@ -75,11 +78,11 @@ def plan_fan_out(
 
 
 def plan_mixture(
-    prompt: str,
-    reference_models: Sequence[str] | None = None,
-    aggregator: str | None = None,
+    prompt: Prompt,
+    reference_models: Sequence[Named] | None = None,
+    aggregator: Named | Sequence[Named] | None = None,
     *,
-    layers: int | Sequence[Sequence[str]] = 2,
+    layers: int | Sequence[Sequence[Named]] = 2,
     max_tokens: int = 2048,
     temperature: float | None = None,
     robust: bool = False,
@@ -93,37 +96,10 @@ def plan_mixture(
     if aggregator is None:
         raise TypeError("Name the aggregator by a string such as 'openai:model-id', not by NoneType.")
     check_manner(robust=robust, stop_at=stop_at, pick=pick, shuffle_seed=shuffle_seed)
-    named = [*proposer_layers(reference_models, layers), [aggregator]]
+    named = [*proposer_layers(reference_models, layers), in_turn(aggregator)]
     *stages, final = (requests(models, prompt, None, max_tokens, temperature) for models in named)
     plan = _plan(stages, final, bounds)
     return replace(plan, robust=robust, stop_at=stop_at, pick=pick, shuffle_seed=shuffle_seed)
-
-
-def estimate(
-    prompt: str,
-    reference_models: Sequence[str] | None = None,
-    aggregator: str | None = None,
-    *,
-    layers: int | Sequence[Sequence[str]] = 2,
-    system: str | None = None,
-    max_tokens: int = 2048,
-    answer_tokens: int = 400,
-) -> Estimate:
-    """Say what a mixture will cost, from the catalogue's prices, without a call.
-
-    Args:
-        prompt, reference_models, aggregator, layers, max_tokens: as in ``mixture_of_agents``. Without an aggregator,
-            the proposers alone are counted, as for ``fan_out``.
-        system: as in ``fan_out``.
-        answer_tokens: how many tokens to expect of an answer.
-
-    Raises:
-        TypeError, ValueError: the input is wrong.
-    """
-    check_number("answer_tokens", answer_tokens, whole=True)
-    named = [*proposer_layers(reference_models, layers), *([] if aggregator is None else [[aggregator]])]
-    stages = [requests(models, prompt, system, max_tokens) for models in named]
-    return price(stages, frame(max(map(len, stages))), answer_tokens)
 
 
 def _plan(stages: Sequence[tuple[Request, ...]], final: tuple[Request, ...], limits: Limits) -> Plan:
@@ -132,9 +108,14 @@ def _plan(stages: Sequence[tuple[Request, ...]], final: tuple[Request, ...], lim
     if limits.quorum is not None and limits.quorum > smallest:
         raise ValueError(f"quorum is {limits.quorum}, but only {smallest} models are asked: lower it or list more.")
     seconds = tuple(second_requests(stage, limits) for stage in stages)
-    expected = price([*stages, final] if final else stages, frame(max(map(len, stages))))
+    expected = price([*stages, final[:1]] if final else stages, framed(stages))
     Purse(limits.max_calls, limits.budget_usd).check(expected)
     return Plan(tuple(stages), seconds, final, limits, expected)
+
+
+def framed(stages: Sequence[Sequence[Request]]) -> Callable[[Request], Request]:
+    """What a request of a later stage is told, with empty answers."""
+    return partial(told, instruction=frame(max(map(len, stages))))
 
 
 def _bound(stage: Sequence[Request]) -> tuple[Request, ...]:

@@ -47,7 +47,9 @@ class Reply(Shown):
     is US dollars for all attempts. None means unknown; ``least_usd`` is the part of the cost that is certain.
 
     ``thinking`` is what the model thought aloud, which is no part of ``text``; ``thinking_tokens`` are among the output
-    tokens. ``warnings`` say what is doubtful about an answer that is usable all the same.
+    tokens, and ``cached_tokens``, which the vendor read from its prompt cache, among the input tokens. ``warnings`` say
+    what is doubtful about a usable answer, ``settings`` what its ``Member`` was given. One that was ``kept`` (see
+    ``moa.keep``) was not asked for now: it cost nothing, and its times are those of the call that was made once.
 
     A slow call may have been hedged. ``hedged`` then holds the replies of the first request and of the second, the
     fields above are those of the one that answered, and attempts and cost are those of both.
@@ -71,11 +73,19 @@ class Reply(Shown):
     thinking: str = ""
     thinking_tokens: int | None = None
     warnings: tuple[str, ...] = ()
+    settings: str = ""
+    cached_tokens: int | None = None
+    kept: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether there is an answer to use."""
         return self.failure is None
+
+    @property
+    def first_cost_usd(self) -> float | None:
+        """What it cost when it was made, in US dollars, which of one that was kept is not now."""
+        return total(attempt.cost_usd for attempt in self.attempts)
 
     @property
     def abandoned(self) -> bool:
@@ -138,8 +148,9 @@ class Answer(ShownCalls):
 
     ``layers`` holds the replies of each proposer layer, ``left_out`` those whose answer came but was kept from the next
     stage (see ``robust`` in ``mixture_of_agents``), ``skipped`` how many layers were not needed (``stop_at``), and
-    ``picked`` the reply whose text was chosen (``pick``; ``aggregator`` is the ranker's reply then). Times are seconds
-    (``started`` on ``time.perf_counter``).
+    ``picked`` the reply whose text was chosen (``pick``; ``aggregator`` is the ranker's reply then), and
+    ``failed_aggregators`` those that were tried before ``aggregator``. Times are seconds (``started`` on
+    ``time.perf_counter``).
     """
 
     prompt: str
@@ -153,10 +164,12 @@ class Answer(ShownCalls):
     left_out: tuple[Reply, ...] = ()
     skipped: int = 0
     picked: Reply | None = None
+    failed_aggregators: tuple[Reply, ...] = ()
 
     @property
     def _stages(self) -> tuple[Replies, ...]:
-        return (*self.layers, Replies([self.aggregator])) if self.aggregator else self.layers
+        last = (*self.failed_aggregators, *([self.aggregator] if self.aggregator else []))
+        return (*self.layers, *(Replies([reply]) for reply in last))
 
     @property
     def replies(self) -> Replies:

@@ -13,7 +13,7 @@ from moa_helpers.calls import ask
 from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged
 from moa_helpers.evaluation.judging import judge
 from moa_helpers.evaluation.questions import Asked, Judges, Planned, Question, Strategies
-from moa_helpers.limits.inputs import check_number
+from moa_helpers.limits.checks import check_number
 from moa_helpers.limits.purse import Estimate, most
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import results, stop
@@ -252,6 +252,7 @@ class _Lane:
     work: Work
     question: str
     strategy: str
+    recorded_speed = False
 
     def find(self, request: Request) -> Reply | None:
         reply = self.work.ledger.find(self.question, self.strategy, request)

@@ -13,12 +13,13 @@ from typing import Any, TypeAlias
 
 from moa_helpers import offline
 from moa_helpers.catalogue import find
+from moa_helpers.estimating import estimate
 from moa_helpers.evaluation.comparison import NULL
 from moa_helpers.evaluation.judging import JUDGE_TOKENS
-from moa_helpers.limits.inputs import check_number, check_text
+from moa_helpers.limits.checks import check_number, check_text
 from moa_helpers.limits.purse import Estimate, tokens
 from moa_helpers.mixture import mixture_of_agents
-from moa_helpers.plan import estimate, plan_fan_out, plan_mixture
+from moa_helpers.plan import plan_fan_out, plan_mixture
 from moa_helpers.results import total
 from moa_helpers.steps.ranking import ranker_system
 from moa_helpers.texts import decoded

@@ -37,7 +37,7 @@ def cut_warnings(request: Request, input_tokens: int | None, output_tokens: int 
     """A sentence if the server seems to have read a part of the prompt only; empty else, and where nobody can tell."""
     if request.offline or not input_tokens or request.model.vendor.api not in ("openai", "mistral"):
         return ()
-    text = (request.system or "") + "\n" + request.prompt
+    text = request.text
     expected, share = _about(text), SHARE
     if input_tokens in LIMITS or input_tokens + (output_tokens or 0) in LIMITS:
         expected, share = max(expected, tokens(text)), SUSPICIOUS

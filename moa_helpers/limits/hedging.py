@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Protocol, TypeAlias
 
 from moa_helpers.events import Delta, Hedge, Retry
-from moa_helpers.limits.inputs import requests
+from moa_helpers.limits.inputs import of_member
+from moa_helpers.limits.members import Member
 from moa_helpers.limits.purse import most
 from moa_helpers.limits.scope import Scope, Shared
 from moa_helpers.limits.tasks import stop
@@ -29,16 +30,18 @@ def second_requests(stage: Sequence[Request], limits: Limits) -> tuple[Request, 
     """
     if limits.hedge_after is None:
         return ()
-    second = None
+    seconds = list(stage)
     if limits.hedge_with is not None:
-        one = stage[0]
-        (second,) = requests([limits.hedge_with], one.prompt, one.system, one.max_tokens, one.temperature)
-        if limits.budget_usd is not None and most(second) is None:
+        member = Member.of(limits.hedge_with)
+        if member.system:
+            raise ValueError("hedge_with takes the place of a slow model, and so its role: leave out its system=.")
+        seconds = [of_member(first, member) for first in stage]
+        if limits.budget_usd is not None and None in map(most, seconds):
             raise ValueError(
-                f"budget_usd cannot be kept: no price is known for {limits.hedge_with}, or not for so long a prompt. "
+                f"budget_usd cannot be kept: no price is known for {member.name}, or not for so long a prompt. "
                 "Hedge with another model."
             )
-    return tuple(replace(second or first, sample=sample, role=SECOND) for sample, first in enumerate(stage, len(stage)))
+    return tuple(replace(second, sample=sample, role=SECOND) for sample, second in enumerate(seconds, len(stage)))
 
 
 class Single(Shared, Protocol):
@@ -121,7 +124,7 @@ class HedgedCall:
             started=first.started,
             ttft=None if one.ttft is None else one.started + one.ttft - first.started,
             elapsed=end - first.started,
-            cost_usd=total(attempt.cost_usd for attempt in attempts),
+            cost_usd=total([first.cost_usd, second.cost_usd]),
             least_usd=first.least_usd + second.least_usd,
             attempts=tuple(sorted(attempts, key=lambda attempt: attempt.started)),
             hedged=(first, second),

@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
+from moa_helpers.limits.checks import check_number, check_seed, check_text
+from moa_helpers.limits.conversations import Prompt, read_prompt
+from moa_helpers.limits.members import Member, Named
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import priced
 
 
 def requests(
-    models: Sequence[str],
-    prompt: str,
+    models: Sequence[Named],
+    prompt: Prompt,
     system: str | None = None,
     max_tokens: int = 2048,
     temperature: float | None = None,
@@ -24,27 +28,46 @@ def requests(
         raise TypeError(f"Give the models as a list of names, such as ['openai:model-id'], not {models!r}.")
     if not models:
         raise ValueError("The list of models is empty: name at least one.")
-    check_text("prompt", prompt, "question")
+    first, before, text = read_prompt(prompt)
     if system is not None:
         check_text("system", system, "instruction")
+        if first:
+            raise ValueError("system= is given, and the conversation has a system message, too: join them in one.")
     check_number("max_tokens", max_tokens, whole=True)
     if temperature is not None:
         check_number("temperature", temperature, least=0)
-    found = [priced(name) for name in models]
-    for model in found:
-        if temperature is not None and not model.takes_temperature:
-            raise ValueError(f"{model.name} takes no temperature ({model.accepts_temperature}): leave it out.")
-        if max_tokens > (model.max_output_tokens or math.inf):
-            raise ValueError(f"max_tokens is {max_tokens}; {model.name} writes at most {model.max_output_tokens}.")
-    return tuple(
-        Request(model, prompt, system, max_tokens, temperature, sample=models[:place].count(model.name))
-        for place, model in enumerate(found)
+    found = list[Request]()
+    for member in map(Member.of, models):
+        role = system if member.system is None else member.system
+        both = "\n\n".join(filter(None, (first, role))) or None
+        sample = sum(other.model.name == member.name for other in found)
+        one = Request(priced(member.name), text, both, max_tokens, temperature, sample, before=before)
+        found.append(of_member(one, member))
+    return tuple(found)
+
+
+def of_member(request: Request, member: Member) -> Request:
+    """The same request to another model, with that member's own settings where it has some."""
+    found = replace(
+        request,
+        model=priced(member.name),
+        max_tokens=member.max_tokens or request.max_tokens,
+        temperature=request.temperature if member.temperature is None else member.temperature,
+        effort=member.effort,
+        extra=member.extra,
+        settings=member.settings,
     )
+    model = found.model
+    if found.temperature is not None and not model.takes_temperature:
+        raise ValueError(f"{model.name} takes no temperature ({model.accepts_temperature}): leave it out.")
+    if found.max_tokens > (model.max_output_tokens or math.inf):
+        raise ValueError(f"max_tokens is {found.max_tokens}; {model.name} writes at most {model.max_output_tokens}.")
+    return found
 
 
 def proposer_layers(
-    reference_models: Sequence[str] | None, layers: int | Sequence[Sequence[str]]
-) -> list[Sequence[str]]:
+    reference_models: Sequence[Named] | None, layers: int | Sequence[Sequence[Named]]
+) -> list[Sequence[Named]]:
     """The models of each layer of proposers, as ``mixture_of_agents`` takes them."""
     if isinstance(layers, Sequence) and not isinstance(layers, str):
         if reference_models is not None:
@@ -68,39 +91,3 @@ def check_manner(*, robust: object, stop_at: float | None, pick: object, shuffle
         check_number("stop_at", stop_at)
         if stop_at > 1:
             raise ValueError(f"stop_at is {stop_at}; it is a share, at most 1.")
-
-
-def check_seed(shuffle_seed: object) -> None:
-    """Raise TypeError unless it is a whole number or None."""
-    if shuffle_seed is not None and (isinstance(shuffle_seed, bool) or not isinstance(shuffle_seed, int)):
-        raise TypeError(f"shuffle_seed must be a whole number, not {shuffle_seed!r}.")
-
-
-def check_text(name: str, text: object, what: str) -> None:
-    """Raise unless ``text`` is a text that can be sent; ``what`` says what to write."""
-    if not isinstance(text, str):
-        raise TypeError(f"The {name} must be text, not {type(text).__name__}.")
-    if not text.strip():
-        raise ValueError(f"The {name} is empty: write the {what}.")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(
-            f"The {name} holds half a character (a lone surrogate), which cannot be sent: replace it."
-        ) from None
-
-
-def check_number(name: str, value: object, *, least: float | None = None, whole: bool = False) -> None:
-    """Raise unless ``value`` is a number above 0, or at least ``least``; with ``whole``, an integer (from 1)."""
-    kinds, article = ((int,), "a whole number") if whole else ((int, float), "a number")
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise TypeError(f"{name} must be {article}, not {value!r}.")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    enough = number > 0 if least is None else number >= least
-    if number == math.inf and not whole:
-        raise ValueError(f"{name} is infinite; it must be a finite number.")
-    if not enough:  # as NaN never is
-        raise ValueError(f"{name} is {number:g}; it must be {'above 0' if least is None else f'at least {least}'}.")

@@ -1,7 +1,7 @@
 """What calls will cost, before they are made; and what may still be spent while they run."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from moa_helpers.catalogue import Model
@@ -97,38 +97,42 @@ class Purse:
         self._usd -= (most(request) or 0.0) if cost_usd is None else cost_usd
 
 
-def price(stages: Sequence[Sequence[Request]], frame: str = "", answer_tokens: int = 400) -> Estimate:
+def price(
+    stages: Sequence[Sequence[Request]],
+    told: Callable[[Request], Request] = lambda request: request,
+    answer_tokens: int = 400,
+) -> Estimate:
     """Price stages of calls, of which each after the first also reads the answers of the one before.
 
     Args:
         stages: the requests of each stage; all ask the same.
-        frame: what stands around the answers in the later stages.
+        told: the request of a later stage with all that it reads beside the answers.
         answer_tokens: how many tokens to expect of an answer.
     """
-    one = stages[0][0]
-    text, max_tokens = (one.system or "") + one.prompt, one.max_tokens
-    answer_tokens = min(answer_tokens, max_tokens)
+    longest = max(request.max_tokens for stage in stages for request in stage)
     unpriced: list[str] = []
 
-    def costs(written: int, at_most: bool) -> list[tuple[int, float | None]]:
-        found, read = [], tokens(text, at_most=at_most)
-        later = tokens(text + frame, at_most=at_most) if len(stages) > 1 else 0
-        for stage in stages:
-            usd = [request.model.cost(read, written) for request in stage]
+    def costs(answer: int, at_most: bool) -> list[tuple[int, float | None]]:
+        found, material = [], 0
+        for number, stage in enumerate(stages):
+            usd = []
+            for request in stage:
+                text = (told(request) if number else request).text
+                read = tokens(text, at_most=at_most) + material
+                usd.append(request.model.cost(read, min(answer, request.max_tokens)))
             found.append((len(stage), total(usd)))
             unpriced.extend(_without_price(one.model) for one, known in zip(stage, usd, strict=True) if known is None)
-            read = later + len(stage) * written
+            material = sum(min(answer, request.max_tokens) for request in stage)
         return found
 
     usd = total(stage_usd for _, stage_usd in costs(answer_tokens, at_most=False))
-    return Estimate(
-        usd, answer_tokens, max_tokens, tuple(costs(max_tokens, at_most=True)), tuple(dict.fromkeys(unpriced))
-    )
+    most_usd = tuple(costs(longest, at_most=True))
+    return Estimate(usd, min(answer_tokens, longest), longest, most_usd, tuple(dict.fromkeys(unpriced)))
 
 
 def most(request: Request) -> float | None:
     """The most that a request may cost, in US dollars, or None if no price is known."""
-    return request.model.cost(tokens((request.system or "") + request.prompt, at_most=True), request.max_tokens)
+    return request.model.cost(tokens(request.text, at_most=True), request.max_tokens)
 
 
 def tokens(text: str, *, at_most: bool = False) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from moa_helpers.events import Retry
 from moa_helpers.limits.scope import Scope
-from moa_helpers.results import Attempt, Failure
+from moa_helpers.results import Attempt, Failure, Reply
 from moa_helpers.vendors.errors import RETRIED, on_this_machine
 from moa_helpers.vendors.requests import Request
 
@@ -49,6 +49,17 @@ def after(failure: Failure, attempts: Sequence[Attempt], request: Request, scope
     else:
         return Retry(failure, wait)
     return replace(failure, message=f"{failure.message} Not tried again: {reason}.")
+
+
+def without_fallback(reply: Reply, following: Request, scope: Scope) -> Reply | None:
+    """The failed reply with the reason why no other model is asked instead; None if one is, set aside in the purse."""
+    if scope.until is not None and time.perf_counter() >= scope.until:
+        reason = "the deadline has passed"
+    elif not scope.purse.grants(following):
+        reason = "max_calls or budget_usd leaves none"
+    else:
+        return None
+    return replace(reply, warnings=(*reply.warnings, f"{following.model.name} was not asked instead: {reason}."))
 
 
 def _pause(failure: Failure, times: int) -> float:

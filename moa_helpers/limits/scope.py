@@ -30,7 +30,12 @@ class Shared(Protocol):
 
 
 class Store(Protocol):
-    """Keeps what calls gave, so that none has to be made a second time."""
+    """Keeps what calls gave, so that none has to be made a second time.
+
+    With ``recorded_speed``, what it gives again arrives as slowly as it once did.
+    """
+
+    recorded_speed: bool
 
     def find(self, request: Request) -> Reply | None:
         """What this request was answered before; None if it has to be made."""

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from moa_helpers.catalogue import VENDORS, find
-from moa_helpers.limits.inputs import check_number
+from moa_helpers.catalogue import VENDORS
+from moa_helpers.limits.checks import check_number
+from moa_helpers.limits.members import Member, Named
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Limits:
     quorum: int | None = None
     grace: float = 0.0
     hedge_after: float | None = None
-    hedge_with: str | None = None
+    hedge_with: Named | None = None
     max_concurrency: int | Mapping[str, int] | None = None
     max_calls: int | None = None
     budget_usd: float | None = None
@@ -42,7 +43,7 @@ class Limits:
         if self.hedge_with is not None:
             if self.hedge_after is None:
                 raise ValueError("hedge_with is the model for second requests: give hedge_after too.")
-            find(self.hedge_with)
+            Member.of(self.hedge_with)
         self._check_places()
 
     @classmethod

@@ -58,7 +58,7 @@ class Seen(NamedTuple):
             return reply.cost_usd, reply.cost_usd is not None
         between = self.call.state in ("queued", "pausing")
         before = sum(attempt.cost_usd or 0.0 for attempt in (reply.attempts if between else reply.attempts[:-1]))
-        now = request.model.cost(tokens((request.system or "") + request.prompt), tokens(reply.text))
+        now = request.model.cost(tokens(request.text), tokens(reply.text))
         return (before if between else None if now is None else before + now), False
 
     @property

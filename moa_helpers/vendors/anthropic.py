@@ -23,7 +23,7 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     system = {"system": request.system} if request.system else {}
     answer = await request.sdk.messages.create(
         model=request.model.id,
-        messages=[{"role": "user", "content": request.asked}],
+        messages=request.turns,
         max_tokens=request.max_tokens,
         stream=True,
         extra_headers=request.headers,

@@ -1,6 +1,7 @@
 """An answer that is arriving: the chunks of one attempt, put together."""
 
 import time
+from typing import Any
 
 from moa_helpers.catalogue import Model
 from moa_helpers.results import Attempt, Failure
@@ -30,6 +31,7 @@ class Arriving:
         self.finish_reason: str | None = None
         self.answered_by: str | None = None
         self.input_tokens: int | None = None
+        self.cached_tokens: int | None = None
 
     def take(self, chunk: Chunk) -> list[str | None]:
         """Add a piece, and give what can be passed on of the answer; None where all before was no answer after all.
@@ -40,7 +42,7 @@ class Arriving:
             Malformed: the answer is endless.
         """
         self.answered_by = whole(chunk.answered_by or "") or self.answered_by
-        for name in ("input_tokens", "_output_tokens", "_thinking_tokens"):
+        for name in ("input_tokens", "cached_tokens", "_output_tokens", "_thinking_tokens"):
             known, new = getattr(self, name), getattr(chunk, name.lstrip("_"))
             setattr(self, name, new if known is None else max(known, new or 0))
         if chunk.thinking:
@@ -76,6 +78,13 @@ class Arriving:
         told = "\n\n".join(filter(None, split(whole("".join(self._thoughts)).strip())))
         tagged = split(self._content.text)[0]
         return "\n\n".join(filter(None, dict.fromkeys([told, tagged])))  # some hosts send the same in both ways
+
+    def fields(self) -> dict[str, Any]:
+        """What is known so far, as fields of a ``Reply``."""
+        names = ("answered_by", "input_tokens", "output_tokens", "thinking_tokens", "cached_tokens")
+        known = {name: getattr(self, name) for name in names}
+        texts = {"text": self.text(), "thinking": self.thinking()}
+        return known | texts | {"finish_reason": finish_reason(self.finish_reason)}
 
     def problem(self) -> Failure | None:
         """What is wrong with the answer if its stream has come to an end without an error."""

@@ -1,8 +1,9 @@
 """What goes to a vendor and what comes back, in one vocabulary for all of them: a ``Request`` in, ``Chunk``s out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from moa_helpers.catalogue import Model, rows
 from moa_helpers.vendors.bodies import words
@@ -10,9 +11,19 @@ from moa_helpers.vendors.bodies import words
 MOST_TOKENS = 100_000_000  # more than any model reads or writes in one call
 
 
+class Turn(NamedTuple):
+    """A message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
 @dataclass(frozen=True)
 class Request:
-    """One question for one model; bound to the client that will ask it, so that no later ``setup()`` redirects it."""
+    """One question for one model; bound to the client that will ask it, so that no later ``setup()`` redirects it.
+
+    ``before`` has the turns of the conversation before the question, ``after`` what a stage of a mixture adds to it.
+    """
 
     model: Model
     prompt: str
@@ -25,17 +36,33 @@ class Request:
     sdk: Any = field(default=None, repr=False, compare=False)  # the client, once it is bound to one
     reminder: str = ""  # says the task again after the prompt, which small models need; no part of the ledger's keys
     role: str = ""  # its part in a mixture: "layer 1", "aggregator"; part of the ledger's keys, so never rename one
+    before: tuple[Turn, ...] = ()
+    after: str = ""
+    effort: str | None = None  # how hard the model thinks; this and the next two are those of its Member
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    settings: str = ""
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        """The system message, if any, and the prompt, as OpenAI and Mistral take them."""
+        """All turns, as OpenAI and Mistral take them: the system message, if any, stands first."""
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": self.asked}]
+        return [*system, *self.turns]
+
+    @property
+    def turns(self) -> list[dict[str, str]]:
+        """The same without the system message, as Anthropic takes them."""
+        return [{"role": turn.role, "content": turn.text} for turn in (*self.before, Turn("user", self.asked))]
 
     @property
     def asked(self) -> str:
-        """The user's message: the prompt, and for a model on this machine the reminder after it."""
-        return f"{self.prompt}\n\n{self.reminder}" if self.here and self.reminder else self.prompt
+        """The user's last message: the prompt, what follows it, and for a model on this machine the reminder."""
+        return "\n\n".join(filter(None, (self.prompt, self.after, self.reminder * self.here)))
+
+    @property
+    def text(self) -> str:
+        """All that the model reads."""
+        parts = (self.system or "", *(turn.text for turn in self.before), self.prompt, self.after)
+        return "\n".join(filter(None, parts))
 
     @property
     def sampling(self) -> dict[str, float]:
@@ -83,6 +110,7 @@ class Chunk:
     output_tokens: int | None = None
     thinking: str = ""  # what the model thinks aloud, where the vendor tells it from the answer
     thinking_tokens: int | None = None
+    cached_tokens: int | None = None  # of the input tokens, those that came from the vendor's cache
     ended: bool = False  # whether the vendor's end mark came, after which an answer is complete without a reason, too
 
     def __post_init__(self) -> None:
@@ -90,7 +118,7 @@ class Chunk:
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name in ("text", "thinking")):
                 raise Malformed(f"The answer's {name.replace('_', ' ')} is no text, but {str(value)[:100]!r}.")
-        for name in ("input_tokens", "output_tokens", "thinking_tokens"):
+        for name in ("input_tokens", "output_tokens", "thinking_tokens", "cached_tokens"):
             object.__setattr__(self, name, count(getattr(self, name)))
         object.__setattr__(self, "input_tokens", self.input_tokens or None)  # no prompt has none
 

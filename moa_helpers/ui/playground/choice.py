@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from moa_helpers import catalogue, offline
-from moa_helpers.limits.inputs import check_number
+from moa_helpers.limits.checks import check_number
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.limits.values import Limits
 from moa_helpers.plan import plan_fan_out, plan_mixture

@@ -1,0 +1,37 @@
+"""What a mixture will cost, without a call."""
+
+from collections.abc import Sequence
+
+from moa_helpers.limits.checks import check_number
+from moa_helpers.limits.conversations import Prompt
+from moa_helpers.limits.inputs import proposer_layers, requests
+from moa_helpers.limits.members import Named, in_turn
+from moa_helpers.limits.purse import Estimate, price
+from moa_helpers.plan import framed
+
+
+def estimate(
+    prompt: Prompt,
+    reference_models: Sequence[Named] | None = None,
+    aggregator: Named | Sequence[Named] | None = None,
+    *,
+    layers: int | Sequence[Sequence[Named]] = 2,
+    system: str | None = None,
+    max_tokens: int = 2048,
+    answer_tokens: int = 400,
+) -> Estimate:
+    """Say what a mixture will cost, from the catalogue's prices, without a call.
+
+    Args:
+        prompt, reference_models, aggregator, layers, max_tokens: as in ``mixture_of_agents``. Of several aggregators
+            the first is counted. Without one, the proposers alone are, as for ``fan_out``.
+        system: as in ``fan_out``.
+        answer_tokens: how many tokens to expect of an answer.
+
+    Raises:
+        TypeError, ValueError: the input is wrong.
+    """
+    check_number("answer_tokens", answer_tokens, whole=True)
+    named = [*proposer_layers(reference_models, layers), *([] if aggregator is None else [in_turn(aggregator)[:1]])]
+    stages = [requests(models, prompt, system, max_tokens) for models in named]
+    return price(stages, framed(stages), answer_tokens)
