@@ -36,9 +36,8 @@ class Asked:
         Raises:
             Refused: it cannot be asked.
         """
-        alone = self.messages[0]["content"] if len(self.messages) == 1 else self.messages
         try:
-            plan = plan_mixture(alone, **options)  # type: ignore[arg-type]
+            plan = plan_mixture(self.messages, **options)
         except (TypeError, ValueError) as error:
             raise Refused(400, str(error), "messages") from None
         if self.limit is None or plan.pick:  # a ranker writes a number
@@ -115,4 +114,4 @@ def _text(content: Any, at: str) -> str:
             texts.append(part["text"])
         elif kind not in PASSED_OVER:
             raise Refused(400, f"{at}[{place}] is no text. {WHY}", f"{at}[{place}]", "unsupported_value")
-    return "\n\n".join(texts)
+    return "".join(texts)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from moa_helpers.limits.inputs import check_number, check_text
+from moa_helpers.limits.checks import check_number, check_text
+from moa_helpers.limits.members import Member
 from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.plan import plan_mixture
 from moa_helpers.texts import decoded
@@ -132,8 +133,6 @@ def _mixture(name: str, options: object) -> dict[str, Any]:
 def _members(value: Any) -> Any:
     """Models as they stand in a file: names, tables, or lists of these."""
     if isinstance(value, Mapping):
-        from moa_helpers.limits.members import Member
-
         if "model" not in value:
             raise ValueError("A table in place of a model's name needs model = 'vendor:model-id'.")
         return Member(value["model"], **{name: each for name, each in value.items() if name != "model"})

@@ -1,10 +1,12 @@
 """Who may come in now: so many requests at once, and so many US dollars a day."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from moa_helpers.offline.asked import Refused
+from moa_helpers.results import Replies
 from moa_helpers.serve.formats import QUOTA
 
 DAY = 86_400  # seconds; a day begins at midnight UTC
@@ -72,9 +74,10 @@ class Visit:
     def __init__(self, most_usd: float) -> None:
         self.usd = most_usd
 
-    def cost(self, usd: float | None) -> None:
-        """Say what it did cost; None: it is not known, and counts as the most."""
-        self.usd = self.usd if usd is None else usd
+    def cost(self, replies: Replies, planned: int) -> None:
+        """Say what came of so many planned calls; one whose cost is unknown counts as an average one at its most."""
+        share = self.usd / planned
+        self.usd = math.fsum(share if reply.cost_usd is None else reply.cost_usd for reply in replies)
 
 
 def _today() -> int:

@@ -84,8 +84,10 @@ async def _listen(runner: web.AppRunner, config: Config) -> None:
 
 def _store(path: str | None, closing: ExitStack) -> Any:
     """The store at that path, for this server alone; without one, that of a ``moa.keep`` around it, if any."""
-    from moa_helpers.store import keeping
-
+    try:
+        from moa_helpers.store import keeping  # type: ignore[attr-defined]
+    except ImportError:
+        return None
     if path is None:
         return keeping.current()
     own = copy_context()  # so that calls of the code around the server do not go into its store

@@ -5,6 +5,7 @@ import hmac
 import json
 import logging
 import time
+import traceback
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -78,9 +79,7 @@ class Service:
             log.setdefault("status", HUNG_UP)
             raise
         except Exception as error:
-            LOG.exception("%s failed", log["id"])
-            log["status"] = 500
-            return self._refusal(request, _unexpected(error))
+            return self._refusal(request, _unexpected(error, log))
         finally:
             log["seconds"] = round(time.perf_counter() - began, 3)
             LOG.info(json.dumps(log))
@@ -155,7 +154,7 @@ class Service:
                     await stop([task])
                 finally:
                     replies = scope.replies
-                    visit.cost(replies.cost_usd)
+                    visit.cost(replies, plan.estimate.calls)
                     request["log"] |= {"calls": len(replies), "cost_usd": replies.cost_usd}
 
     def _whole(self, request: web.Request, asked: Asked, answer: Answer) -> web.Response:
@@ -182,7 +181,8 @@ class Service:
             if events and not response.prepared:
                 await response.prepare(request)
                 events = writer.opening() + events
-            await response.write(events)
+            if events:
+                await response.write(events)
 
         try:
             while (event := await _next(happened)) is not None:
@@ -192,9 +192,9 @@ class Service:
             if isinstance(error, ConnectionError):
                 request["log"]["status"] = HUNG_UP
                 return response
-            refused = error if isinstance(error, Refused) else _unexpected(error)
             if not response.prepared:
                 raise
+            refused = error if isinstance(error, Refused) else _unexpected(error, request["log"])
             request["log"]["status"] = refused.status
             await response.write(writer.error(refused))
         await response.write_eof()
@@ -245,5 +245,8 @@ def _log(request: web.Request, answer: Answer) -> None:
     request["log"] |= log | {"input_tokens": counted["input_tokens"], "output_tokens": counted["output_tokens"]}
 
 
-def _unexpected(error: Exception) -> Refused:
-    return Refused(500, f"The server failed ({type(error).__name__}); its log says more under the request's id.")
+def _unexpected(error: Exception, log: dict[str, Any]) -> Refused:
+    """What a client is told of an error that is ours; the log says where it was, and no text that it may hold."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    log |= {"status": 500, "error": f"{type(error).__name__} in {frame.name}, {frame.filename}:{frame.lineno}"}
+    return Refused(500, f"The server failed ({type(error).__name__}); its log says where, under the request's id.")
