@@ -186,7 +186,7 @@ def test_a_silent_stream_says_that_it_is_alive(run, question, monkeypatch):
     monkeypatch.setattr(service, "KEEP_ALIVE", 0.02)
 
     async def exchange():
-        slow = PANEL | {"deadline": 0.2}
+        slow = PANEL | {"quorum": 2, "grace": 0.2}
         with offline.fault(SMALL, "hang"):
             async with serving(slow) as (server, client), clients(server)[0] as one, clients(server)[1] as two:
                 raw = []
