@@ -225,11 +225,11 @@ def test_a_stream_is_silent_while_others_write(run, question, monkeypatch):
 
     async def exchange():
         async with (
+            asyncio.timeout(20),
             serving(drain_seconds=0) as (_, client),
             client.post(PATHS[0], json=asking(PATHS[0], question, stream=True)) as answer,
         ):
-            async with asyncio.timeout(20):
-                head = await answer.content.readuntil(b"the models are at work\n\n")
+            head = await answer.content.readuntil(b"the models are at work\n\n")
             answer.close()
             return head
 
