@@ -30,8 +30,8 @@ def synchronous():
             tell(case, text)
         for case, model, status in (("unknown", "nothing", 404), ("all fail", "broken", 502)):
             asked = PLAIN | {"model": model}
-            refusal(case, lambda: client.messages.create(**asked), status)
-            refusal(f"{case}, stream", lambda: client.messages.create(**asked, stream=True), status)
+            refusal(case, status, client.messages.create, **asked)
+            refusal(f"{case}, stream", status, client.messages.create, **asked, stream=True)
         with client.messages.stream(**PLAIN | {"model": "silent"}) as stream:
             next(iter(stream.text_stream))
         left("hang-up")

@@ -21,12 +21,13 @@ def tell(case, text):
     print(json.dumps({"case": case, "text": text}), flush=True)
 
 
-def refusal(case, ask, status):
+def refusal(case, status, ask, **options):
     """Ask, and say how the client showed the refusal, which has this HTTP status."""
     try:
-        answer = ask()
+        answer = ask(**options)
     except Exception as error:
-        assert getattr(error, "status_code", None) == status, repr(error)
+        if getattr(error, "status_code", None) != status:
+            raise
         refused(case, f"{type(error).__name__}: {error}")
     else:
         raise AssertionError(f"it was not refused: {answer}")

@@ -25,9 +25,9 @@ async def asynchronous(options):
 
 
 for name, way in WAYS.items():
-    panel, nothing, broken, silent = (
+    panel, nothing, broken = (
         {"model": f"{name}/{mixture}", "api_key": "any", "num_retries": 0, "max_retries": 0, **way}
-        for mixture in ("panel", "nothing", "broken", "silent")
+        for mixture in ("panel", "nothing", "broken")
     )
     whole = litellm.completion(messages=ASKED, **panel)
     assert whole.usage.completion_tokens > 0
@@ -35,9 +35,9 @@ for name, way in WAYS.items():
     tell(f"{name}: conversation", litellm.completion(messages=TALK, **panel).choices[0].message.content)
     tell(f"{name}: stream", said(litellm.completion(messages=TALK, stream=True, **panel)))
     asyncio.run(asynchronous(panel))
-    refusal(f"{name}: unknown", lambda: litellm.completion(messages=ASKED, **nothing), 404)
-    refusal(f"{name}: all fail", lambda: litellm.completion(messages=ASKED, **broken), 502)
-    refusal(f"{name}: all fail, stream", lambda: said(litellm.completion(messages=ASKED, stream=True, **broken)), 502)
+    refusal(f"{name}: unknown", 404, litellm.completion, messages=ASKED, **nothing)
+    refusal(f"{name}: all fail", 502, litellm.completion, messages=ASKED, **broken)
+    refusal(f"{name}: all fail, stream", 502, litellm.completion, messages=ASKED, stream=True, **broken)
 
 
 async def leave(options):

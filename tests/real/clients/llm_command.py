@@ -17,7 +17,7 @@ MODELS = "".join(
 
 def llm(*arguments, code=0):
     """What the command writes; where it fails, the error."""
-    done = subprocess.run(COMMAND + [*arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == code, done.stderr
     return done.stderr if code else done.stdout
 

@@ -39,8 +39,8 @@ def synchronous():
             assert events.get_final_response().output_text == "".join(pieces)
         tell("responses, stream", "".join(pieces))
         for case, model, status in (("unknown", "nothing", 404), ("all fail", "broken", 502)):
-            refusal(case, lambda: ask(model=model, messages=ASKED), status)
-            refusal(f"{case}, stream", lambda: ask(model=model, messages=ASKED, stream=True), status)
+            refusal(case, status, ask, model=model, messages=ASKED)
+            refusal(f"{case}, stream", status, ask, model=model, messages=ASKED, stream=True)
         with ask(model="silent", messages=ASKED, stream=True) as chunks:
             next(chunk for chunk in chunks if chunk.choices[0].delta.content)
         left("hang-up")
