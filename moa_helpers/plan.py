@@ -15,7 +15,7 @@ from moa_helpers.limits.values import Limits
 from moa_helpers.prompts import frame, told
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current, is_here
-from moa_helpers.vendors.streams import client
+from moa_helpers.vendors.streams import checked, client
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _plan(stages: Sequence[tuple[Request, ...]], final: tuple[Request, ...], lim
     if limits.quorum is not None and limits.quorum > smallest:
         raise ValueError(f"quorum is {limits.quorum}, but only {smallest} models are asked: lower it or list more.")
     seconds = tuple(second_requests(stage, limits) for stage in stages)
-    expected = price([*stages, final[:1]] if final else stages, framed(stages))
+    expected = replace(price([*stages, *filter(None, [final[:1]])], framed(stages)), fallbacks=len(final[1:]))
     Purse.of(limits).check(expected)
     return Plan(tuple(stages), seconds, final, limits, expected)
 
@@ -114,4 +114,5 @@ def framed(stages: Sequence[Sequence[Request]]) -> Callable[[Request], Request]:
 
 def _bound(stage: Sequence[Request]) -> tuple[Request, ...]:
     offline = current().mode == "offline"
-    return tuple(replace(one, sdk=client(one.model), offline=offline, here=is_here(one.model)) for one in stage)
+    bound = (replace(one, sdk=client(one.model), offline=offline, here=is_here(one.model)) for one in stage)
+    return tuple(map(checked, bound))

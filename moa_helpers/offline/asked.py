@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moa_helpers.catalogue import VENDORS, Model, UnknownModel, find, listed, rows
+from moa_helpers.offline.caching import Prefix, prefixes
 
 LARGEST = 8 * 2**20  # bytes of a body
 LONGEST_ID = 200  # characters of a model's id
@@ -43,6 +44,7 @@ class Asked:
     system: str
     prompt: str  # the last user message
     input_tokens: int  # of the whole conversation, in the stand-ins' own count
+    prefixes: list[Prefix] | None  # of it, that its vendor may know already; None: it says nothing of the kind
     sample: int
     choices: int
     limit: int | None  # tokens
@@ -78,6 +80,7 @@ def read(body: bytes, headers: Mapping[str, str], vendor: str | None, *, message
         system,
         prompt=next(filter(None, reversed(users)), ""),
         input_tokens=tokens(length),
+        prefixes=prefixes(model, asked, tokens(length)),
         sample=_sample(headers.get("x-moa-sample", "")) or asked.get("seed") or asked.get("random_seed") or 0,
         choices=asked.get("n") or 1,
         limit=asked.get("max_completion_tokens") or asked.get("max_tokens"),

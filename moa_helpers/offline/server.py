@@ -19,6 +19,7 @@ from aiohttp import web
 from moa_helpers.catalogue import listed
 from moa_helpers.offline import door, standins
 from moa_helpers.offline.asked import LARGEST, Asked, Refused, named, read, shown, tokens
+from moa_helpers.offline.caching import PromptCache
 from moa_helpers.offline.faults import KINDS, Faults
 from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.wire import Choice, Dialect, Plan
@@ -45,6 +46,7 @@ class OfflineVendors:
         self.asked: Counter[str] = Counter()
         self.under_way = 0
         self._latency = Latency(seed)
+        self._cache = PromptCache()
 
     def application(self) -> web.Application:
         """The application, ready to be served."""
@@ -101,8 +103,9 @@ class OfflineVendors:
             _reset(request)
         if kind == "hang":
             await _for_ever()
-        plan = await _plan(asked, kind)
+        plan = await _plan(asked, kind, self._cache)
         await asyncio.sleep(ttft / self.speed)
+        self._cache.keep(model, asked.prefixes or [])
         duration = max(tokens(len(choice.text)) for choice in plan.choices) / rate / self.speed
         return await _send(request, dialect, plan, duration, kind, stream=asked.stream)
 
@@ -146,14 +149,17 @@ class Server:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-async def _plan(asked: Asked, kind: str) -> Plan:
+async def _plan(asked: Asked, kind: str, cache: PromptCache) -> Plan:
     choices = []
     for number in range(asked.choices):
         await asyncio.sleep(0)  # so that others are not held up
         choices.append(_choice(asked, asked.sample + number, kind))
     written = sum(tokens(len(choice.text)) for choice in choices)
     identity = f"offline-{uuid.uuid4().hex[:12]}"
-    return Plan(identity, asked.model.id, int(time.time()), tuple(choices), asked.input_tokens, written)
+    cached = None if asked.prefixes is None else cache.read(asked.model, asked.prefixes)
+    kept = max((one.tokens for one in asked.prefixes or [] if one.kept), default=0)
+    counts = (asked.input_tokens, written, cached, max(0, kept - (cached or 0)))
+    return Plan(identity, asked.model.id, int(time.time()), tuple(choices), *counts)
 
 
 def _choice(asked: Asked, sample: int, kind: str) -> Choice:

@@ -34,6 +34,8 @@ class Plan:
     choices: tuple[Choice, ...]
     input_tokens: int
     output_tokens: int
+    cached_tokens: int | None  # of the input tokens; None: unknown
+    created_tokens: int  # of the input tokens, those that the vendor now keeps
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Dialect:
         formats, choice = _formats()[self.name], plan.choices[number]
         values = {**vars(plan), **vars(choice), "index": number, **more}
         values["total_tokens"] = plan.input_tokens + plan.output_tokens
+        values["fresh_tokens"] = plan.input_tokens - (plan.cached_tokens or 0) - plan.created_tokens
         finish = "stop_sequence" if choice.stop and self.name == "anthropic" else choice.finish
         values["finish"] = formats.get("finish", {}).get(finish, finish)
         return filled(formats[part], values)

@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
+from inspect import signature
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,6 +21,7 @@ from moa_helpers.vendors.secrets import hide_used, redact
 from moa_helpers.vendors.settings import Connection, current, lock, reach
 from moa_helpers.vendors.transport import BrokenVariable
 
+HEADERS = ("extra_headers", "http_headers")  # as the SDKs name the argument
 _SDKS: dict[Api, ModuleType] = {"openai": openai, "anthropic": anthropic, "mistral": mistral, "colab": colab}
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[object, ...], Any]] = WeakKeyDictionary()
 
@@ -55,6 +57,39 @@ def client(model: Model) -> Any:
         if identity not in clients:
             clients[identity] = _new_client(vendor, how)
         return clients[identity]
+
+
+def checked(request: Request) -> Request:
+    """The request, bound to its client, once what a Member adds to it is checked.
+
+    Raises:
+        ValueError: the lesson sets that itself, or the vendor's SDK does not take it.
+    """
+    name, vendor, extra = request.model.name, request.model.vendor, request.extra
+    if vendor.api == "colab" and (extra or request.effort):
+        raise ValueError(f"{name} takes neither effort nor extra: Colab's models are sent a text and nothing else.")
+    if not extra or request.sdk is None:
+        return request
+    sdk = _SDKS[vendor.api]
+    for part in ("extra_body", "extra_query", "output_config", *HEADERS):
+        inner = extra.get(part, {})
+        if not isinstance(inner, dict) or (
+            part in HEADERS and not all(isinstance(text, str) for text in inner.values())
+        ):
+            raise ValueError(
+                f"{name}: extra's {part!r} must be a mapping{' of texts' * (part in HEADERS)}, not {inner!r}."
+            )
+    takes = signature(sdk.method(request.sdk)).parameters
+    for given in (*extra, *extra.get("extra_body", {})):
+        if given in sdk.OURS.split():
+            raise ValueError(
+                f"{name}: extra holds {given!r}, which the lesson sets itself. Leave it out; system, temperature, "
+                "max_tokens and effort are arguments of moa.Member."
+            )
+        if given in extra and given not in takes:
+            other = f'write extra={{"extra_body": {{"{given}": …}}}}' if "extra_body" in takes else "leave it out"
+            raise ValueError(f"{name}: its SDK takes no argument {given!r}: {other}, or install a newer SDK.")
+    return request
 
 
 async def close() -> None:

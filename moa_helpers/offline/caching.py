@@ -1,0 +1,100 @@
+"""The vendors' prompt caches, simulated: the beginning of a prompt that a model has read before is cheaper to read.
+
+Each in its own way, as of November 2026. Mistral (docs.mistral.ai, "Prompt caching") keeps blocks of 64 tokens, for
+requests with a ``prompt_cache_key``. OpenAI (developers.openai.com, "Prompt caching") kept steps of 128 tokens from
+1,024 on; since GPT-5.6 it keeps the whole of a prompt, and what a ``prompt_cache_breakpoint`` marks, and finds nothing
+that ends elsewhere. Anthropic (platform.claude.com, "Prompt caching") keeps what ``cache_control`` marks. Other hosts
+do not say.
+"""
+
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+from moa_helpers.catalogue import Model
+
+KEPT = 20_000  # the latest prefixes of all models, as hashes
+LEAST, STEP, BLOCK = 1_024, 128, 64  # tokens
+TOKEN = 4  # characters, as in the stand-ins' own count
+STEPWISE = re.compile(r"gpt-(4|5(?!\.[6-9]))|o\d")  # the models of OpenAI's before GPT-5.6
+
+
+class Prefix(NamedTuple):
+    """The beginning of a prompt, and whether it is to be kept."""
+
+    tokens: int
+    hash: bytes
+    kept: bool
+
+
+class PromptCache:
+    """What the models have read; of the prefixes the latest ``KEPT``."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+
+    def read(self, model: Model, prefixes: Sequence[Prefix]) -> int:
+        """How many tokens of a prompt the model has read before."""
+        return max((one.tokens for one in prefixes if (model.name, one.hash) in self._known), default=0)
+
+    def keep(self, model: Model, prefixes: Sequence[Prefix]) -> None:
+        """Keep what of a prompt is to be kept; a vendor does so when it begins to answer."""
+        for one in prefixes:
+            if one.kept:
+                self._known.pop((model.name, one.hash), None)
+                self._known[model.name, one.hash] = None
+        while len(self._known) > KEPT:
+            self._known.popitem(last=False)
+
+
+def prefixes(model: Model, asked: Mapping[str, Any], tokens: int) -> list[Prefix] | None:
+    """The beginnings of a request's prompt that its model's vendor may know; None if it says nothing about a cache.
+
+    Args:
+        model: that is asked.
+        asked: the request, which has been checked.
+        tokens: that its prompt has.
+    """
+    vendor = model.vendor.name
+    if vendor not in ("openai", "anthropic", "mistral"):
+        return None
+    if tokens < (BLOCK if vendor == "mistral" else LEAST):
+        return []
+    if vendor == "mistral" and not asked.get("prompt_cache_key"):
+        return []
+    pieces, marks = zip(*_pieces(asked), strict=True)
+    text = "".join(pieces)
+    if vendor == "mistral":
+        return _hashed(text, dict.fromkeys(range(BLOCK * TOKEN, len(text) + 1, BLOCK * TOKEN), True), tokens)
+    if vendor == "openai" and STEPWISE.match(model.id):
+        return _hashed(text, dict.fromkeys(range(LEAST * TOKEN, len(text) + 1, STEP * TOKEN), True), tokens)
+    ends = dict(zip(accumulate(map(len, pieces)), marks, strict=True))
+    if vendor == "openai":
+        whole = (asked.get("prompt_cache_options") or {}).get("mode") != "explicit"
+    else:
+        whole = bool(asked.get("cache_control"))
+    ends[len(text)] |= whole
+    last = max((end for end, kept in ends.items() if kept), default=0)  # nothing is looked for behind the last mark
+    found = _hashed(text, {end: kept for end, kept in ends.items() if end <= last}, tokens)
+    return [one for one in found if one.tokens >= LEAST]
+
+
+def _pieces(asked: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """The parts of the messages in the order in which they are read, and whether the mark of a cache stands on each."""
+    for message in ({"role": "system", "content": asked.get("system")}, *asked["messages"]):
+        content = message.get("content") or ""
+        for part in [{"text": content}] if isinstance(content, str) else content:
+            marked = part.get("cache_control") or part.get("prompt_cache_breakpoint")
+            yield f"{message['role'][0]}{part.get('text') or ''}", bool(marked)
+
+
+def _hashed(text: str, ends: Mapping[int, bool], most: int) -> list[Prefix]:
+    hashed, begin, found = hashlib.blake2b(digest_size=16), 0, []
+    for end, kept in ends.items():
+        hashed.update(text[begin:end].encode())
+        begin = end
+        found.append(Prefix(min(end // TOKEN, most), hashed.digest(), kept))
+    return found
