@@ -94,7 +94,7 @@ async def _noted(request: web.Request, dialect: Dialect, plan: Plan, *given: Any
 
 async def serve(vendors: LoggedVendors) -> None:
     """Print the address, and serve until standard input closes, which it does when the parent process ends."""
-    runner = web.AppRunner(vendors.application(), access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(vendors.application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
     print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
