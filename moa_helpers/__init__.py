@@ -32,6 +32,7 @@ from moa_helpers.vendors.streams import close
 
 if TYPE_CHECKING:
     from moa_helpers import offline as offline
+    from moa_helpers import serve as serve
     from moa_helpers.evaluation import charts as charts
     from moa_helpers.evaluation import measures as measures
     from moa_helpers.evaluation.compare import compare, estimate_comparison
@@ -61,6 +62,7 @@ _MODULES = {
     "figures": "ui.figures",
     "measures": "evaluation.measures",
     "offline": "offline",
+    "serve": "serve",  # which may be called
 }
 
 
@@ -117,6 +119,7 @@ __all__ = [
     "ranker_system",
     "read_questions",
     "run",
+    "serve",
     "setup",
     "stream_mixture",
     "to_json",

@@ -1,0 +1,101 @@
+"""A server that runs: it begins with a checked configuration, and ends once what is under way has ended."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from moa_helpers.limits.scope import Store
+from moa_helpers.serve.config import Config, read_config
+from moa_helpers.serve.gate import Gate
+from moa_helpers.serve.service import Service
+
+TICK = 0.05  # seconds between two looks at what is under way
+
+
+class Server:
+    """A server that runs at ``url``, with the mixtures and settings in ``config``."""
+
+    def __init__(self, config: Config, url: str, gate: Gate) -> None:
+        self.config, self.url, self.gate = config, url, gate
+
+    async def drain(self) -> None:
+        """Take no further request, and wait until those under way have ended, ``drain_seconds`` at most."""
+        self.gate.draining = True
+        try:
+            async with asyncio.timeout(self.config.drain_seconds):
+                while self.gate.under_way:
+                    await asyncio.sleep(TICK)
+        except TimeoutError:
+            return  # what is still under way is broken off
+
+
+@asynccontextmanager
+async def serve(config: str | Path | Mapping[str, Any], **settings: Any) -> AsyncIterator[Server]:
+    """Serve mixtures as models, for any client that speaks OpenAI's or Anthropic's format, until the block ends.
+
+    ``async with moa.serve("mixture.toml", port=0) as server:`` gives ``server.url``. Anthropic's clients take it as it
+    is, those of OpenAI with ``/v1`` after it. The client's ``model`` is the name of the mixture.
+
+    Args:
+        config: a file in TOML, or a mapping: tables ``mixtures`` (each has the arguments of ``mixture_of_agents``) and
+            ``server``. See docs/serve.md.
+        settings: of the table ``server``; they win: ``port`` (0: a free one), ``host``, ``token``, ``store``,
+            ``max_requests`` (at once), ``daily_budget_usd``, ``origins``, ``progress``, ``drain_seconds``.
+
+    Raises:
+        ValueError: the configuration is wrong, in one line.
+        OSError: it cannot listen there.
+    """
+    found = read_config(config, **settings)
+    with ExitStack() as closing:
+        store = _store(found.store, closing)
+        known = {} if store is None else {"spent_since": store.spent_since}
+        gate = Gate(found.max_requests, found.daily_budget_usd, **known)
+        runner = web.AppRunner(
+            Service(found, gate, store).application(),
+            access_log=None,
+            auto_decompress=False,  # a small body may become a huge one
+            handler_cancellation=True,  # as soon as the client has gone
+            shutdown_timeout=0.1,
+        )
+        await runner.setup()
+        try:
+            await _listen(runner, found)
+            server = Server(found, _url(found.host, runner.addresses[0][1]), gate)
+            yield server
+            await server.drain()
+        finally:
+            gate.draining = True
+            await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, config: Config) -> None:
+    try:
+        await web.TCPSite(runner, config.host, config.port, backlog=1024).start()
+    except OSError as error:
+        words = f"Cannot listen at {config.host} on port {config.port} ({error.strerror or error}): choose another port."
+        raise OSError(error.errno, words) from None
+
+
+def _store(path: str | None, closing: ExitStack) -> Any:
+    """The store at that path, for this server alone; without one, that of a ``moa.keep`` around it, if any."""
+    try:
+        from moa_helpers.store import keeping  # type: ignore[attr-defined]
+    except ImportError:
+        return None
+    if path is None:
+        return keeping.current()
+    own = copy_context()  # so that calls of the code around the server do not go into its store
+    manager = keeping.keep(path)
+    own.run(manager.__enter__)
+    closing.callback(own.run, manager.__exit__, None, None, None)
+    return own.run(keeping.current)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
