@@ -45,14 +45,12 @@ async def fan_out(
         deadline: seconds for the whole fan-out; what is not there by then has failed with ``deadline``.
         quorum: go on as soon as this many good answers are in; the other calls are cancelled.
         grace: seconds to wait for the others once there is a quorum.
-        hedge_after: seconds without a complete answer after which a call gets a second request, if max_calls and
-            budget_usd have room for it then. The first good answer counts, the other request is cancelled;
-            ``Reply.hedged`` shows both.
+        hedge_after: seconds without a complete answer after which a call gets a second request, if there is room for it
+            then. The first good answer counts, the other request is cancelled; ``Reply.hedged`` shows both.
         hedge_with: the model for second requests; default: the same one again.
         max_concurrency: most calls that run at the same time, in all or as in ``{"mistral": 2, "all": 8}``.
         max_calls: most requests in all. Retries and second requests get what the planned calls leave.
-        budget_usd: most US dollars to risk, in the same way: before the first call, the plan is priced with every
-            answer at ``max_tokens`` (see ``estimate``; tokens are estimated by a rule of thumb).
+        budget_usd: most US dollars to risk, in the same way, with every answer at ``max_tokens`` (see ``estimate``).
 
     Returns:
         One reply for each model, in the order of the list. A failed call is a reply with a ``failure``.
@@ -62,7 +60,7 @@ async def fan_out(
         asyncio.CancelledError: if it is cancelled; the exception's ``replies`` hold what has arrived.
     """
     plan = plan_fan_out(**locals()).bound()
-    with Scope(plan.limits, plan.purse()).open() as scope:
+    with Scope(plan.limits).open() as scope:
         scope.purse.plan(plan.stages[0])
         return await run_all(plan.stages[0], scope, plan.seconds[0])
 

@@ -46,8 +46,8 @@ async def mixture_of_agents(
 ) -> Answer:
     """Ask several models, then have one of them write a single answer out of theirs.
 
-    With ``n`` reference models it makes n * (layers - 1) + 1 calls: the first layer sees the prompt alone, each further
-    one also the answers of the layer before, the last is the aggregator.
+    With ``n`` reference models it makes n * (layers - 1) + 1 calls: each layer but the first also sees the answers of
+    the one before, the last is the aggregator.
 
     Args:
         prompt: the user's question; or a conversation, as in ``ask``, which all models get.
@@ -88,10 +88,7 @@ async def stream_mixture(
 
     Within a layer the proposers' deltas come interleaved, each in its own order; each proposer's ``ProposerDone``
     follows its last delta; the aggregator's deltas follow all proposers. Leaving the loop cancels what still runs (wrap
-    it in ``contextlib.aclosing`` to do so at once).
-
-    Args:
-        prompt, reference_models, aggregator, options: as in ``mixture_of_agents``.
+    it in ``contextlib.aclosing`` to do so at once). The arguments are those of ``mixture_of_agents``.
     """
     plan = plan_mixture(prompt, reference_models, aggregator, **options).bound()
     events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -110,7 +107,7 @@ async def stream_mixture(
 
 async def run_mixture(plan: Plan, listen: Callable[[Event], None] = lambda event: None) -> Answer:
     """Run a mixture that is planned and bound; ``listen`` hears every event, the last one being ``MixtureDone``."""
-    started, progress, purse = time.perf_counter(), Progress(), plan.purse()
+    started, progress, purse = time.perf_counter(), Progress(), Purse.of(plan.limits)
     tried, written = list[Reply](), None
     with Scope().open():
         for number, proposers in enumerate(plan.stages, 1):
@@ -155,9 +152,8 @@ async def _end(
     if plan.pick and len(candidates) == 1:  # nothing to choose from
         listen(AggregatorDelta(candidates[0].text))
         return [], candidates[0]
-    system = aggregator_system(progress.shown, shuffle_seed=plan.shuffle_seed)
-    if plan.pick:
-        system = ranker_system([reply.text for reply in candidates])
+    texts = [reply.text for reply in candidates]
+    system = ranker_system(texts) if plan.pick else aggregator_system(progress.shown, shuffle_seed=plan.shuffle_seed)
     alone = replace(plan.limits, quorum=None, grace=0.0, hedge_after=None, hedge_with=None)
     hear = as_events(len(plan.stages) + 1, (lambda event: None) if plan.pick else listen, aggregator=True)
     final = [replace(told(one, system), role="aggregator", reminder=reminder() * plan.pick) for one in plan.final]

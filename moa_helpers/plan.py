@@ -47,10 +47,6 @@ class Plan:
         """How many good answers a layer needs for the next stage to begin."""
         return self.limits.quorum or 1
 
-    def purse(self) -> Purse:
-        """A purse with all that may be spent."""
-        return Purse(self.limits.max_calls, self.limits.budget_usd)
-
     def bound(self) -> Self:
         """The same, bound to the clients that will ask, so that no later ``setup()`` redirects it.
 
@@ -93,8 +89,6 @@ def plan_mixture(
 ) -> Plan:
     """Plan a mixture; arguments and errors are those of ``mixture_of_agents``."""
     bounds = Limits.of(limits)
-    if aggregator is None:
-        raise TypeError("Name the aggregator by a string such as 'openai:model-id', not by NoneType.")
     check_manner(robust=robust, stop_at=stop_at, pick=pick, shuffle_seed=shuffle_seed)
     named = [*proposer_layers(reference_models, layers), in_turn(aggregator)]
     *stages, final = (requests(models, prompt, None, max_tokens, temperature) for models in named)
@@ -109,7 +103,7 @@ def _plan(stages: Sequence[tuple[Request, ...]], final: tuple[Request, ...], lim
         raise ValueError(f"quorum is {limits.quorum}, but only {smallest} models are asked: lower it or list more.")
     seconds = tuple(second_requests(stage, limits) for stage in stages)
     expected = price([*stages, final[:1]] if final else stages, framed(stages))
-    Purse(limits.max_calls, limits.budget_usd).check(expected)
+    Purse.of(limits).check(expected)
     return Plan(tuple(stages), seconds, final, limits, expected)
 
 

@@ -147,10 +147,9 @@ class Answer(ShownCalls):
     """What a mixture gave. ``text`` is the aggregator's answer and empty if there is none; nothing stands in for it.
 
     ``layers`` holds the replies of each proposer layer, ``left_out`` those whose answer came but was kept from the next
-    stage (see ``robust`` in ``mixture_of_agents``), ``skipped`` how many layers were not needed (``stop_at``), and
+    stage (see ``robust`` in ``mixture_of_agents``), ``skipped`` how many layers were not needed (``stop_at``),
     ``picked`` the reply whose text was chosen (``pick``; ``aggregator`` is the ranker's reply then), and
-    ``failed_aggregators`` those that were tried before ``aggregator``. Times are seconds (``started`` on
-    ``time.perf_counter``).
+    ``failed_aggregators`` those tried before ``aggregator``. Times are seconds, as in ``Reply``.
     """
 
     prompt: str

@@ -80,6 +80,7 @@ class Member:
 Named: TypeAlias = str | Member
 
 
-def in_turn(aggregator: Named | Sequence[Named]) -> Sequence[Named]:
+def in_turn(aggregator: Named | Sequence[Named] | None) -> Sequence[Named]:
     """The aggregators in the order in which they are tried, of one or several."""
-    return [aggregator] if isinstance(aggregator, str | Member) else aggregator
+    several = isinstance(aggregator, Sequence) and not isinstance(aggregator, str)
+    return aggregator if several else [aggregator]  # type: ignore[list-item,return-value]

@@ -3,8 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from moa_helpers.catalogue import Model
+from moa_helpers.limits.values import Limits
 from moa_helpers.results import total
 from moa_helpers.shown import Shown
 from moa_helpers.vendors.requests import Request
@@ -50,6 +52,11 @@ class Purse:
         self._calls = math.inf if max_calls is None else max_calls  # left in all
         self._usd = math.inf if budget_usd is None else budget_usd
         self._held_calls, self._held_usd = 0, 0.0  # of these, set aside
+
+    @classmethod
+    def of(cls, limits: Limits) -> Self:
+        """A purse with all that the limits allow."""
+        return cls(limits.max_calls, limits.budget_usd)
 
     def check(self, planned: Estimate) -> None:
         """Raise ValueError if the plan alone is above a limit, or cannot be priced though dollars are limited."""

@@ -55,7 +55,7 @@ class Scope:
 
     Args:
         limits: the deadline runs from now on; the places are those of ``max_concurrency``.
-        purse: what may be spent; default: any number of calls.
+        purse: what may be spent; default: what the limits allow.
         store: where answers are looked up and kept; default: that of the scope around it.
         remembers: whether it keeps its calls, which a scope of many thousands should not.
     """
@@ -70,7 +70,7 @@ class Scope:
     ) -> None:
         self._outer = _current.get()
         self.limits = limits or Limits()
-        self.purse = purse or Purse()
+        self.purse = purse or Purse.of(self.limits)
         self.store: Store | None = store or (self._outer.store if self._outer else None)
         self.calls: list[Shared] = []
         deadline = self.limits.deadline
