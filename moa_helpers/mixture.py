@@ -168,7 +168,7 @@ async def _end(
         (reply,) = progress.timed(await run_all([request], scope, listen=hear))
         number = chosen(reply.text, len(candidates)) if plan.pick and reply.ok else None
         if not plan.pick:
-            reply = replace(reply, text=unfenced(reply.text, system))
+            reply = replace(reply, text=unfenced(reply.text, request.after or system))
         tried.append(reply)
         if number is not None:
             listen(AggregatorDelta(candidates[number - 1].text))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from moa_helpers.limits.checks import check_seed
 from moa_helpers.results import Reply
-from moa_helpers.steps.fences import fenced, unfenced
+from moa_helpers.steps.fences import apart, fenced, unfenced
 from moa_helpers.steps.ranking import chosen, ranker_system, reminder, shuffled
 from moa_helpers.vendors.requests import Request
 
@@ -54,7 +54,9 @@ def told(request: Request, instruction: str) -> Request:
     """
     if not (request.system or request.before):
         return replace(request, system=instruction)
-    return replace(request, system="\n\n".join(filter(None, (request.system, AFTER))), after=instruction)
+    beside = [request.system or "", *(turn.text for turn in request.before), request.prompt]
+    system = "\n\n".join(filter(None, (request.system, AFTER)))
+    return replace(request, system=system, after=apart(instruction, beside))
 
 
 def frame(count: int) -> str:

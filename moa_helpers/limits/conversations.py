@@ -1,6 +1,8 @@
 """What a prompt may be: a text, or a conversation as a list of messages whose last one is the user's."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from moa_helpers.limits.checks import check_text
@@ -16,7 +18,8 @@ def read_prompt(prompt: Prompt) -> tuple[str | None, tuple[Turn, ...], str]:
 
     Args:
         prompt: a text, or messages with a ``role`` (at most one ``system``, first; ``user``; ``assistant``) and a
-            ``content``: a text, or a list of parts ``{"type": "text", "text": …}``.
+            ``content``: a text, or a list of parts ``{"type": "text", "text": …}``. Several of one role in a row become
+            one: Anthropic joins them, and the chat templates of some models refuse them.
 
     Raises:
         TypeError, ValueError: what is wrong with it, and where.
@@ -30,6 +33,8 @@ def read_prompt(prompt: Prompt) -> tuple[str | None, tuple[Turn, ...], str]:
     system, turns = (turns[0].text, turns[1:]) if turns[0].role == "system" else (None, turns)
     if any(turn.role == "system" for turn in turns):
         raise ValueError("A conversation has one system message, which stands first: join them, or leave one out.")
+    rows = groupby(turns, key=attrgetter("role"))
+    turns = [Turn(role, "\n\n".join(turn.text for turn in row)) for role, row in rows]
     if not turns or turns[-1].role != "user":
         raise ValueError("The conversation must end with a message of the user: add what is asked now.")
     return system, tuple(turns[:-1]), turns[-1].text

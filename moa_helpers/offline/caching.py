@@ -61,7 +61,9 @@ def prefixes(model: Model, asked: Mapping[str, Any], tokens: int) -> list[Prefix
     vendor = model.vendor.name
     if vendor not in ("openai", "anthropic", "mistral"):
         return None
-    if tokens < (BLOCK if vendor == "mistral" else LEAST) or (vendor == "mistral" and not asked.get("prompt_cache_key")):
+    if tokens < (BLOCK if vendor == "mistral" else LEAST):
+        return []
+    if vendor == "mistral" and not asked.get("prompt_cache_key"):
         return []
     pieces, marks = zip(*_pieces(asked), strict=True)
     text = "".join(pieces)

@@ -41,14 +41,19 @@ def answer(model: Model, system: str, prompt: str, sample: int = 0, *, lie: bool
     """
     system, prompt = ends(system, READ), ends(prompt, READ)
     told = f"{system}\n{prompt}"
+    fence = _last_fence(system)
+    if not fence or not system.rstrip().endswith(f"</{fence}>"):
+        fence = _last_fence(prompt) or fence
+        prompt = _question(prompt, fence)
     question = match(prompt, told)
-    if candidates := _fenced("candidate", told):
-        return _choose(model, question, candidates, prompt)
+    fenced = _fenced(fence, told)
+    if fenced and fence.startswith("candidate"):
+        return _choose(model, question, fenced, prompt)
     stamp = STAMP if model.name in listed() else UNLISTED
     if question is None:
         return f"{unprepared()}\n\n{stamp}"
-    if references := _fenced("reference", told):
-        points = _merge(question, [dict.fromkeys(mentions(question, reference)) for reference in references], model)
+    if fenced:
+        points = _merge(question, [dict.fromkeys(mentions(question, reference)) for reference in fenced], model)
     elif said := mentions(question, told):
         if obeyed := told.partition(INJECTION)[2].strip():  # no fence marks it as a text to read, so it is obeyed
             return obeyed.partition("\n")[0][:LONGEST_LURE].strip()
@@ -61,13 +66,21 @@ def answer(model: Model, system: str, prompt: str, sample: int = 0, *, lie: bool
     return f"{text}\n\n{stamp}"
 
 
-def _fenced(what: str, text: str) -> list[str]:
-    """The texts that are fenced as ``what``, but for those beyond any number that a mixture has."""
-    fence = re.search(rf"\n<({what}-[0-9a-f]{{8}}) number=", text := f"\n{text}\n")
-    if not fence:
-        return []
-    *closed, _ = text.split(f"\n</{fence[1]}>\n", MOST_FENCED)
-    return [f"\n{block}".partition(f"\n<{fence[1]} number=")[2].partition(">\n")[2] for block in closed]
+def _last_fence(text: str) -> str:
+    """The name of the fence that is closed last, which no text inside of it can be; empty if there is none."""
+    return next(reversed(re.findall(r"(?m)^</((?:candidate|reference)-[0-9a-f]{8})>$", text)), "")
+
+
+def _question(prompt: str, fence: str) -> str:
+    """What the user asks where other answers follow in the same message: all before the paragraph about them."""
+    before, named, _ = prompt.partition(f"<{fence} number=")
+    return (named and before.rpartition("\n\n")[0].strip()) or prompt
+
+
+def _fenced(fence: str, text: str) -> list[str]:
+    """The texts in a fence, but for those beyond any number that a mixture has."""
+    *closed, _ = f"\n{text}\n".split(f"\n</{fence}>\n", MOST_FENCED) if fence else [""]
+    return [f"\n{block}".partition(f"\n<{fence} number=")[2].partition(">\n")[2] for block in closed]
 
 
 def _choose(model: Model, question: Question | None, candidates: list[str], prompt: str) -> str:

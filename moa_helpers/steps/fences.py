@@ -4,6 +4,8 @@ import hashlib
 import re
 from collections.abc import Sequence
 
+_NAMED = re.compile(r"<([a-z]+-[0-9a-f]{8}) number=")  # first in an instruction, before all references
+
 
 def fenced(
     what: str, texts: Sequence[str], notes: Sequence[str] | None = None, *, beside: Sequence[str] = ()
@@ -21,12 +23,21 @@ def fenced(
     return fence, "\n\n".join(blocks)
 
 
+def apart(instruction: str, beside: Sequence[str]) -> str:
+    """The same instruction, with another mark on its fence if that mark stands in one of the texts beside it, too."""
+    named = _NAMED.search(instruction)
+    mark = new = named[1][-8:] if named else ""
+    while named and any(new in text.lower() for text in (*beside, *([] if new == mark else [instruction]))):
+        new = hashlib.sha256(new.encode()).hexdigest()[:8]
+    return instruction.replace(mark, new)
+
+
 def unfenced(text: str, system: str) -> str:
     """The text without the fence of that system message: a weak model copies it, and no other text can hold it.
 
     A line that is nothing else goes as a whole. A text that is nothing but fences stays as it is.
     """
-    named = re.search(r"<([a-z]+-[0-9a-f]{8}) number=", system)  # first in the instruction, before all references
+    named = _NAMED.search(system)
     if not named or named[1] not in text:
         return text
     tag = rf"</?{named[1]}\b[^<>\n]{{0,80}}>"

@@ -10,6 +10,8 @@ from moa_helpers.vendors.requests import Chunk, Request, count
 from moa_helpers.vendors.thinking import told_apart
 from moa_helpers.vendors.transport import http_clients
 
+OURS = "model messages system max_tokens stream timeout"
+
 
 def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     """A client that connects as ``how`` says, without retries and time-outs of its own."""
@@ -18,16 +20,26 @@ def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     return AsyncAnthropic(**how, **http_clients("anthropic", how["base_url"]), max_retries=0, timeout=None)
 
 
+def method(sdk: Any) -> Any:
+    """The method of the SDK that is called."""
+    return sdk.messages.create
+
+
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     """Send a request and yield the answer as it arrives."""
-    system = {"system": request.system} if request.system else {}
-    answer = await request.sdk.messages.create(
+    extra, turns = {**request.extra}, request.turns
+    if request.effort:
+        extra["output_config"] = {**extra.get("output_config", {}), "effort": request.effort}
+    if request.after and "cache_control" in extra:
+        turns = request.marked({"cache_control": extra.pop("cache_control")})
+    if request.system:
+        extra["system"] = request.system
+    answer = await method(request.sdk)(
         model=request.model.id,
-        messages=request.turns,
+        messages=turns,
         max_tokens=request.max_tokens,
         stream=True,
-        extra_headers=request.headers,
-        **system,
+        **extra | {"extra_headers": request.headers | extra.get("extra_headers", {})},
     )
     async with answer, aclosing(events(answer.response)) as happened:
         async for event in happened:
@@ -53,5 +65,6 @@ def message_chunk(event: Mapping[str, Any]) -> Chunk:
         output_tokens=None if begins else usage.get("output_tokens"),
         thinking=thinking + told_apart(delta.get("thinking"))[0],
         thinking_tokens=mapping(usage.get("output_tokens_details")).get("thinking_tokens"),
+        cached_tokens=count(cached[0]),
         ended=is_end(event),
     )

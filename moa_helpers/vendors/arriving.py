@@ -83,6 +83,8 @@ class Arriving:
         """What is known so far, as fields of a ``Reply``."""
         names = ("answered_by", "input_tokens", "output_tokens", "thinking_tokens", "cached_tokens")
         known = {name: getattr(self, name) for name in names}
+        if (self.cached_tokens or 0) > (self.input_tokens or 0):  # which cannot be
+            known["cached_tokens"] = None
         texts = {"text": self.text(), "thinking": self.thinking()}
         return known | texts | {"finish_reason": finish_reason(self.finish_reason)}
 

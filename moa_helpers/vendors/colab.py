@@ -1,6 +1,7 @@
 """Google Colab: the secrets of its panel, and its free models, through its module ``google.colab.ai``."""
 
 import asyncio
+import json
 import os
 import threading
 from collections.abc import AsyncGenerator
@@ -33,9 +34,11 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[str | Exception | None] = asyncio.Queue()  # None at the end
     stopped = threading.Event()
-    prompt = request.prompt
-    if request.system:
-        prompt = f"# Instructions\n\n{request.system}\n\n# The message to answer\n\n{prompt}"
+    prompt = request.asked
+    said = request.before and json.dumps(request.turns[:-1], ensure_ascii=False)  # no line of it can pass for a title
+    titled = {"Instructions": request.system, "The conversation before": said, "The message to answer": prompt}
+    if request.system or said:
+        prompt = "\n\n".join(f"# {title}\n\n{text}" for title, text in titled.items() if text)
 
     def hand_over(what: str | Exception | None) -> None:
         with suppress(RuntimeError):  # the loop has closed meanwhile

@@ -14,6 +14,8 @@ from moa_helpers.vendors.transport import http_clients
 
 # Where hosts put what a model thinks aloud; some send the same in two of them.
 ALOUD = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details")
+CACHED = ("prompt_cache_hit_tokens", "cached_tokens")  # DeepSeek's word, and Together's and Moonshot's
+OURS = "model messages stream stream_options max_tokens max_completion_tokens temperature reasoning_effort n timeout"
 
 
 def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
@@ -25,16 +27,25 @@ def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     return AsyncOpenAI(**how, **http, max_retries=0, timeout=None, default_headers=headers)
 
 
+def method(sdk: Any) -> Any:
+    """The method of the SDK that is called."""
+    return sdk.chat.completions.create
+
+
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     """Send a request and yield the answer as it arrives."""
-    answer = await request.sdk.chat.completions.create(
+    extra = {**request.extra, **({"reasoning_effort": request.effort} if request.effort else {})}
+    messages: list[dict[str, Any]] = [*request.messages]
+    if request.after and "prompt_cache_options" in {**extra.get("extra_body", {}), **extra}:
+        messages[-1] = request.marked({"prompt_cache_breakpoint": {"mode": "explicit"}})[-1]
+    answer = await method(request.sdk)(
         model=request.model.id,
-        messages=request.messages,
+        messages=messages,
         stream=True,
         **({"stream_options": {"include_usage": True}} if request.model.vendor.stream_options else {}),
-        extra_headers=request.headers,
         **{request.model.token_parameter: request.max_tokens},
         **request.sampling,
+        **extra | {"extra_headers": request.headers | extra.get("extra_headers", {})},
     )
     async with answer, aclosing(chat_chunks(events(answer.response))) as chunks:
         async for chunk in chunks:
@@ -68,6 +79,7 @@ def _chunk(event: Mapping[str, Any], choice: Mapping[str, Any], delta: Mapping[s
     if read and both and both - read > (written or 0):
         written = both - read  # Gemini and xAI count what was thought in the total alone
     details = mapping(usage.get("completion_tokens_details"))
+    cached = [mapping(usage.get("prompt_tokens_details")).get("cached_tokens"), *map(usage.get, CACHED)]
     text, thinking = told_apart(delta.get("content"))
     aloud = next((delta[name] for name in ALOUD if delta.get(name)), None)
     with suppress(Malformed):  # a thought that cannot be read harms no answer
@@ -80,6 +92,7 @@ def _chunk(event: Mapping[str, Any], choice: Mapping[str, Any], delta: Mapping[s
         output_tokens=written,
         thinking=thinking,
         thinking_tokens=details.get("reasoning_tokens", usage.get("reasoning_tokens")),
+        cached_tokens=next((number for number in cached if number is not None), None),
         ended=is_end(event),
     )
 

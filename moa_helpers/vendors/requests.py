@@ -56,7 +56,19 @@ class Request:
     @property
     def asked(self) -> str:
         """The user's last message: the prompt, what follows it, and for a model on this machine the reminder."""
-        return "\n\n".join(filter(None, (self.prompt, self.after, self.reminder * self.here)))
+        return "\n\n".join(filter(None, (self.prompt, self._rest)))
+
+    @property
+    def _rest(self) -> str:
+        return "\n\n".join(filter(None, (self.after, self.reminder * self.here)))
+
+    def marked(self, mark: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The turns, with the mark of a prompt cache where that ends which the next turn of a conversation repeats.
+
+        That is the question. What a stage adds to it follows in a part of its own, as no later turn holds it.
+        """
+        parts = [{"type": "text", "text": self.prompt, **mark}, {"type": "text", "text": self._rest}]
+        return [*self.turns[:-1], {"role": "user", "content": parts}]
 
     @property
     def text(self) -> str:
@@ -70,9 +82,9 @@ class Request:
         return {} if self.temperature is None else {"temperature": self.temperature}
 
     @property
-    def headers(self) -> dict[str, str] | None:
+    def headers(self) -> dict[str, str]:
         """Offline only: equal requests get equal answers, so a second sample has to say that it is one."""
-        return {"x-moa-sample": str(self.sample)} if self.offline and self.sample else None
+        return {"x-moa-sample": str(self.sample)} if self.offline and self.sample else {}
 
 
 class Refused(Exception):

@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
+from inspect import signature
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -55,6 +56,34 @@ def client(model: Model) -> Any:
         if identity not in clients:
             clients[identity] = _new_client(vendor, how)
         return clients[identity]
+
+
+def check_extra(request: Request) -> None:
+    """Check what a Member adds to a request that is bound to its client.
+
+    Raises:
+        ValueError: the lesson sets that itself, or the vendor's SDK does not take it.
+    """
+    name, vendor, extra = request.model.name, request.model.vendor, request.extra
+    if vendor.api == "colab" and (extra or request.effort):
+        raise ValueError(f"{name} takes neither effort nor extra: Colab's models are sent a text and nothing else.")
+    if not extra or request.sdk is None:
+        return
+    sdk = _SDKS[vendor.api]
+    parts = {part: extra.get(part, {}) for part in ("extra_body", "extra_headers", "http_headers", "output_config")}
+    for part, value in parts.items():
+        if not isinstance(value, dict):
+            raise ValueError(f"{name}: extra's {part!r} must be a mapping, not {value!r}.")
+    takes = signature(sdk.method(request.sdk)).parameters
+    for given in (*extra, *parts["extra_body"]):
+        if given in sdk.OURS.split():
+            raise ValueError(
+                f"{name}: extra holds {given!r}, which the lesson sets itself. Leave it out; system, temperature, "
+                "max_tokens and effort are arguments of moa.Member."
+            )
+        if given in extra and given not in takes:
+            other = f'write extra={{"extra_body": {{"{given}": …}}}}' if "extra_body" in takes else "leave it out"
+            raise ValueError(f"{name}: its SDK takes no argument {given!r}: {other}, or install a newer SDK.")
 
 
 async def close() -> None:
