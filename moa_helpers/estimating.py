@@ -1,6 +1,7 @@
 """What a mixture will cost, without a call."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from moa_helpers.limits.checks import check_number
 from moa_helpers.limits.conversations import Prompt
@@ -32,6 +33,7 @@ def estimate(
         TypeError, ValueError: the input is wrong.
     """
     check_number("answer_tokens", answer_tokens, whole=True)
-    named = [*proposer_layers(reference_models, layers), *([] if aggregator is None else [in_turn(aggregator)[:1]])]
-    stages = [requests(models, prompt, system, max_tokens) for models in named]
-    return price(stages, framed(stages), answer_tokens)
+    stages = [requests(models, prompt, system, max_tokens) for models in proposer_layers(reference_models, layers)]
+    final = () if aggregator is None else requests(in_turn(aggregator), prompt, system, max_tokens)
+    stages += [final[:1]] if final else []
+    return replace(price(stages, framed(stages), answer_tokens), fallbacks=len(final[1:]))

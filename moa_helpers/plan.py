@@ -102,7 +102,7 @@ def _plan(stages: Sequence[tuple[Request, ...]], final: tuple[Request, ...], lim
     if limits.quorum is not None and limits.quorum > smallest:
         raise ValueError(f"quorum is {limits.quorum}, but only {smallest} models are asked: lower it or list more.")
     seconds = tuple(second_requests(stage, limits) for stage in stages)
-    expected = price([*stages, final[:1]] if final else stages, framed(stages))
+    expected = replace(price([*stages, *filter(None, [final[:1]])], framed(stages)), fallbacks=len(final[1:]))
     Purse.of(limits).check(expected)
     return Plan(tuple(stages), seconds, final, limits, expected)
 

@@ -121,6 +121,7 @@ class HedgedCall:
         return replace(
             one,
             model=first.model,
+            settings=first.settings,
             started=first.started,
             ttft=None if one.ttft is None else one.started + one.ttft - first.started,
             elapsed=end - first.started,

@@ -22,7 +22,8 @@ class Estimate(Shown):
     """What a run will cost in US dollars, if nothing is retried or hedged; None where a price is unknown.
 
     ``usd`` takes every answer to be ``answer_tokens`` long, ``most_usd`` as long as ``max_tokens`` allows. ``stages``
-    has the calls and the most cost of each stage. ``unpriced`` names the models whose price is not known.
+    has the calls and the most cost of each stage. ``unpriced`` names the models whose price is not known. ``fallbacks``
+    are the aggregators that are asked only where one before them fails; they are in none of these numbers.
     """
 
     usd: float | None
@@ -30,6 +31,7 @@ class Estimate(Shown):
     max_tokens: int
     stages: tuple[tuple[int, float | None], ...]
     unpriced: tuple[str, ...] = ()
+    fallbacks: int = 0
 
     @property
     def calls(self) -> int:

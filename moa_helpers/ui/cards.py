@@ -4,6 +4,7 @@
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
@@ -60,20 +61,21 @@ def card(result: object) -> Card:
 
 @card.register
 def _(reply: Reply) -> Card:
-    tokens, attempts = f"{count(reply.input_tokens)} in, {count(reply.output_tokens)} out", str(len(reply.attempts))
+    cached = f" ({count(reply.cached_tokens)} cached)" if reply.cached_tokens is not None else ""
+    tokens = f"{count(reply.input_tokens)} in{cached}, {count(reply.output_tokens)} out"
     local = reply.cost_usd == 0 and reply.model.partition(":")[0] in LOCAL
     cost = spent(reply) + ("" if local else _unlisted(reply.model))
-    row = (seconds(reply.ttft), tokens, cost, attempts, reply.answered_by or "unknown")
+    row = (seconds(reply.ttft), tokens, cost, str(len(reply.attempts)), reply.answered_by or "unknown")
     stand_in = " · offline stand-in" * reply.offline
     header = ("first token", "tokens", "cost", "attempts", "answered by")
-    heading = f"{reply.model} {reply.summary}{stand_in}"
+    heading = f"{named(reply)} {reply.summary}{stand_in}"
     return Card(heading, header, [row], _said(reply), reply.thinking, _thinking_note(reply, ".thinking"))
 
 
 @card.register
 def _(replies: Replies) -> Card:
     stand_ins = STAND_INS * any(reply.offline for reply in replies)
-    rows = [(one.model, one.summary, _said(one)) for one in replies]
+    rows = [(named(one), one.summary, _said(one)) for one in replies]
     heading = f"{len(replies.good)} of {len(replies)} answered · {spent(replies)}{stand_ins}"
     return Card(heading, ("model", "outcome", "text"), rows)
 
@@ -82,12 +84,12 @@ def _(replies: Replies) -> Card:
 def _(answer: Answer) -> Card:
     stand_ins = STAND_INS * any(reply.offline for reply in answer.replies)
     rows = [
-        (role, reply.model, reply.summary + ", left out" * (reply in answer.left_out), spent(reply))
+        (role, named(reply), reply.summary + _unused(reply, answer), spent(reply))
         for role, reply in zip(roles(answer), answer.replies, strict=True)
     ]
     alone = answer.substitute
-    text = f"No synthesis. This is what {alone.written_by} answered alone:\n\n{alone.text}" if alone else answer.text
-    heading = f"{answer.heading} · {seconds(answer.elapsed)} · {spent(answer)}{stand_ins}"
+    text = f"No synthesis. This is what {named(_writer(alone))} answered alone:\n\n{alone.text}" if alone else answer.text
+    heading = f"{answer.heading} · {lasted(answer.elapsed, answer.replies)} · {spent(answer)}{stand_ins}"
     written = alone or answer.picked or answer.aggregator
     thinking, note = (written.thinking, _thinking_note(written, "that reply's .thinking")) if written else ("", "")
     return Card(heading, ("role", "model", "outcome", "cost"), rows, text, thinking, note)
@@ -100,7 +102,8 @@ def _(estimate: Estimate) -> Card:
         (f"{estimate.max_tokens} tokens, the most allowed", dollars(estimate.most_usd)),
     ]
     unknown = f" · no price known for {unpriced(estimate)}" if estimate.unpriced else ""
-    return Card(f"{estimate.calls} calls, estimated{unknown}", ("if each answer has", "cost"), rows)
+    without = f" · without {fallbacks(estimate)}" if estimate.fallbacks else ""
+    return Card(f"{estimate.calls} calls, estimated{without}{unknown}", ("if each answer has", "cost"), rows)
 
 
 def _said(reply: Reply) -> str:
@@ -113,7 +116,7 @@ def _thinking_note(reply: Reply, where: str) -> str:
     if not reply.thinking:
         return ""
     tokens = "" if reply.thinking_tokens is None else f", {count(reply.thinking_tokens)} tokens"
-    return f"{reply.written_by} thought first: {len(reply.thinking):,} characters{tokens}, in {where}"
+    return f"{named(_writer(reply))} thought first: {len(reply.thinking):,} characters{tokens}, in {where}"
 
 
 def summary(reply: Reply) -> str:
@@ -124,32 +127,38 @@ def summary(reply: Reply) -> str:
         return f"failed ({reply.failure.kind}) after {seconds(reply.elapsed)}"
     done = "cut off at its token limit" if reply.truncated else "answered"
     hedge = f" by its second request, to {reply.written_by}" if reply.by_hedge else ""
-    return f"{done} in {seconds(reply.elapsed)}{hedge}"
+    return f"{done} in {seconds(reply.elapsed)}{hedge}{' (kept: recorded time)' * reply.kept}"
 
 
 def heading(answer: Answer) -> str:
-    """What the reader has to know about an answer: how many replies it stands on, and which calls failed."""
-    last = answer.layers[-1]
+    """What the reader has to know about an answer: how many replies it stands on, who wrote it, and who failed."""
+    last, tried = answer.layers[-1], len(answer.failed_aggregators)
     used = sum(reply not in answer.left_out for reply in last.good)
     how_many, answered = f"{used} of {len(last)}", f"{len(last.good)} of {len(last)}"
-    done = f"{answer.picked.written_by} picked out of" if answer.picked else "synthesised from"
+    entries = Counter(model for model, _ in {(reply.model, reply.settings) for reply in answer.replies})
+
+    def who(reply: Reply) -> str:  # with its settings, where nothing else tells it from another
+        return named(reply) if entries[reply.model] > 1 else reply.model
+
+    by = f" by {who(answer.aggregator)}" if answer.aggregator and tried else ""
+    done = f"{who(_writer(answer.picked))} picked{by} out of" if answer.picked else f"synthesised{by} from"
+    failed = f"all {tried + 1} aggregators that were asked" if tried else "the aggregator"
     words = {
         "complete": f"{done} {how_many}" + ", so nothing was compared" * (len(last) == 1),
         "partial": f"{done} {how_many}",
-        "single": f"written from the only answer that came ({how_many}), so nothing was compared",
+        "single": f"written{by} from the only answer that came ({how_many}), so nothing was compared",
         "below_quorum": f"no synthesis: {answered} answered, {answer.quorum} were needed",
-        "aggregator_failed": f"no synthesis: the aggregator failed; the answers of {answered} are in .layers",
+        "aggregator_failed": f"no synthesis: {failed} failed; the answers of {answered} are in .layers",
         "all_failed": f"no answer: every reference model of layer {len(answer.layers)} failed",
     }
-    notes = [f"{reply.model} {reply.summary}" for reply in answer.replies if not reply.ok or reply.by_hedge]
-    notes += [f"{reply.model} left out, as it agrees too little with the others" for reply in answer.left_out]
+    notes = [f"{who(reply)} {reply.summary}" for reply in answer.replies if not reply.ok or reply.by_hedge]
+    notes += [f"{who(reply)} left out, as it agrees too little with the others" for reply in answer.left_out]
     written = answer.picked or answer.aggregator
     if answer.text and written and written.truncated:
         notes.append("the answer is cut off at its token limit")
-    warned = {one.model: said for one in answer.replies for said in one.warnings}  # the last of a model says it all
-    notes += [f"{model}: {said.rstrip('.')}" for model, said in warned.items()]
-    if answer.outcome == "aggregator_failed" and answer.aggregator and answer.aggregator.ok:
-        notes.append(f"{answer.aggregator.model} was to name the best by its number, and did not")
+    warned = {who(one): said for one in answer.replies for said in one.warnings}  # the last of a model says it all
+    notes += [f"{name}: {said.rstrip('.')}" for name, said in warned.items()]
+    notes += [f"{who(one)} was to name the best by its number, and did not" for one in unread(answer)]
     if answer.skipped:
         notes.append(f"{answer.skipped} layer{'s' * (answer.skipped > 1)} left out, as the last two agreed")
     if answer.outcome == "all_failed" and len(answer.layers) > 1:
@@ -158,9 +167,30 @@ def heading(answer: Answer) -> str:
 
 
 def roles(answer: Answer) -> list[str]:
-    """What each of an answer's calls was for: ``layer 1``, …, ``aggregator``."""
+    """What each of an answer's calls was for: ``layer 1``, …, ``failed aggregator``, …, ``aggregator``."""
     found = [f"layer {number}" for number, layer in enumerate(answer.layers, 1) for _ in layer]
+    found += ["failed aggregator"] * len(answer.failed_aggregators)
     return found + ["aggregator"] * (answer.aggregator is not None)
+
+
+def unread(answer: Answer) -> list[Reply]:
+    """The rankers that answered, but not with a number that counts."""
+    last = [answer.aggregator] if answer.aggregator and answer.outcome == "aggregator_failed" else []
+    return [reply for reply in (*answer.failed_aggregators, *last) if reply.ok]
+
+
+def _unused(reply: Reply, answer: Answer) -> str:
+    return ", left out" * (reply in answer.left_out) + ", named none" * (reply in unread(answer))
+
+
+def _writer(reply: Reply) -> Reply:
+    return reply.hedged[1] if reply.by_hedge else reply
+
+
+def named(reply: Reply) -> str:
+    """A reply's model, and what its member was given; what cannot be printed in that is shown as a mark."""
+    settings = "".join(sign if sign.isprintable() else "\ufffd" for sign in reply.settings)
+    return f"{reply.model} ({settings})" if settings else reply.model
 
 
 def seconds(value: float | None) -> str:
@@ -179,8 +209,28 @@ def dollars(value: float | None, least: float = 0.0) -> str:
 
 
 def spent(result: Reply | Replies | Answer) -> str:
-    """What a result cost, for the reader."""
-    return dollars(result.cost_usd, result.least_usd)
+    """What a result cost, for the reader; of what was kept, what it costs now and how much of it was kept."""
+    calls = (result,) if isinstance(result, Reply) else result.replies if isinstance(result, Answer) else result
+    kept, cost = sum(reply.kept for reply in calls), dollars(result.cost_usd, result.least_usd)
+    if kept and isinstance(result, Reply):
+        return f"$0 now, {dollars(result.first_cost_usd)} when it was asked"
+    return with_kept(cost, kept, len(calls))
+
+
+def with_kept(cost: str, kept: int, calls: int) -> str:
+    """What calls cost now, and how many of them were kept."""
+    return f"{'$0' if cost == dollars(0) else cost} now, {kept} of {calls} calls kept" if kept else cost
+
+
+def lasted(elapsed: float, replies: Sequence[Reply]) -> str:
+    """The time of several calls, and whether it is a recorded one, as those of calls that were kept are."""
+    kept = {reply.kept for reply in replies}
+    return seconds(elapsed) + ("" if True not in kept else " (partly recorded)" if False in kept else " (recorded)")
+
+
+def fallbacks(estimate: Estimate) -> str:
+    """The aggregators that are asked only where the first fails."""
+    return f"{estimate.fallbacks} fallback aggregator{'s' * (estimate.fallbacks > 1)}"
 
 
 def unpriced(estimate: Estimate) -> str:

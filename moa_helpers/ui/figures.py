@@ -78,11 +78,11 @@ def timeline(calls: Answer | Sequence[Reply]) -> Picture:
     replies = calls.replies if isinstance(calls, Answer) else Replies(calls)
     if not replies:
         raise ValueError("Nothing to draw: no call was made.")
-    names, path = [reply.model for reply in replies], tuple(filter(None, [replies.slowest]))
+    names, path = [_label("", reply) for reply in replies], tuple(filter(None, [replies.slowest]))
     if isinstance(calls, Answer):
         path = calls.critical_path
-        unused = [", left out" * (reply in calls.left_out) for reply in replies]
-        names = [f"{role}{left_out}\n{name}" for role, left_out, name in zip(roles(calls), unused, names, strict=True)]
+        stages = zip(roles(calls), replies, strict=True)
+        names = [_label(role + ", left out" * (reply in calls.left_out), reply) for role, reply in stages]
     zero = min(reply.started for reply in replies)
     whole = max(reply.ended for reply in replies) - zero or 1.0
     rows: list[tuple[str, Reply, bool]] = []  # name, request, and whether it was waited for
@@ -90,7 +90,7 @@ def timeline(calls: Answer | Sequence[Reply]) -> Picture:
         first, *second = reply.hedged or (reply,)
         waited_for = reply in path
         rows.append((name, first, waited_for and not reply.by_hedge))
-        rows += [(f"second request:\n{other.model}", other, waited_for and reply.by_hedge) for other in second]
+        rows += [(_label("second request:", other), other, waited_for and reply.by_hedge) for other in second]
     waits = _waits(path, zero, whole)
     if len(rows) > MOST_REQUESTS:
         order = sorted(range(len(rows)), key=lambda place: not rows[place][2])[:MOST_REQUESTS]
@@ -111,12 +111,19 @@ def timeline(calls: Answer | Sequence[Reply]) -> Picture:
     return picture
 
 
+def _label(role: str, reply: Reply) -> str:
+    """What stands beside a bar, in two lines: its role, its model, and of its settings what there is room for."""
+    settings = reply.settings if len(reply.settings) <= 44 else reply.settings[:43].rstrip() + "…"
+    lines = (f"{role} · {reply.model}" if role else reply.model, settings) if settings else (role, reply.model)
+    return "\n".join(filter(None, lines))
+
+
 def _draw(axes: Axes, place: int, reply: Reply, begin: float, whole: float, waited_for: bool) -> None:
     for kind, start, width in phases(reply):
         drawn = max(width, 0.012 * whole if "failed" in kind else 0)  # a refusal within milliseconds stays visible
         axes.barh(place, drawn, left=begin + start, linewidth=0.5, height=0.6, **_look(kind))
     failed = f", {reply.failure.kind}" if reply.failure else ""
-    label = f"{reply.elapsed:.2f} s{failed}{', waited for' * waited_for}"
+    label = f"{reply.elapsed:.2f} s{failed}{', recorded' * reply.kept}{', waited for' * waited_for}"
     axes.text(begin + reply.elapsed + 0.01 * whole, place, label, va="center")
 
 

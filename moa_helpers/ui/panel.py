@@ -14,7 +14,7 @@ from moa_helpers.limits.purse import tokens
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import results
 from moa_helpers.results import Reply
-from moa_helpers.ui.cards import count, dollars, seconds
+from moa_helpers.ui.cards import count, dollars, named, seconds, spent, with_kept
 from moa_helpers.ui.html import render
 from moa_helpers.ui.phases import PHASES, phases
 from moa_helpers.ui.progress import follow, progress_view
@@ -35,7 +35,9 @@ class Seen(NamedTuple):
 
     @property
     def state(self) -> str:
-        """The state of its call, or that it is thinking."""
+        """The state of its call, or that it is thinking, or that what was kept is given again."""
+        if self.reply.kept and not self.done:
+            return "given again"
         thinks = self.call.state in ("waiting", "writing") and self.reply.thinking and not self.reply.text
         return "thinking" if thinks else self.call.state
 
@@ -54,7 +56,7 @@ class Seen(NamedTuple):
     def cost(self) -> tuple[float | None, bool]:
         """US dollars so far, or None if unknown, and whether the vendor counted its tokens or we did."""
         reply, request = self.reply, self.call.request
-        if self.done:
+        if self.done or reply.kept:
             return reply.cost_usd, reply.cost_usd is not None
         between = self.call.state in ("queued", "pausing")
         before = sum(attempt.cost_usd or 0.0 for attempt in (reply.attempts if between else reply.attempts[:-1]))
@@ -66,7 +68,7 @@ class Seen(NamedTuple):
         """What it does, how many tokens it has written, and what it has cost."""
         usd, exact = self.cost
         many = count(self.reply.output_tokens) if self.done else f"about {tokens(self.reply.text):,}"
-        cost = dollars(usd, self.reply.least_usd) if exact or usd is None else f"about {dollars(usd)}"
+        cost = spent(self.reply) if exact or usd is None or self.reply.kept else f"about {dollars(usd)}"
         return f"{self.words} · {many} tokens · {'cost unknown' if cost == 'unknown' else cost}"
 
     def html(self, whole: bool) -> str:
@@ -114,7 +116,8 @@ class Live:
         seen = self._look()
         one_by_one = seen if whole or len(seen) <= MOST else [one for one in seen if not one.done]
         shown, folded = one_by_one[:MOST], one_by_one[MOST:] if whole else []
-        drawn = [(one, list(phases(one.reply))) for one in shown] if bars else []
+        now = [one for one in shown if bars and not one.reply.kept]  # what was kept has a time of its own
+        drawn = [(one, list(phases(one.reply))) for one in now]
         kinds = {kind for _, pieces in drawn for kind, _, _ in pieces}
         zero = min((one.reply.started for one, _ in drawn), default=0.0)
         head = render(
@@ -134,7 +137,8 @@ class Live:
         for number, call in enumerate(self._scope.calls, 1):
             for one in call.sent:
                 role = f"{one.request.role} · " if one.request.role else ""
-                seen.append(Seen(f"{number}. {role}{one.request.model.name}", one, one.reply(), one.state == "done"))
+                reply = one.reply()
+                seen.append(Seen(f"{number}. {role}{named(reply)}", one, reply, one.state == "done"))
         return seen
 
 
@@ -192,13 +196,13 @@ def _line(seen: Sequence[Seen]) -> str:
     states = Counter(one.state for one in seen)
     parts = [f"{states.pop('done', 0)} of {len(seen)} calls ended"]
     parts += [f"{number} {state}" for state, number in states.items()]
-    if seen:
-        began, ended = min(one.reply.started for one in seen), max(one.reply.ended for one in seen)
-        parts.append(seconds(ended - began))
+    if now := [one.reply for one in seen if not one.reply.kept]:
+        parts.append(seconds(max(reply.ended for reply in now) - min(reply.started for reply in now)))
     costs = [(*one.cost, one.reply.least_usd) for one in seen]
     known = math.fsum(usd or least for usd, _, least in costs)
     if any(usd is None for usd, _, _ in costs):
-        parts.append(dollars(None, known) if known else "cost unknown")
+        cost = dollars(None, known) if known else "cost unknown"
     else:
-        parts.append("about " * (not all(exact for _, exact, _ in costs)) + dollars(known))
+        cost = "about " * (not all(exact for _, exact, _ in costs)) + dollars(known)
+    parts.append(with_kept(cost, len(seen) - len(now), len(seen)))
     return " · ".join([*parts, *["offline stand-ins"] * any(one.reply.offline for one in seen)])

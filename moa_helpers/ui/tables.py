@@ -25,6 +25,8 @@ COLUMNS: dict[str, Callable[[Reply], Any]] = {
     "second_request": lambda reply: (
         "".join(other.model for other in reply.hedged[1:]) + " (its answer counts)" * reply.by_hedge
     ),
+    "kept": lambda reply: reply.kept,
+    "settings": lambda reply: reply.settings,
 }
 
 
@@ -33,10 +35,12 @@ def table(calls: Answer | Sequence[Reply]) -> pd.DataFrame:
 
     Columns: ``model``, ``outcome`` (ok, truncated, or the kind of failure), ``started_s`` (seconds after the first
     call began), ``ttft_s``, ``elapsed_s``, ``input_tokens``, ``output_tokens``, ``cost_usd``, ``attempts``,
-    ``second_request`` (empty, or to which model, and whether its answer counts). Missing values are unknown.
+    ``second_request`` (empty, or to which model, and whether its answer counts), ``kept`` (whether it was asked before:
+    it cost nothing now, and its times are recorded), ``settings`` (what its ``Member`` was given). Missing values are
+    unknown.
 
-    An ``Answer`` has two more: ``role`` in front tells layers and aggregator, ``left_out`` at the end what ``robust``
-    left out.
+    An ``Answer`` has two more: ``role`` in front tells layers and aggregators, ``left_out`` before ``kept`` what
+    ``robust`` left out.
     """
     replies = calls.replies if isinstance(calls, Answer) else calls
     numbers = {"ttft_s": "Float64", "input_tokens": "Int64", "output_tokens": "Int64", "cost_usd": "Float64"}
@@ -45,7 +49,7 @@ def table(calls: Answer | Sequence[Reply]) -> pd.DataFrame:
     found["started_s"] -= found["started_s"].min()
     if isinstance(calls, Answer):
         found.insert(0, "role", roles(calls))
-        found["left_out"] = [reply in calls.left_out for reply in replies]
+        found.insert(len(COLUMNS) - 1, "left_out", [reply in calls.left_out for reply in replies])
     return found
 
 

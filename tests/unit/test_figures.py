@@ -24,6 +24,8 @@ COLUMNS = [
     "cost_usd",
     "attempts",
     "second_request",
+    "kept",
+    "settings",
 ]
 
 
@@ -70,7 +72,7 @@ def test_the_table_of_a_mixture_ends_with_the_aggregator(run, script, question):
     script[C] = answers(after=4)
     answer = run(moa.mixture_of_agents(question, MODELS, A))
     table = answer.table()
-    assert list(table.columns) == ["role", *COLUMNS, "left_out"]
+    assert list(table.columns) == ["role", *COLUMNS[:-2], "left_out", *COLUMNS[-2:]]
     assert list(table["role"]) == ["layer 1"] * 3 + ["aggregator"]
     assert list(table["model"]) == [*MODELS, A]
     assert table["cost_usd"].sum() == pytest.approx(answer.cost_usd)
