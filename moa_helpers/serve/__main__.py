@@ -29,8 +29,7 @@ def main() -> None:
     try:
         asyncio.run(_serve(given.config, settings))
     except (ValueError, OSError) as error:
-        words = getattr(error, "strerror", None) or error
-        sys.exit(_refuse(str(words)))
+        parser.exit(2, f"{getattr(error, 'strerror', None) or error}\n")
 
 
 async def _serve(config: str, settings: dict[str, object]) -> None:
@@ -43,13 +42,10 @@ async def _serve(config: str, settings: dict[str, object]) -> None:
             names = ", ".join(server.config.mixtures)
             print(f"Serving {names} at {server.url}{mode}; Ctrl-C ends it", flush=True)  # noqa: T201
             await told.wait()
+            for number in (signal.SIGINT, signal.SIGTERM):  # a second one ends it at once
+                signal.signal(number, signal.SIG_DFL)
     finally:
         await close()
-
-
-def _refuse(words: str) -> int:
-    print(words, file=sys.stderr)  # noqa: T201
-    return 2
 
 
 if __name__ == "__main__":

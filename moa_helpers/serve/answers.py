@@ -5,77 +5,74 @@ from collections.abc import Sequence
 from typing import Any
 
 from moa_helpers.offline.asked import Refused
-from moa_helpers.results import Answer, Reply
+from moa_helpers.results import Answer
 
-LATE = {"timeout", "deadline"}
+HEADERS = ("outcome", "heading", "calls", "seconds", "cost_usd", "kept")  # of the facts that are also told as headers
 
 
 class NoAnswer(Refused):
-    """A mixture that gave no answer; ``moa`` has its facts."""
+    """A mixture ran and gave no answer; ``moa`` has its facts.
 
-    def __init__(self, status: int, answer: Answer, ignored: Sequence[str], code: str | None = None) -> None:
-        super().__init__(status, f"{answer.heading}.", code=code)
-        self.moa = facts(answer, ignored)
-        self.headers |= headers(self.moa)
+    The status is 429 where all that failed were rate limits, 504 where all came too late, else 502.
+    """
+
+    def __init__(self, answer: Answer, moa: dict[str, Any]) -> None:
+        tried = [*answer.failed_aggregators, answer.aggregator]
+        last = tried if answer.outcome == "aggregator_failed" else answer.layers[-1]
+        failures = [reply.failure for reply in last if reply and reply.failure and not reply.abandoned]
+        kinds = {failure.kind for failure in failures}
+        status = 429 if kinds == {"rate_limit"} else 504 if kinds and kinds <= {"timeout", "deadline"} else 502
+        super().__init__(status, f"{answer.heading}.", code=None if status == 429 else answer.outcome)
+        self.moa = moa
+        self.headers |= headers(moa)
+        if status == 429:
+            self.headers["retry-after"] = str(math.ceil(max(failure.retry_after or 1 for failure in failures)))
+        else:
+            self.headers["x-should-retry"] = "false"  # says the SDKs: the mixture has tried again already
 
 
 def facts(answer: Answer, ignored: Sequence[str]) -> dict[str, Any]:
-    """What an application may want to know or log; costs in US dollars, None where one is unknown."""
+    """The field ``moa``: what an application may want to know; costs in US dollars, None where one is unknown."""
+    members = [
+        {
+            "model": reply.model,
+            "settings": reply.settings,
+            "failure": reply.failure and reply.failure.kind,
+            "seconds": round(reply.elapsed, 3),
+            "cost_usd": reply.cost_usd,
+        }
+        for reply in answer.replies
+    ]
     return {
         "outcome": answer.outcome,
         "heading": answer.heading,
         "cost_usd": answer.cost_usd,
-        "calls": len(answer.replies),
+        "calls": len(members),
         "seconds": round(answer.elapsed, 3),
-        "members": [_member(reply) for reply in answer.replies],
+        "members": members,
         "offline": any(reply.offline for reply in answer.replies),
-        "kept": sum(getattr(reply, "kept", False) for reply in answer.replies),
-        "ignored": list(ignored),
+        "kept": sum(reply.kept for reply in answer.replies),
+        "ignored": [*ignored],
     }
 
 
 def headers(moa: dict[str, Any]) -> dict[str, str]:
-    """The same as headers of an answer that is not streamed."""
-    told = {name: moa[name] for name in ("outcome", "heading", "calls", "seconds", "kept")}
-    told["cost-usd"] = "unknown" if moa["cost_usd"] is None else f"{moa['cost_usd']:.6f}"
+    """The facts as headers, in ASCII."""
+    told = {name: "unknown" if moa[name] is None else str(moa[name]) for name in HEADERS}
     told["members"] = ", ".join(member["model"] for member in moa["members"])
-    told |= {"offline": 1} if moa["offline"] else {}
-    return {f"x-moa-{name}": str(value).encode("ascii", "replace").decode() for name, value in told.items()}
+    return {f"x-moa-{name.replace('_', '-')}": text.encode("ascii", "replace").decode() for name, text in told.items()}
 
 
-def tokens(answer: Answer) -> dict[str, int]:
-    """Tokens of all calls, as far as the vendors told them."""
-    sent = [one for reply in answer.replies for one in (reply.hedged or (reply,))]
-    read, written = sum(one.input_tokens or 0 for one in sent), sum(one.output_tokens or 0 for one in sent)
-    cached = sum(getattr(one, "cached_tokens", None) or 0 for one in sent)
-    return {"input_tokens": read, "output_tokens": written, "total_tokens": read + written, "cached_tokens": cached}
-
-
-def finish(answer: Answer) -> str:
-    """Why the text ends: "stop" or "length"."""
+def content(answer: Answer) -> dict[str, Any]:
+    """The text, why it ends ("stop" or "length"), and the tokens of all calls, as far as the vendors told them."""
     written = answer.picked or answer.aggregator
-    return "length" if written and written.truncated else "stop"
-
-
-def refused(answer: Answer, ignored: Sequence[str]) -> NoAnswer:
-    """Why there is no answer: 429 where all were rate limits, 504 where all were too late, else 502."""
-    last = [answer.aggregator] if answer.outcome == "aggregator_failed" else answer.layers[-1]
-    failures = [reply.failure for reply in last if reply and reply.failure and not reply.abandoned]
-    kinds = {failure.kind for failure in failures}
-    if kinds == {"rate_limit"}:
-        error = NoAnswer(429, answer, ignored)
-        error.headers["retry-after"] = str(math.ceil(max(failure.retry_after or 1 for failure in failures)))
-    else:
-        error = NoAnswer(504 if kinds and kinds <= LATE else 502, answer, ignored, answer.outcome)
-        error.headers["x-should-retry"] = "false"  # the mixture has tried again already
-    return error
-
-
-def _member(reply: Reply) -> dict[str, Any]:
+    sent = [one for reply in answer.replies for one in (reply.hedged or (reply,))]
+    read, wrote = sum(one.input_tokens or 0 for one in sent), sum(one.output_tokens or 0 for one in sent)
     return {
-        "model": reply.model,
-        "settings": getattr(reply, "settings", ""),
-        "failure": reply.failure and reply.failure.kind,
-        "seconds": round(reply.elapsed, 3),
-        "cost_usd": reply.cost_usd,
+        "text": answer.text,
+        "finish": "length" if written and written.truncated else "stop",
+        "input_tokens": read,
+        "output_tokens": wrote,
+        "total_tokens": read + wrote,
+        "cached_tokens": sum(one.cached_tokens or 0 for one in sent),
     }

@@ -1,4 +1,4 @@
-"""What a client asks, read from OpenAI's and Anthropic's formats; what a mixture cannot do is refused in plain words."""
+"""What a client asks, read from OpenAI's and Anthropic's formats; what a mixture cannot do is refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

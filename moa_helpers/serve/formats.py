@@ -4,7 +4,6 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from moa_helpers.offline.asked import Refused
 from moa_helpers.offline.wire import Dialect, as_events, filled
 
 PATHS = {"/v1/chat/completions": "openai", "/v1/messages": "anthropic", "/v1/responses": "responses"}
-QUOTA = "insufficient_quota"  # OpenAI's type and code where the money is spent; asking again does not help
+QUOTA = "insufficient_quota"  # OpenAI's type and code where the money is spent
+_SHAPES = json.loads(Path(__file__).with_name("formats.json").read_text(encoding="utf-8"))
 
 
 class Writer:
@@ -25,16 +25,19 @@ class Writer:
     """
 
     def __init__(self, form: str, model: str, *, with_usage: bool = False) -> None:
-        self._form, self._shapes, self._with_usage = form, shapes()[form], with_usage
+        self._form, self._shapes, self._with_usage = form, _SHAPES[form], with_usage
         identity = uuid.uuid4().hex
         self._values: dict[str, Any] = {"id": self._shapes["id"] + identity, "item": f"item_{identity}"}
         self._values |= {"model": model, "created": int(time.time())}
-        self._kind, self._index, self._count = "", -1, 0
+        self._kind, self._index, self._sent = "", -1, 0
         self.text = ""  # of the answer, as far as it was written
 
-    def body(self, text: str, finish: str, tokens: Mapping[str, int], moa: Mapping[str, Any]) -> Any:
-        """The whole answer: its text, why it ends ("stop" or "length"), token counts, and what ``moa`` has to say."""
-        self._fill_in(text, finish, tokens, moa)
+    def body(self, content: Mapping[str, Any], moa: Mapping[str, Any]) -> Any:
+        """The whole answer: what ``answers.content`` and ``answers.facts`` tell of it."""
+        length = content["finish"] == "length"
+        self._values |= {**content, "moa": moa, "incomplete": {"reason": "max_output_tokens"} if length else None}
+        self._values["finish"] = self._shapes["finish"].get(content["finish"], content["finish"])
+        self._values["usage"] = filled(self._shapes["usage"], content)
         return filled(self._shapes["body"], self._values)
 
     def opening(self) -> bytes:
@@ -46,32 +49,22 @@ class Writer:
         return as_events([{"type": "ping"}]) if self._form == "anthropic" else b": the models are at work\n\n"
 
     def write(self, kind: str, piece: str) -> bytes:
-        """A piece of the answer ("text"), or of what is said while it is prepared ("thought")."""
-        if kind not in self._shapes:
-            return b""
-        begun = b"" if kind == self._kind else self._change_to(kind)
+        """A piece of the answer ("text"), or of what is told while it is prepared ("thought", where there is room)."""
+        begun = b"" if kind == self._kind or kind not in self._shapes else self._change_to(kind)
         self.text += piece if kind == "text" else ""
         return begun + self._events(kind, piece=piece)
 
-    def closing(self, text: str, finish: str, tokens: Mapping[str, int], moa: Mapping[str, Any]) -> bytes:
+    def closing(self, content: Mapping[str, Any], moa: Mapping[str, Any]) -> bytes:
         """The last events; the arguments are those of ``body``."""
-        ended = self._change_to("")
-        body = self.body(text, finish, tokens, moa)
+        ended, body = self._change_to(""), self.body(content, moa)
+        last = self._events("closing", body=body, event=f"response.{self._values['finish']}")
         counted = self._events("counted") if self._with_usage else b""
-        end = b"data: [DONE]\n\n" if self._form == "openai" else b""
-        return ended + self._events("closing", body=body, event=f"response.{self._values['finish']}") + counted + end
+        return ended + last + counted + (b"data: [DONE]\n\n" if self._form == "openai" else b"")
 
     def error(self, refused: Refused) -> bytes:
         """The event that ends a stream which cannot go on."""
-        error = error_body(self._form, refused)
-        more = {"error": error["error"], "code": error["error"].get("code"), "message": refused.message}
-        return self._events("error", moa=error.get("moa"), **more)
-
-    def _fill_in(self, text: str, finish: str, tokens: Mapping[str, int], moa: Mapping[str, Any]) -> None:
-        incomplete = {"reason": "max_output_tokens"} if finish == "length" else None
-        usage = filled(self._shapes["usage"], tokens)
-        self._values |= {"text": text, "moa": moa, "usage": usage, "incomplete": incomplete}
-        self._values["finish"] = self._shapes["finish"].get(finish, finish)
+        body = {"moa": None} | error_body(self._form, refused)
+        return self._events("error", **body, code=body["error"].get("code"), message=refused.message)
 
     def _change_to(self, kind: str) -> bytes:
         """End the part that is being written, if any, and begin another."""
@@ -82,22 +75,16 @@ class Writer:
     def _events(self, shape: str, **values: Any) -> bytes:
         events = filled(self._shapes.get(shape, []), self._values | values | {"index": self._index})
         if self._form == "responses":
-            events = [event | {"sequence_number": self._count + place} for place, event in enumerate(events)]
-            self._count += len(events)
+            events = [event | {"sequence_number": number} for number, event in enumerate(events, self._sent)]
+            self._sent += len(events)
         return as_events(events)
 
 
 def error_body(form: str, refused: Refused, identity: str = "") -> Any:
-    """The body of a refusal; with ``moa``, where a mixture ran."""
-    dialect = Dialect(shapes()[form]["errors"])
+    """The body of a refusal, with ``moa`` where a mixture ran."""
+    dialect = Dialect("anthropic" if form == "anthropic" else "openai")
     body = dialect.error(refused.status, refused.message, refused.param, refused.code, identity)
     if refused.code == QUOTA and form != "anthropic":
         body["error"]["type"] = QUOTA
     moa = getattr(refused, "moa", None)
     return body | {"moa": moa} if moa else body
-
-
-@cache
-def shapes() -> Any:
-    """The shapes by the name of their format."""
-    return json.loads(Path(__file__).with_name("formats.json").read_text(encoding="utf-8"))

@@ -2,36 +2,26 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from contextvars import copy_context
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from moa_helpers.limits.scope import Store
 from moa_helpers.serve.config import Config, read_config
 from moa_helpers.serve.gate import Gate
 from moa_helpers.serve.service import Service
 
-TICK = 0.05  # seconds between two looks at what is under way
 
-
+@dataclass(frozen=True)
 class Server:
-    """A server that runs at ``url``, with the mixtures and settings in ``config``."""
+    """A server that runs at ``url``; ``gate.under_way`` is how many requests it is working on."""
 
-    def __init__(self, config: Config, url: str, gate: Gate) -> None:
-        self.config, self.url, self.gate = config, url, gate
-
-    async def drain(self) -> None:
-        """Take no further request, and wait until those under way have ended, ``drain_seconds`` at most."""
-        self.gate.draining = True
-        try:
-            async with asyncio.timeout(self.config.drain_seconds):
-                while self.gate.under_way:
-                    await asyncio.sleep(TICK)
-        except TimeoutError:
-            return  # what is still under way is broken off
+    config: Config
+    url: str
+    gate: Gate
 
 
 @asynccontextmanager
@@ -54,21 +44,23 @@ async def serve(config: str | Path | Mapping[str, Any], **settings: Any) -> Asyn
     found = read_config(config, **settings)
     with ExitStack() as closing:
         store = _store(found.store, closing)
-        known = {} if store is None else {"spent_since": store.spent_since}
-        gate = Gate(found.max_requests, found.daily_budget_usd, **known)
+        gate = Gate(found.max_requests, found.daily_budget_usd, store and store.spent_since)
         runner = web.AppRunner(
             Service(found, gate, store).application(),
             access_log=None,
             auto_decompress=False,  # a small body may become a huge one
             handler_cancellation=True,  # as soon as the client has gone
-            shutdown_timeout=0.1,
+            shutdown_timeout=1.0,  # seconds in which the last answers are sent
         )
         await runner.setup()
         try:
             await _listen(runner, found)
-            server = Server(found, _url(found.host, runner.addresses[0][1]), gate)
-            yield server
-            await server.drain()
+            place = f"[{found.host}]" if ":" in found.host else found.host
+            yield Server(found, f"http://{place}:{runner.addresses[0][1]}", gate)
+            gate.draining = True
+            with suppress(TimeoutError):  # what is under way even then is broken off
+                async with asyncio.timeout(found.drain_seconds):
+                    await gate.empty.wait()
         finally:
             gate.draining = True
             await runner.cleanup()
@@ -78,7 +70,7 @@ async def _listen(runner: web.AppRunner, config: Config) -> None:
     try:
         await web.TCPSite(runner, config.host, config.port, backlog=1024).start()
     except OSError as error:
-        words = f"Cannot listen at {config.host} on port {config.port} ({error.strerror or error}): choose another port."
+        words = f"Cannot listen at {config.host}, port {config.port} ({error.strerror or error}): choose another one."
         raise OSError(error.errno, words) from None
 
 
@@ -95,7 +87,3 @@ def _store(path: str | None, closing: ExitStack) -> Any:
     own.run(manager.__enter__)
     closing.callback(own.run, manager.__exit__, None, None, None)
     return own.run(keeping.current)
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -4,10 +4,12 @@ import asyncio
 import hmac
 import json
 import logging
+import math
+import re
 import time
 import traceback
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -19,30 +21,31 @@ from moa_helpers.mixture import run_mixture
 from moa_helpers.offline.asked import LARGEST, Refused, shown
 from moa_helpers.offline.door import answered, check_loopback
 from moa_helpers.results import Answer
-from moa_helpers.serve import answers
+from moa_helpers.serve.answers import NoAnswer, content, facts, headers
 from moa_helpers.serve.asked import Asked, read
 from moa_helpers.serve.config import Config
 from moa_helpers.serve.formats import PATHS, Writer, error_body
 from moa_helpers.serve.gate import Gate
+from moa_helpers.vendors.settings import current
 
 KEEP_ALIVE = 10.0  # seconds of silence after which a stream says that it is alive
 SERVED = f"POST {', '.join(PATHS)}, GET /v1/models and GET /health"
-HUNG_UP = 499  # the status in the log of a request whose client has gone
+HUNG_UP = 499  # the status in the log where the client has gone
 LOG = logging.getLogger("moa_helpers.serve")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Service:
-    """The web application of a configuration. ``gate`` knows what is under way.
+    """The web application of a configuration.
 
     Args:
         config: the mixtures and the settings.
-        gate: who may come in.
-        store: where answers are looked up and kept, if anywhere.
+        gate: who may come in now.
+        store: where answers are looked up and kept; None: where the code around keeps them, if it does.
     """
 
     def __init__(self, config: Config, gate: Gate, store: Store | None) -> None:
-        self.config, self.gate, self._store = config, gate, store
+        self._config, self._gate, self._store = config, gate, store
 
     def application(self) -> web.Application:
         """The application, ready to be served."""
@@ -58,12 +61,12 @@ class Service:
     @web.middleware
     async def _door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let in who may ask, say every refusal in the format of the request, and log how it ended."""
-        began, log = time.perf_counter(), {"id": f"req_{uuid.uuid4().hex}", "path": None, "mixture": None}
-        request["log"] = log
-        log["path"] = getattr(request.match_info.route.resource, "canonical", None)
+        began, status = time.perf_counter(), HUNG_UP
+        path = getattr(request.match_info.route.resource, "canonical", None)
+        log = request["log"] = {"id": f"req_{uuid.uuid4().hex}", "path": path}
 
         async def let_in(request: web.Request) -> web.StreamResponse:
-            if request.method == "OPTIONS" and request.headers.get("Origin") in self.config.origins:
+            if request.method == "OPTIONS" and request.headers.get("Origin") in self._config.origins:
                 return web.Response(status=204)
             if request.path != "/health":
                 self._check_sender(request)
@@ -73,26 +76,22 @@ class Service:
             answer = await answered(request, let_in, SERVED)
             if isinstance(answer, Refused):
                 answer = self._refusal(request, answer)
-            log.setdefault("status", answer.status)
+            status = answer.status
             return answer
-        except asyncio.CancelledError:
-            log.setdefault("status", HUNG_UP)
-            raise
         except Exception as error:
+            status = 500
             return self._refusal(request, _unexpected(error, log))
         finally:
-            log["seconds"] = round(time.perf_counter() - began, 3)
-            LOG.info(json.dumps(log))
+            seconds = round(time.perf_counter() - began, 3)
+            LOG.info(json.dumps({"status": status, "seconds": seconds, **log}))
 
     def _check_sender(self, request: web.Request) -> None:
-        token, origin = self.config.token, request.headers.get("Origin")
-        if token is None:
-            if origin not in self.config.origins:
-                check_loopback(request)
-            return
-        authorization = request.headers.get("Authorization", "")
-        sent = request.headers.get("x-api-key") or authorization.removeprefix("Bearer ").strip()
-        if not hmac.compare_digest(sent.encode("utf-8", "replace"), token.encode()):
+        """Refuse who lacks the token; without a token, web pages and others who are not on this machine."""
+        token, headers = self._config.token, request.headers
+        if token is None and headers.get("Origin") not in self._config.origins:
+            check_loopback(request)
+        sent = (headers.get("x-api-key", ""), re.sub(r"(?i)^bearer +", "", headers.get("Authorization", "")))
+        if token is not None and not any(_same(each, token) for each in sent):
             raise Refused(401, "The token is missing or wrong: give the client the server's token as its API key.")
 
     def _refusal(self, request: web.Request, refused: Refused) -> web.Response:
@@ -101,97 +100,83 @@ class Service:
 
     async def _mark(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers that every response has."""
-        name = "request-id" if _form(request) == "anthropic" else "x-request-id"
-        response.headers[name] = request["log"]["id"]
-        if (origin := request.headers.get("Origin")) in self.config.origins:
-            response.headers["access-control-allow-origin"] = str(origin)
-            response.headers["access-control-expose-headers"] = "*"
-            response.headers["access-control-allow-methods"] = "GET, POST"
-            asked = request.headers.get("access-control-request-headers", "*")
-            response.headers["access-control-allow-headers"] = asked
-            response.headers["vary"] = "Origin"
+        response.headers["request-id" if _form(request) == "anthropic" else "x-request-id"] = request["log"]["id"]
+        if current().mode == "offline":
+            response.headers["x-moa-offline"] = "1"
+        if (origin := request.headers.get("Origin", "")) in self._config.origins:
+            wanted = request.headers.get("access-control-request-headers", "*")
+            allowed = {"origin": origin, "methods": "GET, POST", "headers": wanted}
+            response.headers.update({f"access-control-allow-{name}": value for name, value in allowed.items()})
+            response.headers.update({"access-control-expose-headers": "*", "vary": "Origin"})
 
     async def _health(self, request: web.Request) -> web.Response:
-        draining = self.gate.draining
-        body = {"status": "draining" if draining else "ok", "under_way": self.gate.under_way}
+        draining = self._gate.draining
+        body = {"status": "draining" if draining else "ok", "under_way": self._gate.under_way}
         return web.json_response(body, status=503 if draining else 200)
 
     async def _models(self, request: web.Request) -> web.Response:
-        """The mixtures as a list of models, or one of them, in words that all clients know."""
-        names = [request.match_info["name"]] if "name" in request.match_info else [*self.config.mixtures]
-        listed = []
-        for name in names:
+        """The mixtures as a list of models, or one of them, in words that the clients of both vendors know."""
+        shape = {"object": "model", "created": 0, "owned_by": "moa", "type": "model"}
+        shape |= {"created_at": "1970-01-01T00:00:00Z"}
+        if (name := request.match_info.get("name")) is not None:
             self._options(name)
-            model = {"id": name, "object": "model", "created": 0, "owned_by": "moa", "type": "model"}
-            listed.append(model | {"display_name": name, "created_at": "1970-01-01T00:00:00Z"})
-        if "name" in request.match_info:
-            return web.json_response(listed[0])
+            return web.json_response({"id": name, "display_name": name, **shape})
+        names = [*self._config.mixtures]
+        listed = [{"id": name, "display_name": name, **shape} for name in names]
         ends = {"has_more": False, "first_id": names[0], "last_id": names[-1]}
         return web.json_response({"object": "list", "data": listed, **ends})
 
-    def _options(self, name: str) -> Any:
-        if name not in self.config.mixtures:
-            there = ", ".join(self.config.mixtures)
+    def _options(self, name: str) -> Mapping[str, Any]:
+        if name not in self._config.mixtures:
+            there = ", ".join(self._config.mixtures)
             raise Refused(404, f"There is no mixture {shown(name)}; there are {there}.", "model", "model_not_found")
-        return self.config.mixtures[name]
+        return self._config.mixtures[name]
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         """Run the mixture that is asked for. Whatever happens, no call of it outlives the request."""
         asked = read(await request.read(), request.headers, _form(request))
         plan = asked.planned(self._options(asked.model)).bound()
-        request["log"]["mixture"] = asked.model
-        with self.gate.passed(plan.estimate.most_usd) as visit:
-            happened: asyncio.Queue[Event | None] = asyncio.Queue()
-            scope = Scope(store=self._store)
-            task = asyncio.create_task(run_mixture(plan, happened.put_nowait), context=scope.context())
-            task.add_done_callback(lambda task: happened.put_nowait(None))
+        log, expected = request["log"], plan.estimate
+        log["mixture"] = asked.model
+        self._gate.enter(expected.most_usd)
+        happened: asyncio.Queue[Event | None] = asyncio.Queue()
+        scope = Scope(store=self._store)
+        task = asyncio.create_task(run_mixture(plan, happened.put_nowait), context=scope.context())
+        task.add_done_callback(lambda task: happened.put_nowait(None))
+        try:
+            if asked.stream:
+                return await self._stream(request, asked, task, happened)
+            told, moa = _told(log, asked, await task)
+            body = Writer(_form(request), asked.model).body(told, moa)
+            return web.json_response(body, headers=headers(moa))
+        finally:
             try:
-                if asked.stream:
-                    return await self._stream(request, asked, task, happened)
-                return self._whole(request, asked, await task)
+                await stop([task])
             finally:
-                try:
-                    await stop([task])
-                finally:
-                    replies = scope.replies
-                    visit.cost(replies, plan.estimate.calls)
-                    request["log"] |= {"calls": len(replies), "cost_usd": replies.cost_usd}
-
-    def _whole(self, request: web.Request, asked: Asked, answer: Answer) -> web.Response:
-        _log(request, answer)
-        if not answer.text:
-            raise answers.refused(answer, asked.ignored)
-        moa = answers.facts(answer, asked.ignored)
-        writer = Writer(_form(request), asked.model)
-        body = writer.body(answer.text, answers.finish(answer), answers.tokens(answer), moa)
-        return web.json_response(body, headers=answers.headers(moa))
+                replies, average_usd = scope.replies, (expected.most_usd or 0.0) / expected.calls
+                log |= {"calls": len(replies), "cost_usd": replies.cost_usd}
+                # A call whose cost is unknown, as it was stopped, counts as an average one at its most.
+                spent = [average_usd if reply.cost_usd is None else reply.cost_usd for reply in replies]
+                self._gate.leave(expected.most_usd, math.fsum(spent))
 
     async def _stream(
-        self,
-        request: web.Request,
-        asked: Asked,
-        task: asyncio.Task[Answer],
-        happened: asyncio.Queue[Event | None],
+        self, request: web.Request, asked: Asked, task: asyncio.Task[Answer], happened: asyncio.Queue[Event | None]
     ) -> web.StreamResponse:
-        """Send events while they happen. The head goes with the first, so that what fails before has its own status."""
+        """Send what happens. The head goes with the first event, so that what fails before has a status of its own."""
         writer = Writer(_form(request), asked.model, with_usage=asked.with_usage)
         response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
-
-        async def send(events: bytes) -> None:
-            if events and not response.prepared:
-                await response.prepare(request)
-                events = writer.opening() + events
-            if events:
-                await response.write(events)
-
         try:
             while (event := await _next(happened)) is not None:
-                await send(self._events(request, asked, writer, event))
+                if events := self._events(request["log"], asked, writer, event):
+                    if not response.prepared:
+                        await response.prepare(request)
+                        events = writer.opening() + events
+                    await response.write(events)
             await task  # raises what the mixture raised
+        except ConnectionError:
+            request["log"]["status"] = HUNG_UP
+            return response
         except Exception as error:
-            if isinstance(error, ConnectionError):
-                request["log"]["status"] = HUNG_UP
-                return response
             if not response.prepared:
                 raise
             refused = error if isinstance(error, Refused) else _unexpected(error, request["log"])
@@ -200,7 +185,7 @@ class Service:
         await response.write_eof()
         return response
 
-    def _events(self, request: web.Request, asked: Asked, writer: Writer, event: Event | str) -> bytes:
+    def _events(self, log: dict[str, Any], asked: Asked, writer: Writer, event: Event | str) -> bytes:
         """What a client is sent when this happens.
 
         Raises:
@@ -210,18 +195,13 @@ class Service:
             return writer.keep_alive()
         if isinstance(event, AggregatorDelta):
             return writer.write("text", event.text)
-        if isinstance(event, ProposerDone) and self.config.progress:
+        if isinstance(event, ProposerDone) and self._config.progress:
             return writer.write("thought", f"Layer {event.layer}: {event.reply.model} {event.reply.summary}\n")
         if isinstance(event, Retrying) and event.index is None and writer.text:
             words = "The aggregator failed halfway, so the text that was sent is void: ask again."
             raise Refused(502, words, code="aggregator_failed")
         if isinstance(event, MixtureDone):
-            answer = event.answer
-            _log(request, answer)
-            if not answer.text:
-                raise answers.refused(answer, asked.ignored)
-            moa = answers.facts(answer, asked.ignored)
-            return writer.closing(answer.text, answers.finish(answer), answers.tokens(answer), moa)
+            return writer.closing(*_told(log, asked, event.answer))
         return b""
 
 
@@ -234,19 +214,26 @@ async def _next(happened: asyncio.Queue[Event | None]) -> Event | str | None:
         return "silence"
 
 
+def _told(log: dict[str, Any], asked: Asked, answer: Answer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the client is told of an answer: its content and its facts. Raises NoAnswer if there is none."""
+    told, moa = content(answer), facts(answer, asked.ignored)
+    log["failed"] = {reply.model: reply.failure.kind for reply in answer.replies if reply.failure}
+    log |= {name: told[name] for name in ("input_tokens", "output_tokens")} | {"outcome": answer.outcome}
+    if not answer.text:
+        raise NoAnswer(answer, moa)
+    return told, moa
+
+
+def _same(sent: str, token: str) -> bool:
+    return hmac.compare_digest(sent.encode("utf-8", "replace"), token.encode())
+
+
 def _form(request: web.Request) -> str:
     return PATHS.get(request.path) or ("anthropic" if "anthropic-version" in request.headers else "openai")
-
-
-def _log(request: web.Request, answer: Answer) -> None:
-    counted = answers.tokens(answer)
-    failed = {reply.model: reply.failure.kind for reply in answer.replies if reply.failure}
-    log = {"outcome": answer.outcome, "failed": failed}
-    request["log"] |= log | {"input_tokens": counted["input_tokens"], "output_tokens": counted["output_tokens"]}
 
 
 def _unexpected(error: Exception, log: dict[str, Any]) -> Refused:
     """What a client is told of an error that is ours; the log says where it was, and no text that it may hold."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    log |= {"status": 500, "error": f"{type(error).__name__} in {frame.name}, {frame.filename}:{frame.lineno}"}
+    log["error"] = f"{type(error).__name__} in {frame.name}, {frame.filename}:{frame.lineno}"
     return Refused(500, f"The server failed ({type(error).__name__}); its log says where, under the request's id.")
