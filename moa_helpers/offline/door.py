@@ -57,9 +57,9 @@ async def answered(
         return Refused(400, "The request is malformed: its body breaks off.")
     except web.HTTPMethodNotAllowed as wrong:
         methods = ", ".join(sorted(wrong.allowed_methods))
-        refused = Refused(405, f"{request.path} takes {methods}, not {request.method}. Served are {served}.")
-        refused.headers["allow"] = methods
-        return refused
+        not_so = Refused(405, f"{request.path} takes {methods}, not {request.method}. Served are {served}.")
+        not_so.headers["allow"] = methods
+        return not_so
     except web.HTTPNotFound:
         words = f"{request.method} {request.path[:200]} is not served here.{_hint(request)} Served are {served}."
         return Refused(404, words, code="unknown_url")
