@@ -56,7 +56,7 @@ class Member:
         return given if isinstance(given, cls) else cls(given)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
-        own = ", ".join(f", {name}={value!r}" for name, value in self._own().items())
+        own = "".join(f", {name}={value!r}" for name, value in self._own().items())
         return f"moa.Member({self.name!r}{own})"
 
     def __str__(self) -> str:

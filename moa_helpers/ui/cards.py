@@ -84,11 +84,11 @@ def _(replies: Replies) -> Card:
 def _(answer: Answer) -> Card:
     stand_ins = STAND_INS * any(reply.offline for reply in answer.replies)
     rows = [
-        (role, named(reply), reply.summary + _unused(reply, answer), spent(reply))
+        (role, named(reply), reply.summary + ", left out" * (reply in answer.left_out), spent(reply))
         for role, reply in zip(roles(answer), answer.replies, strict=True)
     ]
     alone = answer.substitute
-    text = f"No synthesis. This is what {named(_writer(alone))} answered alone:\n\n{alone.text}" if alone else answer.text
+    text = f"No synthesis. This is what {_writer(alone)} answered alone:\n\n{alone.text}" if alone else answer.text
     heading = f"{answer.heading} · {lasted(answer.elapsed, answer.replies)} · {spent(answer)}{stand_ins}"
     written = alone or answer.picked or answer.aggregator
     thinking, note = (written.thinking, _thinking_note(written, "that reply's .thinking")) if written else ("", "")
@@ -102,8 +102,9 @@ def _(estimate: Estimate) -> Card:
         (f"{estimate.max_tokens} tokens, the most allowed", dollars(estimate.most_usd)),
     ]
     unknown = f" · no price known for {unpriced(estimate)}" if estimate.unpriced else ""
-    without = f" · without {fallbacks(estimate)}" if estimate.fallbacks else ""
-    return Card(f"{estimate.calls} calls, estimated{without}{unknown}", ("if each answer has", "cost"), rows)
+    return Card(
+        f"{estimate.calls} calls, estimated{fallbacks(estimate)}{unknown}", ("if each answer has", "cost"), rows
+    )
 
 
 def _said(reply: Reply) -> str:
@@ -116,7 +117,7 @@ def _thinking_note(reply: Reply, where: str) -> str:
     if not reply.thinking:
         return ""
     tokens = "" if reply.thinking_tokens is None else f", {count(reply.thinking_tokens)} tokens"
-    return f"{named(_writer(reply))} thought first: {len(reply.thinking):,} characters{tokens}, in {where}"
+    return f"{_writer(reply)} thought first: {len(reply.thinking):,} characters{tokens}, in {where}"
 
 
 def summary(reply: Reply) -> str:
@@ -141,7 +142,7 @@ def heading(answer: Answer) -> str:
         return named(reply) if entries[reply.model] > 1 else reply.model
 
     by = f" by {who(answer.aggregator)}" if answer.aggregator and tried else ""
-    done = f"{who(_writer(answer.picked))} picked{by} out of" if answer.picked else f"synthesised{by} from"
+    done = f"{_writer(answer.picked)} picked{by} out of" if answer.picked else f"synthesised{by} from"
     failed = f"all {tried + 1} aggregators that were asked" if tried else "the aggregator"
     words = {
         "complete": f"{done} {how_many}" + ", so nothing was compared" * (len(last) == 1),
@@ -158,7 +159,9 @@ def heading(answer: Answer) -> str:
         notes.append("the answer is cut off at its token limit")
     warned = {who(one): said for one in answer.replies for said in one.warnings}  # the last of a model says it all
     notes += [f"{name}: {said.rstrip('.')}" for name, said in warned.items()]
-    notes += [f"{who(one)} was to name the best by its number, and did not" for one in unread(answer)]
+    last_one = [answer.aggregator] if answer.aggregator and answer.outcome == "aggregator_failed" else []
+    unread = [one for one in (*answer.failed_aggregators, *last_one) if one.ok]
+    notes += [f"{who(one)} was to name the best by its number, and did not" for one in unread]
     if answer.skipped:
         notes.append(f"{answer.skipped} layer{'s' * (answer.skipped > 1)} left out, as the last two agreed")
     if answer.outcome == "all_failed" and len(answer.layers) > 1:
@@ -173,18 +176,8 @@ def roles(answer: Answer) -> list[str]:
     return found + ["aggregator"] * (answer.aggregator is not None)
 
 
-def unread(answer: Answer) -> list[Reply]:
-    """The rankers that answered, but not with a number that counts."""
-    last = [answer.aggregator] if answer.aggregator and answer.outcome == "aggregator_failed" else []
-    return [reply for reply in (*answer.failed_aggregators, *last) if reply.ok]
-
-
-def _unused(reply: Reply, answer: Answer) -> str:
-    return ", left out" * (reply in answer.left_out) + ", named none" * (reply in unread(answer))
-
-
-def _writer(reply: Reply) -> Reply:
-    return reply.hedged[1] if reply.by_hedge else reply
+def _writer(reply: Reply) -> str:
+    return named(reply.hedged[1] if reply.by_hedge else reply)
 
 
 def named(reply: Reply) -> str:
@@ -229,8 +222,9 @@ def lasted(elapsed: float, replies: Sequence[Reply]) -> str:
 
 
 def fallbacks(estimate: Estimate) -> str:
-    """The aggregators that are asked only where the first fails."""
-    return f"{estimate.fallbacks} fallback aggregator{'s' * (estimate.fallbacks > 1)}"
+    """What an estimate leaves out: the aggregators that are asked only where the first fails."""
+    many = estimate.fallbacks
+    return f", without {many} fallback aggregator{'s' * (many > 1)}" if many else ""
 
 
 def unpriced(estimate: Estimate) -> str:

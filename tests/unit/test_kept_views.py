@@ -88,7 +88,8 @@ def test_a_table_ends_with_kept_and_settings_and_a_timeline_says_recorded():
     assert list(table.settings) == ["effort low", "", ""]
     assert list(moa.Replies([kept()]).table().columns[-2:]) == ["kept", "settings"]
     picture = mixed.timeline()
-    assert [label.get_text() for label in picture.axes[0].get_yticklabels()][0] == f"layer 1 · {A}\neffort low"
+    first, *_ = picture.axes[0].get_yticklabels()
+    assert first.get_text() == f"layer 1 · {A}\neffort low"
     assert [", recorded" in label.get_text() for label in picture.axes[0].texts] == [True, False, False]
     assert picture.alt.count("(kept: recorded time)") == 1
 
@@ -181,7 +182,6 @@ def test_a_ranker_that_names_no_number_is_named(run, script):
     found = run(moa.mixture_of_agents("Why?", [B, C], [A, OSS], pick=True))
     assert found.heading.startswith(f"{B} picked by {OSS} out of 2 of 2; ")
     assert f"{A} was to name the best by its number, and did not" in found.heading
-    assert f"answered in {found.failed_aggregators[0].elapsed:.2f} s, named none" in str(found)
     script[OSS] = answers("None.")
     found = run(moa.mixture_of_agents("Why?", [B, C], [A, OSS], pick=True))
     assert found.heading.count("was to name the best by its number, and did not") == 2
@@ -203,7 +203,7 @@ def test_an_estimate_says_that_fallbacks_are_not_in_it():
         planned = moa.estimate("Why?", MODELS, last)
         assert (planned.calls, planned.usd) == (4, alone.usd)
         for show in SHOWS:
-            assert f"4 calls, estimated · without {words}" in show(planned)
+            assert f"4 calls, estimated, without {words}" in show(planned)
     assert "fallback" not in str(alone)
     with pytest.raises(ValueError, match="nobody"):
         moa.estimate("Why?", MODELS, [A, "nobody"])

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from moa_helpers.limits.conversations import Prompt
+from moa_helpers.limits.members import Named
+
 if TYPE_CHECKING:
     from moa_helpers.ui.playground.widget import Playground
 
 
 def playground(
-    prompt: str | None = None,
-    reference_models: Sequence[str] | None = None,
-    aggregator: str | None = None,
+    prompt: Prompt | None = None,
+    reference_models: Sequence[Named] | None = None,
+    aggregator: Named | Sequence[Named] | None = None,
     **options: Any,
 ) -> "Playground":
     """Controls for a mixture in a notebook: choose models, prompt and limits, run, watch, stop, compare the runs.
@@ -19,7 +22,8 @@ def playground(
 
     Args:
         prompt, reference_models, aggregator: what is chosen at first. Default: a prepared question and a small model of
-            each vendor that can be asked now.
+            each vendor that can be asked now. Of a conversation, the last message can be changed. A list of
+            aggregators is one choice among the others.
         options: what is set at first: limits, ``layers``, ``robust``, ``stop_at`` and ``pick``, by the names of
             ``mixture_of_agents``.
 
@@ -31,6 +35,7 @@ def playground(
         TypeError, ValueError: the input is wrong.
         RuntimeError: this is no notebook.
     """
+    from moa_helpers.ui.playground.choice import given
     from moa_helpers.ui.playground.widget import Playground  # ipywidgets is not loaded before it is needed
 
-    return Playground(prompt, reference_models, aggregator, options)
+    return Playground(given(prompt, reference_models, aggregator, options), reference_models)

@@ -11,10 +11,13 @@ from typing import Any
 
 from moa_helpers import catalogue, offline
 from moa_helpers.limits.checks import check_number
+from moa_helpers.limits.conversations import Prompt, read_prompt
+from moa_helpers.limits.members import Member, Named, in_turn
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.limits.values import Limits
 from moa_helpers.plan import plan_fan_out, plan_mixture
 from moa_helpers.vendors import colab
+from moa_helpers.vendors.requests import Turn
 from moa_helpers.vendors.settings import Settings
 
 NO_AGGREGATOR = "none: only the proposers"
@@ -25,13 +28,15 @@ LIMITS: dict[str, str] = HINTS["limits"]  # the optional arguments -> what an em
 SWITCHES: dict[str, str] = HINTS["switches"]
 OF_MIXTURES = {"layers", "stop_at", *SWITCHES}  # of no use without an aggregator
 _NAME = re.compile(r"[\w.:/@+ -]+")  # names that can be listed: ipywidgets 7 takes a label for HTML
+_SIGNS = "<>&$\\"  # not shown of a member's role, for the same reason, and because of MathJax
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the controls say. Each of ``models`` is asked ``samples`` times.
+    """What the controls say, in the words of their labels. Each of ``models`` is asked ``samples`` times.
 
-    ``options`` has what the fields and switches say, by the names of ``mixture_of_agents``.
+    ``options`` has what the fields and switches say, by the names of ``mixture_of_agents``. ``meant`` has what labels
+    stand for that are no names: members, and lists of aggregators. ``before`` are the messages before the prompt.
     """
 
     prompt: str = ""
@@ -40,6 +45,13 @@ class Choice:
     aggregator: str = ""
     layers: int = 2
     options: Mapping[str, str | bool] = field(default_factory=dict)
+    meant: Mapping[str, Any] = field(default_factory=dict)
+    before: tuple[Turn, ...] = ()
+
+    @property
+    def listed(self) -> list[Named]:
+        """The models, as often as they are asked."""
+        return [self.meant.get(name, name) for name in self.models] * self.samples
 
     @property
     def alone(self) -> bool:
@@ -55,19 +67,24 @@ class Choice:
         """
         if not self.models:
             raise ValueError("No reference model is ticked: tick at least one.")
-        chosen: dict[str, Any] = {"prompt": self.prompt, "reference_models": [*self.models] * self.samples}
+        turns = [{"role": turn.role, "content": turn.text} for turn in (*self.before, Turn("user", self.prompt))]
+        chosen: dict[str, Any] = {"prompt": turns if self.before else self.prompt, "reference_models": self.listed}
         if not self.alone:
-            chosen |= {"aggregator": self.aggregator} | ({"layers": self.layers} if self.layers != 2 else {})
+            last = self.meant.get(self.aggregator, self.aggregator)
+            chosen |= {"aggregator": last} | ({"layers": self.layers} if self.layers != 2 else {})
         for name in (*SWITCHES, *LIMITS):
             value = self.options.get(name, "")
             value = value.strip() if isinstance(value, str) else value
             if value and not (self.alone and name in OF_MIXTURES):
-                chosen[name] = value if value is True else _read(name, value)
+                chosen[name] = value if value is True else self.meant.get(str(value)) or _read(name, value)
         return chosen
 
 
 def given(
-    prompt: str | None, reference_models: Sequence[str] | None, aggregator: str | None, options: Mapping[str, Any]
+    prompt: Prompt | None,
+    reference_models: Sequence[Named] | None,
+    aggregator: Named | Sequence[Named] | None,
+    options: Mapping[str, Any],
 ) -> Choice:
     """The choice that the arguments of ``moa.playground`` ask for; what they leave out is empty in it.
 
@@ -77,9 +94,12 @@ def given(
     if unknown := sorted(options.keys() - {*LIMITS, *OF_MIXTURES}):
         known = ", ".join(["layers", *SWITCHES, *LIMITS])
         raise TypeError(f"playground() takes no {', '.join(unknown)}; it takes {known}.")
-    if reference_models is not None:
-        priced({"prompt": "?", "reference_models": reference_models})
-    names = [*(reference_models or ()), *(name for name in (aggregator, options.get("hedge_with")) if name is not None)]
+    last, second = (None if each is None else in_turn(each) for each in (aggregator, options.get("hedge_with")))
+    names = []
+    for some in (reference_models, last, second):
+        if some is not None:
+            priced({"prompt": "?", "reference_models": some})
+            names += [Member.of(each).name for each in some]
     if wrong := [name for name in names if not _NAME.fullmatch(catalogue.find(name).name)]:
         raise ValueError(f"{wrong[0]!r} cannot stand in the list: write 'vendor:model-id', without spaces and signs.")
     Limits.of({name: value for name, value in options.items() if name in Limits.__dataclass_fields__})
@@ -89,10 +109,28 @@ def given(
         raise ValueError(f"layers is {layers}; the playground goes up to {MOST['layers']}.")
     mixture = {"prompt": "?" if prompt is None else prompt, "reference_models": [ANY], "aggregator": ANY}
     priced(mixture | {name: options[name] for name in (*OF_MIXTURES, "max_tokens") if name in options})
-    often = Counter(reference_models)
+    meant: dict[str, Any] = {}
+    often = Counter(_label(each, meant) for each in reference_models or ())
     samples = min(max(often.values(), default=1), MOST["samples"])
     written = {name: _written(value) for name, value in options.items() if name != "layers" and value is not None}
-    return Choice(prompt or "", tuple(often), samples, aggregator or "", layers, written)
+    written |= {"hedge_with": _label(second[0], meant)} if second else {}
+    chain = _label(last[0] if len(last) == 1 else [*last], meant) if last else ""
+    first, before, text = (None, (), "") if prompt is None else read_prompt(prompt)
+    turns = ([Turn("system", first)] if first else []) + [*before]
+    return Choice(text, tuple(often), samples, chain, layers, written, meant, tuple(turns))
+
+
+def _label(chosen: Named | list[Named], meant: dict[str, Any]) -> str:
+    """How a model, a member or a list of aggregators is called; ``meant`` learns what that stands for."""
+    if isinstance(chosen, str):
+        return chosen
+    text = ", else ".join(map(str, in_turn(chosen)))
+    text = label = "".join(sign if sign.isprintable() and sign not in _SIGNS else "·" for sign in text)
+    number = 1
+    while meant.get(label, chosen) != chosen:  # another role that begins with the same words
+        label = f"{text} #{(number := number + 1)}"
+    meant[label] = chosen
+    return label
 
 
 def completed(asked: Choice, settings: Settings) -> tuple[Choice, dict[str, str]]:
@@ -103,10 +141,11 @@ def completed(asked: Choice, settings: Settings) -> tuple[Choice, dict[str, str]
     hosts = (f"{vendor.name}:{model}" for vendor in catalogue.VENDORS.values() for model in vendor.prices)
     found = filter(_NAME.fullmatch, (*settings.local_models, *settings.colab_models, *hosts))
     names = [*catalogue.listed(), *found, *asked.models, asked.aggregator]
-    models = {name: catalogue.find(name) for name in names if name}
-    obstacles = {name: _obstacle(model, settings) for name, model in models.items()}
+    members = {name: map(Member.of, in_turn(asked.meant.get(name, name))) for name in names if name}
+    models = {name: [catalogue.find(member.name) for member in some] for name, some in members.items()}
+    obstacles = {name: max(_obstacle(model, settings) for model in some) for name, some in models.items()}
     can = [name for name, why in obstacles.items() if not why]
-    small = {models[name].vendor.name: name for name in reversed(can) if models[name].tier == "small"}
+    small = {models[name][0].vendor.name: name for name in reversed(can) if models[name][0].tier == "small"}
     chosen = [*asked.models] or list(reversed(small.values())) or can[:3]
     aggregator = next((name for name in (asked.aggregator, *chosen) if name in can), NO_AGGREGATOR)
     prompt = asked.prompt or offline.questions()[0].prompt
@@ -129,13 +168,17 @@ def code_for(arguments: Mapping[str, Any], samples: int) -> str:
     """The call with these arguments, as Python; the list of models is written once, times ``samples``."""
 
     def literal(value: Any) -> str:  # JSON is Python, once what ends a line, or is half a character, is escaped
+        if isinstance(value, list):
+            return f"[{', '.join(map(literal, value))}]"
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | dict) else repr(value)
         return re.sub(r"[\x85\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
-    models = arguments["reference_models"]
-    names = "".join(f"        {literal(name)},\n" for name in models[: len(models) // samples])
-    listed = f"    [\n{names}    ]" + f" * {samples}" * (samples > 1)
-    prompt = f"    {literal(arguments['prompt'])}"
+    def in_lines(values: Sequence[Any]) -> str:
+        return "    [\n" + "".join(f"        {literal(value)},\n" for value in values) + "    ]"
+
+    models, asked = arguments["reference_models"], arguments["prompt"]
+    listed = in_lines(models[: len(models) // samples]) + f" * {samples}" * (samples > 1)
+    prompt = f"    {literal(asked)}" if isinstance(asked, str) else in_lines(asked)
     name, function = ("answer", "mixture_of_agents") if "aggregator" in arguments else ("replies", "fan_out")
     first = [prompt, listed] if name == "answer" else [listed, prompt]
     rest = [f"    {k}={literal(v)}" for k, v in arguments.items() if k not in ("prompt", "reference_models")]

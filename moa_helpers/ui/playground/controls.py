@@ -1,6 +1,7 @@
 """The playground's controls. They use only what versions 7.7 (Google Colab) and 8 of ipywidgets have in common."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as widgets
@@ -32,6 +33,7 @@ class Controls:
         frame = {"max_height": "15em", "overflow": "auto", "border": "1px solid #8888", "flex_flow": "column nowrap"}
         self._list = widgets.VBox(layout=widgets.Layout(**frame)).add_class("moa-models")
         self._models: dict[str, widgets.Checkbox] = {}
+        self._filled = Choice()
         label = {"style": {"description_width": "initial"}}  # as wide as its text
         samples = widgets.Dropdown(description="Samples of each", options=[*range(1, MOST["samples"] + 1)], **label)
         aggregator = widgets.Dropdown(description="Aggregator", options=[NO_AGGREGATOR], layout=full, **label)
@@ -77,7 +79,8 @@ class Controls:
         """What the controls say."""
         models = tuple(name for name, box in self._models.items() if box.value)
         options = {name: control.value for name, control in self._options.items()}
-        return Choice(models=models, options=options, **{name: each.value for name, each in self._choices.items()})
+        chosen: dict[str, Any] = {name: each.value for name, each in self._choices.items()}
+        return replace(self._filled, models=models, options=options, **chosen)
 
     @property
     def can_choose(self) -> bool:
@@ -92,6 +95,7 @@ class Controls:
             models: all models, each with why it cannot be asked, or "".
             prepared: whether prepared questions are offered.
         """
+        self._filled = choice
         place = {name: number for number, name in enumerate(choice.models)}
         order = sorted(models, key=lambda name: (models[name] != "", place.get(name, len(place))))
         before = [*self._models.values()]
@@ -104,6 +108,7 @@ class Controls:
                 layout=widgets.Layout(width="auto"),
             )
             for name in order
+            if not isinstance(choice.meant.get(name), list)  # aggregators, one after the other
         }
         self._listen(self._changed, *self._models.values())
         self._list.children = tuple(self._models.values())

@@ -1,5 +1,6 @@
 """A run of the playground: what it was, what came of it, and how one and several of them look."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -7,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from moa_helpers import offline
+from moa_helpers.limits.conversations import read_prompt
+from moa_helpers.limits.members import in_turn
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies
-from moa_helpers.ui.cards import STAND_INS, dollars, seconds, spent, unpriced
+from moa_helpers.ui.cards import STAND_INS, dollars, fallbacks, lasted, spent, unpriced
 from moa_helpers.ui.html import render
 
 KEPT = 8  # runs that stay in the table
@@ -48,7 +51,7 @@ def estimated(planned: Estimate) -> str:
     plural = "s" * (planned.calls != 1)
     return (
         f"{planned.calls} call{plural}, about {dollars(planned.usd)} at {planned.answer_tokens} tokens an answer, "
-        f"at most {dollars(planned.most_usd)} if nothing is retried or sent a second time{unknown}."
+        f"at most {dollars(planned.most_usd)} if nothing is retried or sent a second time{fallbacks(planned)}{unknown}."
     )
 
 
@@ -59,9 +62,9 @@ def result_html(run: Run) -> str:
     answer = run.answer
     if answer is None:
         return ""
-    requests = sum(len(reply.attempts) for reply in run.replies)
+    requests = sum(len(reply.attempts) for reply in run.replies if not reply.kept)
     table = answer.table().round({"started_s": 2, "ttft_s": 2, "elapsed_s": 2, "cost_usd": 6})
-    unused = [name for name in ("second_request", "left_out") if name in table and not table[name].any()]
+    unused = [name for name in table.columns[-4:] if not table[name].any()]  # those that few calls need
     table = table.drop(columns=unused).astype(object).where(table.notna(), "unknown")
     shares = None
     with suppress(ValueError):  # there is nothing to compare
@@ -87,20 +90,20 @@ def comparison_html(runs: Sequence[Run]) -> str:
 
 def _cells(number: int, run: Run) -> list[str]:
     often = Counter(run.arguments["reference_models"])
-    prompt = " ".join(run.arguments["prompt"].split())
+    prompt = " ".join(read_prompt(run.arguments["prompt"])[2].split())
     others = {k: v for k, v in run.arguments.items() if k not in ("prompt", "reference_models", "aggregator")}
     answer, score = run.answer, None
     if isinstance(answer, Answer) and answer.text and all(reply.offline for reply in answer.replies):
         score = points(answer.prompt, answer.text)
-    began, ended = [r.started for r in run.replies], [r.ended for r in run.replies]
+    took = max([0.0, *(r.ended for r in run.replies)]) - min([math.inf, *(r.started for r in run.replies)])
     return [
         str(number),
         prompt if len(prompt) <= SHORT else prompt[: SHORT - 1].rstrip() + "…",
         ", ".join(f"{name} × {times}" if times > 1 else name for name, times in often.items()),
-        run.arguments.get("aggregator", "none"),
+        ", else ".join(map(str, in_turn(run.arguments.get("aggregator", "none")))),
         ", ".join(f"{name}={value}" for name, value in others.items()),
         run.heading,
-        seconds(max(ended) - min(began)) if run.replies else "",
+        lasted(answer.elapsed if isinstance(answer, Answer) else took, run.replies) if run.replies else "",
         spent(run.replies) + STAND_INS * any(reply.offline for reply in run.replies),
         f"{score.covered} of {score.possible} / {score.wrong}" if score else "",
     ]

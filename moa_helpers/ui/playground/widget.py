@@ -13,13 +13,14 @@ from typing import Any, ClassVar
 import ipywidgets as widgets
 
 from moa_helpers.fanout import fan_out
+from moa_helpers.limits.members import Named
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.limits.scope import Scope
 from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.results import Answer, Replies
 from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import Live
-from moa_helpers.ui.playground.choice import code_for, completed, given, priced
+from moa_helpers.ui.playground.choice import Choice, code_for, completed, priced
 from moa_helpers.ui.playground.controls import Controls
 from moa_helpers.ui.playground.interrupts import interrupts
 from moa_helpers.ui.playground.outputs import Outputs, close_parts
@@ -38,19 +39,18 @@ class Playground(widgets.VBox):  # type: ignore[misc]
 
     _open: ClassVar[list["Playground"]] = []
 
-    def __init__(
-        self, prompt: str | None, models: Sequence[str] | None, aggregator: str | None, options: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, asked: Choice, models: Sequence[Named] | None) -> None:
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
             instead = "moa.run(moa.watch(moa.mixture_of_agents(...)))"
             raise RuntimeError(f"moa.playground() needs a notebook. Elsewhere, use {instead}.") from None
-        self._given = given(prompt, models, aggregator, options)
+        self._given = asked
         self._ready = "ready"
-        if Counter(models or ()) != Counter(self._given.models * self._given.samples):
-            samples = self._given.samples
-            self._ready += f"; your list differs: here each model is asked equally often, {samples} × at first"
+        if before := len(asked.before):
+            self._ready += f"; the prompt is the last message of a conversation, after {before} others"
+        if Counter(map(str, models or ())) != Counter(map(str, asked.listed)):
+            self._ready += f"; your list differs: here each model is asked equally often, {asked.samples} × at first"
         self.runs: list[Run] = []
         self._work: asyncio.Task[Any] | None = None  # the calls
         self._started: asyncio.Task[Run] | None = None  # the run that the button Run began
@@ -146,11 +146,12 @@ class Playground(widgets.VBox):  # type: ignore[misc]
 
     def _changed(self) -> None:
         try:
-            arguments, _, planned = self._planned()
+            _, _, planned = self._planned()
             text = estimated(planned)
             if self._settings.mode == "offline":
                 text += " Offline nothing is charged."
-                text += "" if points(arguments["prompt"], "") else " The stand-ins know the prepared questions alone."
+                known = points(self._controls.choice.prompt, "")
+                text += "" if known else " The stand-ins know the prepared questions alone."
         except (TypeError, ValueError) as error:
             text = str(error)
         if not self._controls.can_choose:
