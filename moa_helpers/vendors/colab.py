@@ -25,6 +25,14 @@ def ai() -> Any:
     return ai
 
 
+def as_text(request: Request) -> str:
+    """All messages in one text. Turns before the last stand in it as JSON, so that none can pass for a title."""
+    said = request.before and json.dumps(request.turns[:-1], ensure_ascii=False)
+    titled = {"Instructions": request.system, "The conversation before": said, "The message to answer": request.asked}
+    whole = "\n\n".join(f"# {title}\n\n{text}" for title, text in titled.items() if text)
+    return whole if request.system or said else request.asked
+
+
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     """Send a prompt and yield the answer as it arrives. The module's function blocks, so a thread reads from it.
 
@@ -34,11 +42,7 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[str | Exception | None] = asyncio.Queue()  # None at the end
     stopped = threading.Event()
-    prompt = request.asked
-    said = request.before and json.dumps(request.turns[:-1], ensure_ascii=False)  # no line of it can pass for a title
-    titled = {"Instructions": request.system, "The conversation before": said, "The message to answer": prompt}
-    if request.system or said:
-        prompt = "\n\n".join(f"# {title}\n\n{text}" for title, text in titled.items() if text)
+    prompt = as_text(request)
 
     def hand_over(what: str | Exception | None) -> None:
         with suppress(RuntimeError):  # the loop has closed meanwhile

@@ -21,6 +21,7 @@ from moa_helpers.vendors.secrets import hide_used, redact
 from moa_helpers.vendors.settings import Connection, current, lock, reach
 from moa_helpers.vendors.transport import BrokenVariable
 
+HEADERS = ("extra_headers", "http_headers")  # as the SDKs name the argument
 _SDKS: dict[Api, ModuleType] = {"openai": openai, "anthropic": anthropic, "mistral": mistral, "colab": colab}
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[object, ...], Any]] = WeakKeyDictionary()
 
@@ -70,12 +71,16 @@ def check_extra(request: Request) -> None:
     if not extra or request.sdk is None:
         return
     sdk = _SDKS[vendor.api]
-    parts = {part: extra.get(part, {}) for part in ("extra_body", "extra_headers", "http_headers", "output_config")}
-    for part, value in parts.items():
-        if not isinstance(value, dict):
-            raise ValueError(f"{name}: extra's {part!r} must be a mapping, not {value!r}.")
+    for part in ("extra_body", "extra_query", "output_config", *HEADERS):
+        inner = extra.get(part, {})
+        if not isinstance(inner, dict) or (
+            part in HEADERS and not all(isinstance(text, str) for text in inner.values())
+        ):
+            raise ValueError(
+                f"{name}: extra's {part!r} must be a mapping{' of texts' * (part in HEADERS)}, not {inner!r}."
+            )
     takes = signature(sdk.method(request.sdk)).parameters
-    for given in (*extra, *parts["extra_body"]):
+    for given in (*extra, *extra.get("extra_body", {})):
         if given in sdk.OURS.split():
             raise ValueError(
                 f"{name}: extra holds {given!r}, which the lesson sets itself. Leave it out; system, temperature, "
