@@ -26,6 +26,7 @@ from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
 from moa_helpers.running import run
 from moa_helpers.shown import lesson
 from moa_helpers.steps.ranking import ranker_system
+from moa_helpers.store.keeping import keep
 from moa_helpers.store.records import from_json, to_json
 from moa_helpers.vendors.settings import MissingKey, Settings, connection, setup
 from moa_helpers.vendors.streams import close
@@ -113,6 +114,7 @@ __all__ = [
     "find",
     "from_json",
     "judge",
+    "keep",
     "mixture_of_agents",
     "models",
     "playground",

@@ -88,7 +88,7 @@ class Call:
         self.began = asyncio.Event()
         self._started = time.perf_counter()
         self._ended: float | None = self._started  # a call that never runs takes no time
-        self._kept = kept(request, scope.store, self._started)  # what a run before this one has paid for
+        self._kept = kept(request, scope, self._started)  # what a run before this one has paid for
         at_once = self._kept and scope.store and not scope.store.recorded_speed
         self.state: State = "done" if at_once else "queued"
         self._failure: Failure | None = None if at_once else self._fail("cancelled")

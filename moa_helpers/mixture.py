@@ -108,7 +108,7 @@ async def stream_mixture(
 async def run_mixture(plan: Plan, listen: Callable[[Event], None] = lambda event: None) -> Answer:
     """Run a mixture that is planned and bound; ``listen`` hears every event, the last one being ``MixtureDone``."""
     started, progress, purse = time.perf_counter(), Progress(), Purse.of(plan.limits)
-    tried, written = list[Reply](), None
+    written = None
     with Scope().open():
         for number, proposers in enumerate(plan.stages, 1):
             first = [replace(one, role=f"layer {number}") for one in proposers]
@@ -117,62 +117,60 @@ async def run_mixture(plan: Plan, listen: Callable[[Event], None] = lambda event
                 system = aggregator_system(progress.shown, shuffle_seed=plan.shuffle_seed)
                 first, second = [told(one, system) for one in first], [told(one, system) for one in second]
             purse.plan(first, plan.estimate.stages[number:])
-            replies = await run_all(first, Scope(plan.limits, purse), second, as_events(number, listen))
-            progress.layers.append(layer := progress.timed(replies))
+            scope = Scope(plan.limits, purse, since=progress.until)
+            layer = await run_all(first, scope, second, as_events(number, listen))
+            progress.layers.append(layer)
             if len(layer.good) < plan.needed:
                 break
             progress.enter(layer, plan.robust)
             if progress.settled(plan.stop_at):
                 break
         if len(layer.good) >= plan.needed:
-            tried, written = await _end(plan, progress, purse, listen)
+            written = await _end(plan, progress, purse, listen)
     answer = Answer(
         prompt=plan.prompt,
         text=written.text if written else "",
         outcome=progress.outcome(written, plan.needed),
         layers=tuple(progress.layers),
-        aggregator=tried[-1] if tried else None,
+        aggregator=progress.tried[-1] if progress.tried else None,
         started=started,
         elapsed=max(time.perf_counter(), progress.until) - started,
         quorum=plan.limits.quorum,
         left_out=tuple(progress.left_out),
         skipped=len(plan.stages) - len(progress.layers) if written else 0,
         picked=written if plan.pick else None,
-        failed_aggregators=tuple(tried[:-1]),
+        failed_aggregators=tuple(progress.tried[:-1]),
     )
     listen(MixtureDone(answer))
     return answer
 
 
-async def _end(
-    plan: Plan, progress: Progress, purse: Purse, listen: Callable[[Event], None]
-) -> tuple[list[Reply], Reply | None]:
-    """The last stage: replies of the aggregators (or rankers) that were tried, and the one whose text is the answer."""
+async def _end(plan: Plan, progress: Progress, purse: Purse, listen: Callable[[Event], None]) -> Reply | None:
+    """The last stage: ask the aggregators (or rankers) in turn; the reply whose text is the answer."""
     candidates = shuffled([reply for reply in progress.shown if reply.ok], plan.shuffle_seed)
     if plan.pick and len(candidates) == 1:  # nothing to choose from
         listen(AggregatorDelta(candidates[0].text))
-        return [], candidates[0]
+        return candidates[0]
     texts = [reply.text for reply in candidates]
     system = ranker_system(texts) if plan.pick else aggregator_system(progress.shown, shuffle_seed=plan.shuffle_seed)
+    final = [replace(told(one, system), role="aggregator", reminder=reminder() * plan.pick) for one in plan.final]
     alone = replace(plan.limits, quorum=None, grace=0.0, hedge_after=None, hedge_with=None)
     hear = as_events(len(plan.stages) + 1, (lambda event: None) if plan.pick else listen, aggregator=True)
-    final = [replace(told(one, system), role="aggregator", reminder=reminder() * plan.pick) for one in plan.final]
     purse.plan(final[:1])
-    scope, tried = Scope(alone, purse), list[Reply]()
+    scope, tried = Scope(alone, purse), progress.tried
     for request in final:
         if tried and (stopped := without_fallback(tried[-1], request, scope)):
             tried[-1] = stopped
             break
         if tried:
             hear(0, Retry(tried[-1].failure or Failure("cancelled", "It named no answer."), 0.0))
-        (reply,) = progress.timed(await run_all([request], scope, listen=hear))
+        scope.since = progress.until
+        (reply,) = await run_all([request], scope, listen=hear)
         number = chosen(reply.text, len(candidates)) if plan.pick and reply.ok else None
-        if not plan.pick:
-            reply = replace(reply, text=unfenced(reply.text, request.after or system))
-        tried.append(reply)
+        tried.append(reply if plan.pick else replace(reply, text=unfenced(reply.text, system)))
         if number is not None:
             listen(AggregatorDelta(candidates[number - 1].text))
-            return tried, candidates[number - 1]
+            return candidates[number - 1]
         if reply.ok and not plan.pick:
-            return tried, reply
-    return tried, None
+            return tried[-1]
+    return None

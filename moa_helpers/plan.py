@@ -15,7 +15,7 @@ from moa_helpers.limits.values import Limits
 from moa_helpers.prompts import frame, told
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current, is_here
-from moa_helpers.vendors.streams import check_extra, client
+from moa_helpers.vendors.streams import checked, client
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,5 @@ def framed(stages: Sequence[Sequence[Request]]) -> Callable[[Request], Request]:
 
 def _bound(stage: Sequence[Request]) -> tuple[Request, ...]:
     offline = current().mode == "offline"
-    bound = [replace(one, sdk=client(one.model), offline=offline, here=is_here(one.model)) for one in stage]
-    for one in bound:
-        check_extra(one)
-    return tuple(bound)
+    bound = (replace(one, sdk=client(one.model), offline=offline, here=is_here(one.model)) for one in stage)
+    return tuple(map(checked, bound))

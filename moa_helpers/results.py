@@ -205,9 +205,8 @@ class Answer(ShownCalls):
     @property
     def ttft(self) -> float | None:
         """Seconds from the start until the aggregator's first token."""
-        if self.aggregator is None or self.aggregator.ttft is None:
-            return None
-        return self.aggregator.started + self.aggregator.ttft - self.started
+        one = self.aggregator
+        return None if one is None or one.ttft is None else one.started + one.ttft - self.started
 
     @property
     def heading(self) -> str:

@@ -20,7 +20,7 @@ from moa_helpers.limits.tasks import results, stop
 from moa_helpers.limits.values import Limits
 from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.results import Replies, Reply, total
-from moa_helpers.store.ledger import Ledger
+from moa_helpers.store.answers import Answers
 from moa_helpers.ui.cards import dollars
 from moa_helpers.ui.html import render
 from moa_helpers.ui.progress import follow, progress_view
@@ -59,7 +59,7 @@ async def compare(
     strategies: Strategies,
     *,
     judge: Judges = None,
-    path: str | Path = "comparison.jsonl",
+    path: str | Path = "comparison.sqlite",
     max_concurrency: int | Mapping[str, int] = 8,
     budget_usd: float | None = None,
     max_tokens: int = 2048,
@@ -78,7 +78,8 @@ async def compare(
             for ``deadline``, which would run while calls wait for a place. The first is the baseline: the others are
             judged against it.
         judge: the model that judges, or several, whose scores are averaged; None: nothing is judged.
-        path: the file. One is enough for all your comparisons; delete it to ask anew.
+        path: the file, as of ``moa.keep``. One is enough for all your comparisons; delete it to ask anew. What version
+            0.1 kept in a file of the same name that ends in ``.jsonl`` is taken in, and that file left as it is.
         max_concurrency: most calls at the same time, as in ``fan_out``.
         budget_usd: most US dollars to spend from now on: no question is begun that could cost more than is left, with
             every answer at ``max_tokens``. Retries and second requests come on top; they count for the next question.
@@ -100,8 +101,11 @@ async def compare(
     plan = Planned(questions, strategies, judge, null_checks, max_tokens=max_tokens, timeout=timeout, retries=retries)
     plan.check(priced=budget_usd is not None)
     view = progress_view()
-    with closing(Ledger(Path(path), Answered)) as ledger:
-        work = Work(plan, ledger, limits)
+    path, old = Path(path), Path(path).with_suffix(".jsonl")
+    with closing(Answers(path.with_suffix(".sqlite") if path == old else path)) as store:
+        if old.exists() and (path == old or old.name == "comparison.jsonl"):
+            store.take_in(old, Answered)
+        work = Work(plan, store, limits)
         try:
             tasks = work.begin(min(limits.places().get("all", MOST_QUESTIONS), len(plan.questions)))
             await follow(tasks, lambda last: view.update(work, last))
@@ -115,8 +119,8 @@ async def compare(
 class Work:
     """A comparison under way. It also is what a progress view shows."""
 
-    def __init__(self, plan: Planned, ledger: Ledger, limits: Limits) -> None:
-        self.ledger = ledger
+    def __init__(self, plan: Planned, store: Answers, limits: Limits) -> None:
+        self.store = store
         self._scope = Scope(limits, remembers=False)  # whose places all calls share
         self.total, self.ended = len(plan.questions), 0
         self.kept = self.made = 0  # calls
@@ -158,8 +162,8 @@ class Work:
         answers = tuple(each for group, _ in self._found for each in group)
         judgements = tuple(each for _, group in self._found for each in group)
         names, judges = tuple(self._plan.strategies), self._plan.judges
-        problem = " ".join(filter(None, (self._problem, self.ledger.problem)))
-        return Comparison(names, judges, self.total, answers, judgements, self.ledger.path, problem)
+        problem = " ".join(filter(None, (self._problem, self.store.problem)))
+        return Comparison(names, judges, self.total, answers, judgements, self.store.path, problem)
 
     def line(self) -> str:
         """How far it is."""
@@ -206,13 +210,14 @@ class Work:
             (how,) = strategy["reference_models"]
         who = world(offline=current().mode == "offline", chooses=True)  # the vendors, or stand-ins with certain traits
         asked = (question.id, question.prompt, name, how, who)
-        if known := self.ledger.find_answer(*asked):
+        if known := self.store.find_answer(Answered, *asked):
             self.kept += known.calls
-            return known  # type: ignore[no-any-return]
+            return known
         if "aggregator" in strategy:
             answer = await mixture_of_agents(question.prompt, **strategy)
             text, outcome = answer.text, str(answer.outcome)
-            stages = [*answer.layers, Replies([answer.aggregator] if answer.aggregator else [])]
+            last = (*answer.failed_aggregators, answer.aggregator)
+            stages = [*answer.layers, *(Replies([reply]) for reply in last if reply)]
         else:
             reply = await ask(how, question.prompt, **self._plan.options)
             text, stages = reply.text if reply.ok else "", [Replies([reply])]
@@ -224,7 +229,7 @@ class Work:
             outcome=outcome,
             text=text,
             calls=sum(len(reply.attempts) for reply in replies),
-            cost_usd=replies.cost_usd,
+            cost_usd=total(reply.first_cost_usd for reply in replies),
             seconds=math.fsum(max((reply.elapsed for reply in stage), default=0.0) for stage in stages),
             characters=len(text),
             offline=any(reply.offline for reply in replies),
@@ -232,7 +237,7 @@ class Work:
         )
         stopped = any(reply.abandoned or reply.hedged for reply in replies)
         if stopped and text and all(reply.ok or reply.abandoned for reply in replies):
-            self.ledger.keep_answer(asdict(answered), *asked)
+            self.store.keep_answer(asdict(answered), *asked)
         return answered
 
     async def _judge(self, question: Question, name: str, model: str, texts: Mapping[str, str]) -> Judged:
@@ -242,7 +247,8 @@ class Work:
         options = {name: value for name, value in self._plan.options.items() if name != "max_tokens"}
         verdict = await judge(question.prompt, one, other, model, known=question.reference, **options)
         places = verdict.places if verdict.replies else None
-        return Judged(question.id, name, model, places, verdict.score, verdict.replies.cost_usd)
+        cost = total(reply.first_cost_usd for reply in verdict.replies)
+        return Judged(question.id, name, model, places, verdict.score, cost)
 
 
 @dataclass(frozen=True)
@@ -255,7 +261,7 @@ class _Lane:
     recorded_speed = False
 
     def find(self, request: Request) -> Reply | None:
-        reply = self.work.ledger.find(self.question, self.strategy, request)
+        reply = self.work.store.find(request, (self.question, self.strategy))
         self.work.kept += reply is not None
         return reply
 
@@ -265,10 +271,10 @@ class _Lane:
         self.work.known_usd += reply.least_usd
         self.work.unknown += unknown
         self.work.unknown_usd += unknown * (most(request) or 0.0)
-        self.work.ledger.keep(self.question, self.strategy, request, reply)
+        self.work.store.keep(request, reply, (self.question, self.strategy))
 
     def check(self) -> None:
-        self.work.ledger.check()
+        self.work.store.check()
 
 
 def _points(question: Question, text: str, replies: Replies) -> dict[str, int]:

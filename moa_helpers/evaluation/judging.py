@@ -3,8 +3,11 @@
 from dataclasses import dataclass, replace
 
 from moa_helpers.fanout import run_all
+from moa_helpers.limits.conversations import Prompt
+from moa_helpers.limits.members import Member, Named
 from moa_helpers.limits.scope import Scope
 from moa_helpers.plan import plan_fan_out
+from moa_helpers.prompts import told
 from moa_helpers.results import Replies
 from moa_helpers.shown import Shown
 from moa_helpers.steps.ranking import chosen, ranker_system, reminder
@@ -32,10 +35,10 @@ class Verdict(Shown):
 
 
 async def judge(
-    prompt: str,
+    prompt: Prompt,
     one: str,
     other: str,
-    model: str,
+    model: Named,
     *,
     known: str | None = None,
     max_tokens: int = JUDGE_TOKENS,
@@ -47,9 +50,9 @@ async def judge(
     It raises TypeError or ValueError if the input is wrong; no call was made then.
 
     Args:
-        prompt: the question.
+        prompt: the question, or the conversation.
         one, other: the answers. They are fenced, so that the judge can tell them from its instruction.
-        model: the judge, ``vendor:model-id``.
+        model: the judge, ``vendor:model-id`` or a ``Member``.
         known: an answer that is known to be right, for the judge to compare with.
         max_tokens, timeout, retries: as in ``ask``.
     """
@@ -60,11 +63,11 @@ async def judge(
         raise ValueError("known is empty: write the answer that is known to be right, or leave it out.")
     plan = plan_fan_out([model], prompt, max_tokens=max_tokens, timeout=timeout, retries=retries)
     if one.strip() == other.strip():
-        return Verdict(model, (0, 0), Replies())
+        return Verdict(Member.of(model).name, (0, 0), Replies())
     ((request,),) = plan.bound().stages
     systems = [ranker_system(order, draw=True, known=known) for order in ([one, other], [other, one])]
     asked = replace(request, role="judge", reminder=reminder(draw=True))
     with Scope(plan.limits).open() as scope:
-        replies = await run_all([replace(asked, system=system) for system in systems], scope)
+        replies = await run_all([told(asked, system) for system in systems], scope)
     first, second = (chosen(reply.text, 2, draw=True) if reply.ok else None for reply in replies)
-    return Verdict(model, (first, second), replies)
+    return Verdict(request.model.name, (first, second), replies)

@@ -45,10 +45,12 @@ class Member:
             check_number("max_tokens", self.max_tokens, whole=True)
         if self.effort not in (None, *EFFORTS):
             raise ValueError(f"effort is {self.effort!r}; it takes {', '.join(EFFORTS)}, of which a model takes some.")
+        if not isinstance(self.extra, Mapping):
+            raise TypeError(f"extra must be a mapping as in {{'top_p': 0.9}}, not {self.extra!r}.")
         try:
             object.__setattr__(self, "extra", dict(json.loads(json.dumps(self.extra, allow_nan=False))))
         except (TypeError, ValueError) as error:
-            raise TypeError(f"extra must be a mapping as in {{'top_p': 0.9}}, of what JSON can hold: {error}") from None
+            raise TypeError(f"extra must be a mapping of what JSON can hold: {error}.") from None
 
     @classmethod
     def of(cls, given: "str | Member") -> Self:

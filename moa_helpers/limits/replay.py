@@ -8,17 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from moa_helpers.events import Delta
-from moa_helpers.limits.scope import Store
+from moa_helpers.limits.scope import Scope
 from moa_helpers.results import Reply
 from moa_helpers.vendors.requests import Request
 
 PIECE = 0.04  # seconds between two pieces, about
 
 
-def kept(request: Request, store: Store | None, started: float) -> Reply | None:
+def kept(request: Request, scope: Scope, started: float) -> Reply | None:
     """What the store has for a request, as a reply that begins now and costs nothing; None if it has nothing."""
-    reply = store.find(request) if store else None
-    now: dict[str, Any] = {"started": started, "settings": request.settings, "kept": True}
+    reply = scope.store.find(request) if scope.store else None
+    now: dict[str, Any] = {"started": max(started, scope.since), "settings": request.settings, "kept": True}
     return replace(reply, cost_usd=0.0, least_usd=0.0, **now) if reply else None
 
 

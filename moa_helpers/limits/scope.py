@@ -11,6 +11,7 @@ from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.tasks import turn
 from moa_helpers.limits.values import Limits
 from moa_helpers.results import Replies, Reply
+from moa_helpers.store.keeping import current
 from moa_helpers.vendors.requests import Request
 
 
@@ -56,8 +57,10 @@ class Scope:
     Args:
         limits: the deadline runs from now on; the places are those of ``max_concurrency``.
         purse: what may be spent; default: what the limits allow.
-        store: where answers are looked up and kept; default: that of the scope around it.
+        store: where answers are looked up and kept; default: that of the scope around it, or of ``moa.keep``.
         remembers: whether it keeps its calls, which a scope of many thousands should not.
+        since: when what the store has begins at the earliest, on the clock of ``Reply.started``: a stage of a mixture
+            that was kept begins when the one before had ended, as it once did.
     """
 
     def __init__(
@@ -67,15 +70,16 @@ class Scope:
         *,
         store: Store | None = None,
         remembers: bool = True,
+        since: float = 0.0,
     ) -> None:
         self._outer = _current.get()
         self.limits = limits or Limits()
         self.purse = purse or Purse.of(self.limits)
-        self.store: Store | None = store or (self._outer.store if self._outer else None)
+        self.store: Store | None = store or (self._outer and self._outer.store) or current()
         self.calls: list[Shared] = []
         deadline = self.limits.deadline
         self.until = None if deadline is None else time.perf_counter() + deadline
-        self._remembers = remembers
+        self._remembers, self.since = remembers, since
         self._free = {vendor: asyncio.Semaphore(most) for vendor, most in self.limits.places().items()}
 
     @property

@@ -1,6 +1,6 @@
 """Where a mixture stands between two stages: who enters the next one, and whether there has to be one."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 
 from moa_helpers.results import Outcome, Replies, Reply
@@ -14,13 +14,12 @@ class Progress:
     layers: list[Replies] = field(default_factory=list)
     left_out: list[Reply] = field(default_factory=list)
     shown: list[Reply] = field(default_factory=list)  # of the last layer, to the next stage
-    until: float = 0.0  # when the last call that was waited for ended, on the clock of ``Reply.started``
+    tried: list[Reply] = field(default_factory=list)  # the aggregators' replies
 
-    def timed(self, replies: Replies) -> Replies:
-        """The next stage's replies. What was kept began when the stage before had ended, as it once did."""
-        timed = Replies(replace(one, started=max(one.started, self.until)) if one.kept else one for one in replies)
-        self.until = max([self.until, *(reply.ended for reply in timed if not reply.abandoned)])
-        return timed
+    @property
+    def until(self) -> float:
+        """When the last call that was waited for ended, on the clock of ``Reply.started``; 0 before the first."""
+        return max((one.ended for one in chain(*self.layers, self.tried) if not one.abandoned), default=0.0)
 
     def enter(self, layer: Replies, robust: bool) -> None:
         """Let the layer's good answers enter the next stage: all, or with ``robust`` those of the majority."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from moa_helpers.catalogue import VENDORS, Model, UnknownModel, Vendor, find
@@ -41,6 +42,7 @@ class Settings(Shown):
     colab_models: tuple[str, ...] = ()
     gateways: frozenset[str] = frozenset()  # host and port of addresses that several vendors share
     notes: tuple[str, ...] = ()  # what went wrong on the way, and what to do
+    keep: Path | None = None  # the file that keeps what is answered
     _values: Variables = field(default_factory=Variables, repr=False, compare=False)  # keys included
 
     def value(self, variable: str | None) -> str | None:
@@ -77,7 +79,7 @@ class Connection(dict[str, Any]):
 
 
 _current: Settings | None = None
-_asked: tuple[Mode | None, int] = None, 0  # the mode that the last setup() was asked for, and in which process
+_asked: tuple[Mode | None, str | Path | None, int] = None, None, 0  # what the last setup() was given, in which process
 _found_versions: dict[str, str] = {}
 lock = threading.RLock()  # held where settings or clients change, which threads do at the same time
 getattr(os, "register_at_fork", dict)(  # a fork waits for it, or it would stay locked in the child
@@ -85,7 +87,7 @@ getattr(os, "register_at_fork", dict)(  # a fork waits for it, or it would stay 
 )
 
 
-def setup(mode: Mode | None = None) -> Settings:
+def setup(mode: Mode | None = None, *, keep: str | Path | None = None) -> Settings:
     """Decide between live and offline, find the keys, and start the offline vendors if they are needed.
 
     Reads the environment, then a ``.env`` file here or above, then Colab's secrets. Call it again at any time; calls
@@ -93,6 +95,7 @@ def setup(mode: Mode | None = None) -> Settings:
 
     Args:
         mode: ``"live"``, ``"offline"``, or ``"auto"``: live with any key, else offline. Default: ``MOA_MODE``, or auto.
+        keep: a file that keeps what is answered from now on, as in ``moa.keep``; ``""``: none. Default: ``MOA_KEEP``.
 
     Returns:
         The report: versions, mode, and which vendors have a key.
@@ -101,10 +104,10 @@ def setup(mode: Mode | None = None) -> Settings:
         ValueError: the mode is none of the three, or a key, unless offline was asked for, has what no key has.
     """
     with lock:
-        return _setup(mode)
+        return _setup(mode, keep)
 
 
-def _setup(mode: Mode | None) -> Settings:
+def _setup(mode: Mode | None, keep: str | Path | None) -> Settings:
     global _current, _asked
     values, notes = variables.read()
     read_hosts(values)
@@ -119,12 +122,13 @@ def _setup(mode: Mode | None) -> Settings:
     gateways, shared = local.gateways(values)
     servers, local_notes = local.find_servers(values, leave_out=gateways)
     local_models, twice = _by_name(servers)
+    kept = values.get("MOA_KEEP") if keep is None else keep
     offline_url = None
     if not live:
         from moa_helpers import offline
 
         offline_url = offline.start(values).url
-    _asked = mode, os.getpid()
+    _asked = mode, keep, os.getpid()
     _current = Settings(
         mode="live" if live else "offline",
         reason=reason,
@@ -138,6 +142,7 @@ def _setup(mode: Mode | None) -> Settings:
         notes=tuple(
             redact(note) for note in [*notes, *key_notes, *shared, *local_notes, *twice, *colab.session.notes()]
         ),
+        keep=Path(kept).expanduser().absolute() if kept else None,
         _values=values,
     )
     return _current
@@ -145,10 +150,10 @@ def _setup(mode: Mode | None) -> Settings:
 
 def current() -> Settings:
     """The settings of the last ``setup()``; calls it first if nobody has, or if a fork left the stand-ins behind."""
-    mode, process = _asked
+    mode, keep, process = _asked
     if _current and (process in (0, os.getpid()) or _current.mode == "live"):
         return _current
-    return setup(mode)
+    return setup(mode, keep=keep)
 
 
 def connection(name: str, sdk: Sdk | None = None, *, sync: bool = False) -> Connection:

@@ -59,8 +59,8 @@ def client(model: Model) -> Any:
         return clients[identity]
 
 
-def check_extra(request: Request) -> None:
-    """Check what a Member adds to a request that is bound to its client.
+def checked(request: Request) -> Request:
+    """The request, bound to its client, once what a Member adds to it is checked.
 
     Raises:
         ValueError: the lesson sets that itself, or the vendor's SDK does not take it.
@@ -69,7 +69,7 @@ def check_extra(request: Request) -> None:
     if vendor.api == "colab" and (extra or request.effort):
         raise ValueError(f"{name} takes neither effort nor extra: Colab's models are sent a text and nothing else.")
     if not extra or request.sdk is None:
-        return
+        return request
     sdk = _SDKS[vendor.api]
     for part in ("extra_body", "extra_query", "output_config", *HEADERS):
         inner = extra.get(part, {})
@@ -89,6 +89,7 @@ def check_extra(request: Request) -> None:
         if given in extra and given not in takes:
             other = f'write extra={{"extra_body": {{"{given}": …}}}}' if "extra_body" in takes else "leave it out"
             raise ValueError(f"{name}: its SDK takes no argument {given!r}: {other}, or install a newer SDK.")
+    return request
 
 
 async def close() -> None:

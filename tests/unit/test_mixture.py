@@ -95,7 +95,7 @@ NONSENSE = [
     ({"layers": "openai:x"}, TypeError, "layers must be a whole number"),
     ({"layers": 1, "reference_models": THREE}, ValueError, "layers is 1; it must be at least 2"),
     ({"layers": [THREE, THREE[:1]], "quorum": 2}, ValueError, "only 1 models are asked"),
-    ({"layers": [THREE], "aggregator": None}, TypeError, "Name the aggregator"),
+    ({"layers": [THREE], "aggregator": None}, TypeError, "named by a string .*NoneType"),
     ({"stop_at": 0}, ValueError, "stop_at is 0; it must be above 0"),
     ({"stop_at": -0.5}, ValueError, "stop_at is -0.5; it must be above 0"),
     ({"stop_at": 2}, ValueError, "stop_at is 2; it is a share, at most 1"),
