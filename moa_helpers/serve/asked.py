@@ -14,9 +14,9 @@ SYSTEM, TURNS = ("system", "developer"), ("user", "assistant")  # the roles that
 TEXTS = ("text", "input_text", "output_text")  # parts of a message that are read
 PASSED_OVER = ("thinking", "redacted_thinking", "reasoning")  # what an assistant thought in an earlier turn
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-READ = ("model", "messages", "input", "instructions", "system", "stream", "stream_options", *LIMITS)
 MOST_NAMED = 20  # parameters that are named as ignored
 _PARAMETERS = rows(Path(__file__).with_name("parameters.csv"))
+_READ = {"system", *(row["parameter"] for row in _PARAMETERS)}  # the others change nothing
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read(body: bytes, headers: Mapping[str, str], form: str) -> Asked:
     check(asked, _PARAMETERS, WHY)
     if not asked.get("model"):
         raise malformed("it names no model", "model", "missing_required_parameter")
-    given = [name for name, value in asked.items() if name not in READ and value not in (None, [], {}, "")]
+    given = [name for name, value in asked.items() if name not in _READ and value not in (None, [], {}, "")]
     return Asked(
         model=asked["model"],
         messages=_conversation(asked, form),

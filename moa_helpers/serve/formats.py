@@ -29,7 +29,7 @@ class Writer:
         identity = uuid.uuid4().hex
         self._values: dict[str, Any] = {"id": self._shapes["id"] + identity, "item": f"item_{identity}"}
         self._values |= {"model": model, "created": int(time.time())}
-        self._kind, self._index, self._sent = "", -1, 0
+        self._kind, self._index, self._sent, self._opened = "", -1, 0, False
         self.text = ""  # of the answer, as far as it was written
 
     def body(self, content: Mapping[str, Any], moa: Mapping[str, Any]) -> Any:
@@ -40,18 +40,17 @@ class Writer:
         self._values["usage"] = filled(self._shapes["usage"], content)
         return filled(self._shapes["body"], self._values)
 
-    def opening(self) -> bytes:
-        """The first events."""
-        return self._events("opening")
-
     def keep_alive(self) -> bytes:
         """What every client passes over, so that none takes the connection for dead."""
-        return as_events([{"type": "ping"}]) if self._form == "anthropic" else b": the models are at work\n\n"
+        ping = as_events([{"type": "ping"}]) if self._form == "anthropic" else b": the models are at work\n\n"
+        return self._opening() + ping
 
     def write(self, kind: str, piece: str) -> bytes:
         """A piece of the answer ("text"), or of what is told while it is prepared ("thought", where there is room)."""
-        begun = b"" if kind == self._kind or kind not in self._shapes else self._change_to(kind)
+        if kind not in self._shapes:
+            return b""
         self.text += piece if kind == "text" else ""
+        begun = self._opening() + (b"" if kind == self._kind else self._change_to(kind))
         return begun + self._events(kind, piece=piece)
 
     def closing(self, content: Mapping[str, Any], moa: Mapping[str, Any]) -> bytes:
@@ -65,6 +64,11 @@ class Writer:
         """The event that ends a stream which cannot go on."""
         body = {"moa": None} | error_body(self._form, refused)
         return self._events("error", **body, code=body["error"].get("code"), message=refused.message)
+
+    def _opening(self) -> bytes:
+        """The stream's first events, the first time."""
+        opened, self._opened = self._opened, True
+        return b"" if opened else self._events("opening")
 
     def _change_to(self, kind: str) -> bytes:
         """End the part that is being written, if any, and begin another."""

@@ -10,6 +10,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from aiohttp import web
@@ -32,6 +33,7 @@ KEEP_ALIVE = 10.0  # seconds of silence after which a stream says that it is ali
 SERVED = f"POST {', '.join(PATHS)}, GET /v1/models and GET /health"
 HUNG_UP = 499  # the status in the log where the client has gone
 LOG = logging.getLogger("moa_helpers.serve")
+_log: ContextVar[dict[str, Any]] = ContextVar("log")  # what is written down of the request at its end
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -50,7 +52,6 @@ class Service:
     def application(self) -> web.Application:
         """The application, ready to be served."""
         application = web.Application(client_max_size=LARGEST, middlewares=[self._door])
-        application.on_response_prepare.append(self._mark)
         for path in PATHS:
             application.router.add_post(path, self._answer)
         application.router.add_get("/v1/models", self._models)
@@ -63,7 +64,8 @@ class Service:
         """Let in who may ask, say every refusal in the format of the request, and log how it ended."""
         began, status = time.perf_counter(), HUNG_UP
         path = getattr(request.match_info.route.resource, "canonical", None)
-        log = request["log"] = {"id": f"req_{uuid.uuid4().hex}", "path": path}
+        log: dict[str, Any] = {"id": f"req_{uuid.uuid4().hex}", "path": path}
+        _log.set(log)
 
         async def let_in(request: web.Request) -> web.StreamResponse:
             if request.method == "OPTIONS" and request.headers.get("Origin") in self._config.origins:
@@ -73,17 +75,25 @@ class Service:
             return await handler(request)
 
         try:
-            answer = await answered(request, let_in, SERVED)
-            if isinstance(answer, Refused):
-                answer = self._refusal(request, answer)
+            answer = await self._answered(request, let_in)
             status = answer.status
             return answer
-        except Exception as error:
-            status = 500
-            return self._refusal(request, _unexpected(error, log))
         finally:
             seconds = round(time.perf_counter() - began, 3)
             LOG.info(json.dumps({"status": status, "seconds": seconds, **log}))
+
+    async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The response to a request, whatever happens."""
+        try:
+            answer = await answered(request, handler, SERVED)
+        except Exception as error:
+            answer = _unexpected(error)
+        if isinstance(answer, Refused):
+            body = error_body(_form(request), answer, _log.get()["id"])
+            answer = web.json_response(body, status=answer.status, headers=answer.headers)
+        if not answer.prepared:
+            answer.headers.update(self._headers(request))
+        return answer
 
     def _check_sender(self, request: web.Request) -> None:
         """Refuse who lacks the token; without a token, web pages and others who are not on this machine."""
@@ -94,20 +104,16 @@ class Service:
         if token is not None and not any(_same(each, token) for each in sent):
             raise Refused(401, "The token is missing or wrong: give the client the server's token as its API key.")
 
-    def _refusal(self, request: web.Request, refused: Refused) -> web.Response:
-        body = error_body(_form(request), refused, request["log"]["id"])
-        return web.json_response(body, status=refused.status, headers=refused.headers)
-
-    async def _mark(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Add the headers that every response has."""
-        response.headers["request-id" if _form(request) == "anthropic" else "x-request-id"] = request["log"]["id"]
-        if current().mode == "offline":
-            response.headers["x-moa-offline"] = "1"
+    def _headers(self, request: web.Request) -> dict[str, str]:
+        """The headers that every response has."""
+        found = {"request-id" if _form(request) == "anthropic" else "x-request-id": _log.get()["id"]}
+        found |= {"x-moa-offline": "1"} if current().mode == "offline" else {}
         if (origin := request.headers.get("Origin", "")) in self._config.origins:
             wanted = request.headers.get("access-control-request-headers", "*")
             allowed = {"origin": origin, "methods": "GET, POST", "headers": wanted}
-            response.headers.update({f"access-control-allow-{name}": value for name, value in allowed.items()})
-            response.headers.update({"access-control-expose-headers": "*", "vary": "Origin"})
+            found |= {f"access-control-allow-{name}": value for name, value in allowed.items()}
+            found |= {"access-control-expose-headers": "*", "vary": "Origin"}
+        return found
 
     async def _health(self, request: web.Request) -> web.Response:
         draining = self._gate.draining
@@ -136,7 +142,7 @@ class Service:
         """Run the mixture that is asked for. Whatever happens, no call of it outlives the request."""
         asked = read(await request.read(), request.headers, _form(request))
         plan = asked.planned(self._options(asked.model)).bound()
-        log, expected = request["log"], plan.estimate
+        log, expected = _log.get(), plan.estimate
         log["mixture"] = asked.model
         self._gate.enter(expected.most_usd)
         happened: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -146,7 +152,7 @@ class Service:
         try:
             if asked.stream:
                 return await self._stream(request, asked, task, happened)
-            told, moa = _told(log, asked, await task)
+            told, moa = _told(asked, await task)
             body = Writer(_form(request), asked.model).body(told, moa)
             return web.json_response(body, headers=headers(moa))
         finally:
@@ -164,28 +170,28 @@ class Service:
     ) -> web.StreamResponse:
         """Send what happens. The head goes with the first event, so that what fails before has a status of its own."""
         writer = Writer(_form(request), asked.model, with_usage=asked.with_usage)
-        response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
+        head = {"content-type": "text/event-stream", "cache-control": "no-cache"}
+        response = web.StreamResponse(headers=head | self._headers(request))
         try:
             while (event := await _next(happened)) is not None:
-                if events := self._events(request["log"], asked, writer, event):
+                if events := self._events(asked, writer, event):
                     if not response.prepared:
                         await response.prepare(request)
-                        events = writer.opening() + events
                     await response.write(events)
             await task  # raises what the mixture raised
         except ConnectionError:
-            request["log"]["status"] = HUNG_UP
+            _log.get()["status"] = HUNG_UP
             return response
         except Exception as error:
             if not response.prepared:
                 raise
-            refused = error if isinstance(error, Refused) else _unexpected(error, request["log"])
-            request["log"]["status"] = refused.status
+            refused = error if isinstance(error, Refused) else _unexpected(error)
+            _log.get()["status"] = refused.status
             await response.write(writer.error(refused))
         await response.write_eof()
         return response
 
-    def _events(self, log: dict[str, Any], asked: Asked, writer: Writer, event: Event | str) -> bytes:
+    def _events(self, asked: Asked, writer: Writer, event: Event | str) -> bytes:
         """What a client is sent when this happens.
 
         Raises:
@@ -201,7 +207,7 @@ class Service:
             words = "The aggregator failed halfway, so the text that was sent is void: ask again."
             raise Refused(502, words, code="aggregator_failed")
         if isinstance(event, MixtureDone):
-            return writer.closing(*_told(log, asked, event.answer))
+            return writer.closing(*_told(asked, event.answer))
         return b""
 
 
@@ -214,9 +220,9 @@ async def _next(happened: asyncio.Queue[Event | None]) -> Event | str | None:
         return "silence"
 
 
-def _told(log: dict[str, Any], asked: Asked, answer: Answer) -> tuple[dict[str, Any], dict[str, Any]]:
+def _told(asked: Asked, answer: Answer) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the client is told of an answer: its content and its facts. Raises NoAnswer if there is none."""
-    told, moa = content(answer), facts(answer, asked.ignored)
+    told, moa, log = content(answer), facts(answer, asked.ignored), _log.get()
     log["failed"] = {reply.model: reply.failure.kind for reply in answer.replies if reply.failure}
     log |= {name: told[name] for name in ("input_tokens", "output_tokens")} | {"outcome": answer.outcome}
     if not answer.text:
@@ -232,8 +238,8 @@ def _form(request: web.Request) -> str:
     return PATHS.get(request.path) or ("anthropic" if "anthropic-version" in request.headers else "openai")
 
 
-def _unexpected(error: Exception, log: dict[str, Any]) -> Refused:
+def _unexpected(error: Exception) -> Refused:
     """What a client is told of an error that is ours; the log says where it was, and no text that it may hold."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    log["error"] = f"{type(error).__name__} in {frame.name}, {frame.filename}:{frame.lineno}"
+    _log.get()["error"] = f"{type(error).__name__} in {frame.name}, {frame.filename}:{frame.lineno}"
     return Refused(500, f"The server failed ({type(error).__name__}); its log says where, under the request's id.")
