@@ -63,12 +63,13 @@ class Answers:
         self._tried = False  # whether the disk was found to have room
         self._problem = ""
         self._run("SELECT 1")
-        self._identity = self._place.stat()
+        self._found = self._place.stat()
 
     @property
     def moved(self) -> bool:
-        """Whether another program removed or replaced the file."""
-        return not self._place.exists() or not os.path.samestat(self._place.stat(), self._identity)
+        """Whether another program removed, replaced or cut the file."""
+        there = self._place.stat() if self._place.exists() else None
+        return not there or not os.path.samestat(there, self._found) or there.st_size < self._found.st_size
 
     @property
     def problem(self) -> str:
@@ -167,7 +168,7 @@ class Answers:
 
     def _go_on_beside(self) -> None:
         """What another program took away is still open here: save it."""
-        self._problem = f"Another program removed or replaced {self.path}, so no further call is made. "
+        self._problem = f"Another program removed, replaced or cut {self.path}, so no further call is made. "
         names = (self._place.with_name(f"{self.path.name}.saved{number or ''}") for number in count())
         beside = next(name for name in names if not name.exists())
         try:
