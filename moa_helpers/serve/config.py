@@ -78,13 +78,11 @@ def read_config(source: str | Path | Mapping[str, Any], **server: Any) -> Config
     file = isinstance(source, str | Path)
     try:
         tables = source if isinstance(source, Mapping) else tomllib.loads(decoded(Path(source).read_bytes()))
-        _check_names("The configuration", tables, ("mixtures", "server"))
-        given = {**_table("[server]", tables.get("server", {})), **server}
-        _check_names("[server]", given, [each.name for each in fields(Config)[1:]])
-        mixtures = {
-            name: _mixture(f"[mixtures.{name}]", options)
-            for name, options in _table("[mixtures]", tables.get("mixtures", {})).items()
-        }
+        _check("The configuration", tables, ("mixtures", "server"))
+        given = {**_check("[server]", tables.get("server", {})), **server}
+        _check("[server]", given, [each.name for each in fields(Config)[1:]])
+        named = _check("[mixtures]", tables.get("mixtures", {}))
+        mixtures = {name: _mixture(f"[mixtures.{name}]", options) for name, options in named.items()}
         if not mixtures:
             raise ValueError("There is no mixture: add a table [mixtures.NAME] with reference_models and aggregator.")
         config = Config(mixtures, **{"token": current().value(TOKEN), **given})
@@ -102,8 +100,7 @@ def _mixture(where: str, options: object) -> dict[str, Any]:
     """The arguments of a mixture, with members in place of tables."""
     if not NAME.fullmatch(where[10:-1]):
         raise ValueError(f"{where}: name it with letters, digits and . _ - : / alone, without spaces.")
-    table = _table(where, options)
-    _check_names(where, table, ARGUMENTS)
+    table = _check(where, options, ARGUMENTS)
     try:
         return {key: _members(value) if key in OF_MEMBERS else value for key, value in table.items()}
     except (TypeError, ValueError) as error:
@@ -113,7 +110,7 @@ def _mixture(where: str, options: object) -> dict[str, Any]:
 def _members(value: Any) -> Any:
     """Models as they stand in a file: names, tables, or lists of these."""
     if isinstance(value, Mapping):
-        _check_names("A member", value, ("model", *(each.name for each in fields(Member)[1:])))
+        _check("A member", value, ("model", *(each.name for each in fields(Member)[1:])))
         if "model" not in value:
             raise ValueError("a member needs its model, such as { model = 'vendor:model-id' }.")
         return Member(**{"name" if key == "model" else key: each for key, each in value.items()})
@@ -139,12 +136,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _table(where: str, value: object) -> Mapping[str, Any]:
+def _check(where: str, value: Any, known: Collection[str] | None = None) -> Mapping[str, Any]:
+    """The value, which must be a table, with no other names than those that are known."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{where} must be a table, not {type(value).__name__}.")
+    if unknown := [name for name in value if known is not None and name not in known]:
+        raise ValueError(f"{where} takes {', '.join(known or ())}, not {', '.join(map(repr, unknown))}.")
     return value
-
-
-def _check_names(where: str, given: Mapping[str, Any], known: Collection[str]) -> None:
-    if unknown := [name for name in given if name not in known]:
-        raise ValueError(f"{where} takes {', '.join(known)}, not {', '.join(map(repr, unknown))}.")
