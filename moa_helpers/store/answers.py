@@ -18,7 +18,6 @@ from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 from moa_helpers.results import Reply
 from moa_helpers.store import jsonl
@@ -41,7 +40,7 @@ TABLES = f"""
     COMMIT;
 """
 _lock = threading.RLock()  # held while a store is used, and by a fork
-_open: WeakSet["Answers"] = WeakSet()
+_open: set["Answers"] = set()
 
 
 class Answers:
@@ -136,6 +135,7 @@ class Answers:
             if self._connection:
                 self._connection.close()
                 self._connection = None
+                _open.discard(self)
 
     def _keep(self, key: str, given: dict[str, Any], good: bool = True, usd: float = 0.0) -> None:
         self._run("INSERT INTO calls VALUES (?, ?, ?, ?, ?)", key, good, time.time(), usd, json.dumps(given))
@@ -159,8 +159,8 @@ class Answers:
                 _open.add(self)
                 yield self._connection
             except sqlite3.Error as error:
-                if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
-                    raise ValueError(f"{self.path} is no file of kept answers: name another.") from None
+                if "not a database" in str(error):
+                    raise ValueError(f"{self.path} is no file of kept answers: name another file.") from None
                 raise OSError(
                     f"{self.path} cannot be used: {error}. No further call is made, as its answer would be paid for "
                     "and lost. See that its folder can be written and the disk has room, or name another file."

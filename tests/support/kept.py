@@ -20,7 +20,7 @@ def rows(path=FILE):
     return [{**row, "given": json.loads(row["given"])} for row in map(dict, found)]
 
 
-def change(sql, *values, path=FILE):
+def edit(sql, *values, path=FILE):
     """Change the file as another program would."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(sql, values)

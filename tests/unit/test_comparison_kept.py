@@ -8,8 +8,8 @@ import pytest
 import moa_helpers as moa
 from moa_helpers import offline
 from tests.support import standins
+from tests.support.kept import FILE, edit, rows
 from tests.support.replies import MODELS, A, B, C
-from tests.support.kept import FILE, change, rows
 from tests.support.scripts import fails, hangs
 
 MIXTURE = {"reference_models": MODELS, "aggregator": A}
@@ -82,8 +82,8 @@ def test_a_second_request_that_was_answered_is_not_made_again(compare, script, q
     script[A] = [hangs(), script.default]
     first = compare([question], strategy)
     assert script.counts() == {A: 2, B: 1}
-    change("DELETE FROM calls WHERE json_extract(given, '$.outcome') IS NOT NULL")
-    change("UPDATE calls SET given = json_set(given, '$.started', 7.5)")  # of another clock
+    edit("DELETE FROM calls WHERE json_extract(given, '$.outcome') IS NOT NULL")
+    edit("UPDATE calls SET given = json_set(given, '$.started', 7.5)")  # of another clock
     again = compare([question], strategy)
     assert not script.asked
     assert again.answers[0].text == first.answers[0].text
@@ -197,7 +197,7 @@ def test_a_stop_keeps_what_has_arrived(compare, run, script):
 
 def test_a_second_start_shows_what_the_first_one_cost(compare, script):
     first = compare(["Why?"], STRATEGIES, judge=B)
-    change("DELETE FROM calls WHERE json_extract(given, '$.outcome') IS NOT NULL")
+    edit("DELETE FROM calls WHERE json_extract(given, '$.outcome') IS NOT NULL")
     again = compare(["Why?"], STRATEGIES, judge=B)
     assert not script.asked
     assert again.cost_usd == first.cost_usd > 0

@@ -107,7 +107,16 @@ def test_an_edited_line_is_named_and_nothing_taken_in(edit, take_in):
     assert rows(Path("new.sqlite")) == []
 
 
-STRANGE = [b"id,prompt", b'{"id": "1", "prompt": "Why?"}', b"[1]", b"\xff", b'{"key": 1}', b"[" * 100_000, b"7", b'"answer"']
+STRANGE = [
+    b"id,prompt",
+    b'{"id": "1", "prompt": "Why?"}',
+    b"[1]",
+    b"\xff",
+    b'{"key": 1}',
+    b"[" * 100_000,
+    b"7",
+    b'"answer"',
+]
 STRANGE += [b'{"key": ' + b"[" * 100_000, b"9" * 5000, b'"\\ud800"', b"NaN", b"{}"]
 
 

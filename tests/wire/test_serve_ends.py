@@ -19,6 +19,8 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
+from moa_helpers.mixture import run_mixture
+from moa_helpers.serve import service
 from moa_helpers.store.answers import Answers
 from moa_helpers.vendors.secrets import remember
 from tests.support.scripts import HAIKU, LUNA, SMALL, SOL
@@ -61,7 +63,7 @@ def test_a_client_that_hangs_up_in_the_middle_of_the_answer(run, vendors, questi
                 for path in PATHS:
                     async with client.post(path, json=asking(path, question, stream=True)) as answer:
                         await answer.content.readany()
-                        assert vendors.under_way == 1
+                        await until(lambda: vendors.under_way == 1)
                         answer.close()
                     await until(lambda: vendors.under_way == server.gate.under_way == 0)
 
@@ -69,20 +71,25 @@ def test_a_client_that_hangs_up_in_the_middle_of_the_answer(run, vendors, questi
     assert [(one["status"], one["calls"]) for one in logged()] == [(499, 4)] * 3
 
 
-def test_the_end_of_the_block_waits_for_what_is_under_way(run, question):
+def test_the_end_of_the_block_waits_for_what_is_under_way(run, question, monkeypatch):
+    tables = {"mixtures": {"panel": PANEL}, "server": {"port": 0}}
+
     async def exchange():
-        tables = {"mixtures": {"panel": PANEL}, "server": {"port": 0}}
+        async def late(plan, listen):
+            await until(lambda: server.gate.draining)
+            return await run_mixture(plan, listen)
+
+        monkeypatch.setattr(service, "run_mixture", late)
         async with aiohttp.ClientSession() as client:
             async with moa.serve(tables) as server:
                 url = f"{server.url}{CHAT}"
                 asked = asyncio.create_task(post(client, url, asking(CHAT, question)))
                 await until(lambda: server.gate.under_way)
-            status, _, body = await asked
             with pytest.raises(aiohttp.ClientConnectionError):
                 await post(client, url, {})
-            return status, body
+            return await asked
 
-    status, body = run(exchange())
+    status, _, body = run(exchange())
     assert (status, body["moa"]["outcome"]) == (200, "complete")
 
 
@@ -162,7 +169,7 @@ def test_an_error_of_ours_is_said_in_the_format_and_logged_without_texts(run, qu
     async def fails(plan, listen):
         raise LookupError(question)
 
-    monkeypatch.setattr("moa_helpers.serve.service.run_mixture", fails)
+    monkeypatch.setattr(service, "run_mixture", fails)
 
     async def exchange():
         async with serving() as (_, client):
@@ -226,7 +233,7 @@ def status_of(url, body=None):
 
 def test_a_signal_drains(tmp_path, program, question):
     """What is under way ends well, what is new is refused, and then the program ends."""
-    written(tmp_path, port=1)
+    written(tmp_path, port=1, drain_seconds=600)
     process, said = program("--port", "0", MOA_OFFLINE_FAULTS="mistral=hang")
     assert re.fullmatch(r"Serving panel, stuck at \S+ \(offline stand-ins\); Ctrl-C ends it\n", said)
     url = address(said)
