@@ -74,7 +74,7 @@ class Request:
     def text(self) -> str:
         """All that the model reads."""
         parts = (self.system or "", *(turn.text for turn in self.before), self.prompt, self.after)
-        return "\n".join(filter(None, parts))
+        return "".join(parts)
 
     @property
     def sampling(self) -> dict[str, float]:
