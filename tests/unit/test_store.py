@@ -8,9 +8,10 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -162,41 +163,31 @@ def test_once_it_is_closed_the_one_file_is_all(store):
         assert all(shared.find(request(number)) for number in range(20))
 
 
-READER = """
-import os, sys
-from moa_helpers.store.answers import Answers
-from tests.unit.test_store import request
-
-if os.geteuid() == 0:  # who may write everywhere
-    os.setuid(65534)
-store = Answers("shared/answers.sqlite")
-print(store.find(request(1)).text)
-try:
-    store.check()
-except OSError as error:
-    print(error)
-"""
+@contextmanager
+def no_root():
+    """Without the rights of root, who may write everywhere."""
+    if root := os.geteuid() == 0:
+        os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        if root:
+            os.setresuid(0, 0, 0)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has other rights")
+@pytest.mark.skipif(not hasattr(os, "setresuid"), reason="this system has other rights")
 @pytest.mark.parametrize("folder", [0o555, 0o777])
-def test_a_file_that_can_only_be_read_is_read(folder, store, tmp_path):
+def test_a_file_that_can_only_be_read_is_read(folder, store):
     store.keep(request(1), reply("Yes."))
     store.close()
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    FILE.rename(shared / FILE)
-    (shared / FILE).chmod(0o444)
-    shared.chmod(folder)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MOA_MODE": "live"}
-    for above in [tmp_path, *tmp_path.parents][:3]:
-        above.chmod(0o755)
-    command = [sys.executable, "-c", READER]
-    try:
-        said = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
-    finally:
-        shared.chmod(0o777)
-    assert said.startswith("Yes.\nshared/answers.sqlite cannot be used: attempt to write a readonly database")
+    with TemporaryDirectory() as shared:
+        file = shutil.copy(FILE, shared)
+        Path(file).chmod(0o444)
+        Path(shared).chmod(folder)
+        with no_root(), closing(Answers(file)) as other:
+            assert other.find(request(1)).text == "Yes."
+            with pytest.raises(OSError, match=f"{file} cannot be used: attempt to write a readonly database"):
+                other.check()
 
 
 BAD = {
