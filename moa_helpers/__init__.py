@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
     from moa_helpers.evaluation.judging import Verdict, judge
     from moa_helpers.evaluation.questions import Question, read_questions
+    from moa_helpers.serve.running import serve
     from moa_helpers.ui import figures as figures
     from moa_helpers.ui.panel import watch
     from moa_helpers.ui.playground import playground
@@ -62,6 +63,7 @@ _MODULES = {
     "figures": "ui.figures",
     "measures": "evaluation.measures",
     "offline": "offline",
+    "serve": "serve",  # which may be called
 }
 
 
@@ -119,6 +121,7 @@ __all__ = [
     "ranker_system",
     "read_questions",
     "run",
+    "serve",
     "setup",
     "stream_mixture",
     "to_json",

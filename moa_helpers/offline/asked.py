@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,14 +65,10 @@ def read(body: bytes, headers: Mapping[str, str], vendor: str | None, *, message
     Raises:
         Refused: the request cannot be read, or the vendor would refuse it.
     """
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise _malformed("its body is packed; send it as it is")
-    asked = _parsed(body)
+    asked = parsed(body, headers)
     model = named(asked.get("model"), vendor, messages=messages)
     try:
-        for row in _PARAMETERS:
-            whole, _, part = row["parameter"].partition(".")
-            _check(row, (asked.get(whole) or {}).get(part) if part else asked.get(whole))
+        check(asked, _PARAMETERS, "A stand-in answers in plain text; leave it out.")
         _check_for(model, asked, headers, messages)
         system, users, length = _texts(asked)
     except Refused as refused:
@@ -98,7 +94,7 @@ def named(model_id: Any, vendor: str | None, *, messages: bool = False) -> Model
     """The model that a request names; a text that names none, or one that is retired, is refused."""
     if not isinstance(model_id, str) or not model_id:
         words = "names no model" if model_id in (None, "") else f"names the model {shown(model_id)}; it must be a text"
-        raise _malformed(f"it {words}", "model", "missing_required_parameter")
+        raise malformed(f"it {words}", "model", "missing_required_parameter")
     if len(model_id) > LONGEST_ID:
         raise Refused(404, f"There is no model with an id of {len(model_id)} characters.", "model")
     serving = [model.vendor.name for model in listed().values() if model.id == model_id]
@@ -129,7 +125,8 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}…"
 
 
-def _malformed(words: str, param: str | None = None, code: str | None = None) -> Refused:
+def malformed(words: str, param: str | None = None, code: str | None = None) -> Refused:
+    """A request that cannot be read."""
     return Refused(400, f"The request is malformed: {words}.", param, code)
 
 
@@ -141,21 +138,24 @@ def _guess(model_id: str) -> str | None:
     return next((vendor for vendor, pattern in GUESSES.items() if re.match(pattern, model_id)), None)
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def parsed(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    """The object that a body holds; whatever else it may be is refused."""
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise malformed("its body is packed; send it as it is")
     try:
         asked = json.loads(body.decode("utf-8-sig"), parse_constant=int)  # which NaN and Infinity are not
         if b"\\ud" in body.lower():  # half a surrogate pair is JSON, but no text
             json.dumps(asked, ensure_ascii=False).encode()
     except RecursionError:
-        raise _malformed("its JSON is nested too deep") from None
+        raise malformed("its JSON is nested too deep") from None
     except UnicodeError:
-        raise _malformed("it holds text that is no valid UTF-8") from None
+        raise malformed("it holds text that is no valid UTF-8") from None
     except json.JSONDecodeError as error:
-        raise _malformed(f"its JSON cannot be read ({error})") from None
+        raise malformed(f"its JSON cannot be read ({error})") from None
     except ValueError:
-        raise _malformed("its JSON holds NaN, Infinity or a huge number") from None
+        raise malformed("its JSON holds NaN, Infinity or a huge number") from None
     if not isinstance(asked, dict):
-        raise _malformed(f"it is {shown(asked)}; it must be an object")
+        raise malformed(f"it is {shown(asked)}; it must be an object")
     return asked
 
 
@@ -170,7 +170,14 @@ _IS = {
 }
 
 
-def _check(row: Mapping[str, str], value: Any) -> None:
+def check(asked: Mapping[str, Any], parameters: Iterable[Mapping[str, str]], why: str) -> None:
+    """Check parameters as the rows of ``parameters.csv`` say; ``why`` is added where one asks for another form."""
+    for row in parameters:
+        whole, _, part = row["parameter"].partition(".")
+        _check(row, (asked.get(whole) or {}).get(part) if part else asked.get(whole), why)
+
+
+def _check(row: Mapping[str, str], value: Any, why: str) -> None:
     """Check one parameter; each may be null. Of a list, the bounds are those of its length."""
     name, must_be, least, most, harmless = row.values()
     if value is None:
@@ -181,11 +188,11 @@ def _check(row: Mapping[str, str], value: Any) -> None:
         upto = f" {'to' if least else 'of up to'} {most}" if most else ""
         bounds = (f" from {least}" if least else "") + upto
         words = f"{name} is {shown(value)}; it must be {must_be}{bounds}"
-        raise _malformed(words, name, "invalid_value" if right else "invalid_type")
+        raise malformed(words, name, "invalid_value" if right else "invalid_type")
     if harmless:
         kinds = value if isinstance(value, list) else [value.get("type") or value if isinstance(value, dict) else value]
         if any(str(kind).lower() not in harmless.split() for kind in kinds):
-            raise _unsupported(name, ". A stand-in answers in plain text; leave it out.")
+            raise _unsupported(name, f". {why}")
 
 
 def _check_for(model: Model, asked: Mapping[str, Any], headers: Mapping[str, str], messages: bool) -> None:
@@ -216,9 +223,9 @@ def _texts(asked: Mapping[str, Any]) -> tuple[str, list[str], int]:
         role = message.get("role") if isinstance(message, dict) else None
         if role not in (*SYSTEM, "user", *OTHERS):
             roles = ", ".join((*SYSTEM, "user", *OTHERS))
-            raise _malformed(f"{at} must be an object with one of the roles {roles}", at)
+            raise malformed(f"{at} must be an object with one of the roles {roles}", at)
         if message.get("content") is None and role not in OTHERS:
-            raise _malformed(f"{at}.content is missing", f"{at}.content")
+            raise malformed(f"{at}.content is missing", f"{at}.content")
         text = _text(message.get("content"), f"{at}.content")
         length += len(text)
         if role in SYSTEM:
@@ -226,7 +233,7 @@ def _texts(asked: Mapping[str, Any]) -> tuple[str, list[str], int]:
         elif role == "user":
             users.append(text)
     if not users:
-        raise _malformed("there is no user message", "messages")
+        raise malformed("there is no user message", "messages")
     if role == "assistant":
         words = "The last message is the assistant's: a stand-in does not go on with a text that others began."
         raise Refused(400, words, at, "unsupported_value")
@@ -238,7 +245,7 @@ def _text(content: Any, at: str) -> str:
     if isinstance(content, str | None):
         return content or ""
     if not isinstance(content, list):
-        raise _malformed(f"{at} is {shown(content)}; it must be a text or a list of parts", at)
+        raise malformed(f"{at} is {shown(content)}; it must be a text or a list of parts", at)
     texts = []
     for place, part in enumerate(content):
         kind = part.get("type", "text") if isinstance(part, dict) else None
@@ -246,11 +253,11 @@ def _text(content: Any, at: str) -> str:
             texts.append(part["text"])
         elif kind not in PASSED_OVER:
             words = "is no text; a stand-in reads text alone, no images, sound or files"
-            raise _malformed(f"{at}[{place}] {words}", f"{at}[{place}]")
+            raise malformed(f"{at}[{place}] {words}", f"{at}[{place}]")
     return "".join(texts)
 
 
 def _sample(text: str) -> int:
     if not re.fullmatch(r"(-?\d{1,18})?", text):
-        raise _malformed(f"x-moa-sample is {shown(text)}; it must be a whole number")
+        raise malformed(f"x-moa-sample is {shown(text)}; it must be a whole number")
     return int(text or 0)

@@ -20,30 +20,49 @@ async def opened(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Let in what comes from this machine, and say every refusal in the vendor's own format."""
-    try:
-        for name in ("Host", "Origin"):  # no web page may use the stand-ins behind the back of its reader
-            for place in request.headers.getall(name, ()):
-                if not LOOPBACK.fullmatch(place):
-                    words = f"Only this machine may ask: {name} is {shown(place)}, which is not on loopback."
-                    raise Refused(403, words, code="not_loopback")
+
+    async def let_in(request: web.Request) -> web.StreamResponse:
+        check_loopback(request)
         return await handler(request)
-    except Refused as error:
-        refused = error
+
+    answer = await answered(request, let_in, SERVED)
+    if not isinstance(answer, Refused):
+        return answer
+    dialect, identity = dialect_of(request, answer.vendor), _new_id()
+    body = dialect.error(answer.status, answer.message, answer.param, answer.code, identity)
+    headers = answer.headers | {dialect.request_id_header(): identity}
+    return web.json_response(body, status=answer.status, headers=headers)
+
+
+def check_loopback(request: web.Request) -> None:
+    """Refuse what comes from elsewhere: no web page may use a server here behind the back of its reader."""
+    for name in ("Host", "Origin"):
+        for place in request.headers.getall(name, ()):
+            if not LOOPBACK.fullmatch(place):
+                words = f"Only this machine may ask: {name} is {shown(place)}, which is not on loopback."
+                raise Refused(403, words, code="not_loopback")
+
+
+async def answered(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]], served: str
+) -> web.StreamResponse | Refused:
+    """What a handler answers, or why the request is refused; ``served`` says what is served."""
+    try:
+        return await handler(request)
+    except Refused as refused:
+        return refused
     except web.HTTPRequestEntityTooLarge:
-        refused = Refused(413, f"The request is too large: it may have {LARGEST // 2**20} MB.")
+        return Refused(413, f"The request is too large: it may have {LARGEST // 2**20} MB.")
     except web.RequestPayloadError:
-        refused = Refused(400, "The request is malformed: its body breaks off.")
+        return Refused(400, "The request is malformed: its body breaks off.")
     except web.HTTPMethodNotAllowed as wrong:
         methods = ", ".join(sorted(wrong.allowed_methods))
-        refused = Refused(405, f"{request.path} takes {methods}, not {request.method}. Served are {SERVED}.")
-        refused.headers["allow"] = methods
+        not_so = Refused(405, f"{request.path} takes {methods}, not {request.method}. Served are {served}.")
+        not_so.headers["allow"] = methods
+        return not_so
     except web.HTTPNotFound:
-        words = f"{request.method} {request.path[:200]} is not served here.{_hint(request)} Served are {SERVED}."
-        refused = Refused(404, words, code="unknown_url")
-    dialect, identity = dialect_of(request, refused.vendor), _new_id()
-    body = dialect.error(refused.status, refused.message, refused.param, refused.code, identity)
-    headers = refused.headers | {dialect.request_id_header(): identity}
-    return web.json_response(body, status=refused.status, headers=headers)
+        words = f"{request.method} {request.path[:200]} is not served here.{_hint(request)} Served are {served}."
+        return Refused(404, words, code="unknown_url")
 
 
 def _hint(request: web.Request) -> str:

@@ -64,7 +64,7 @@ class Dialect:
 
     def closing(self, plan: Plan) -> bytes:
         """The events that end a stream: finish reason, token counts, and the end mark."""
-        usage = _events(self._fill("usage", plan)) if self.with_usage else b""
+        usage = as_events(self._fill("usage", plan)) if self.with_usage else b""
         return self._each("closing", plan) + usage + (b"" if self.name == "anthropic" else b"data: [DONE]\n\n")
 
     def error(
@@ -77,11 +77,11 @@ class Dialect:
         code = code or of["openai_code"] or None
         kind = of[f"{self.name}_type"]
         values = {"status": str(status), "type": kind, "param": param, "code": code, "request_id": request_id}
-        return _filled(_formats()[self.name]["error"], values | {"message": message})
+        return filled(_formats()[self.name]["error"], values | {"message": message})
 
     def error_event(self, message: str) -> bytes:
         """An error inside a stream."""
-        return _events(_filled(_formats()[self.name]["error_event"], {"message": message}))
+        return as_events(filled(_formats()[self.name]["error_event"], {"message": message}))
 
     def request_id_header(self) -> str:
         """The header that names a request."""
@@ -92,12 +92,12 @@ class Dialect:
         retires = f"{model.shutdown_date}T00:00:00Z" if model.shutdown_date else None
         values = vars(model) | {"vendor": model.vendor.name, "retires": retires, "notes": model.notes or None}
         values["lifecycle"] = "deprecated" if retires else "active"
-        return _filled(_formats()[self.name]["listed"], values)
+        return filled(_formats()[self.name]["listed"], values)
 
     def listing(self, models: Sequence[Model]) -> Any:
         """A list of models."""
         ends = {"first_id": models[0].id, "last_id": models[-1].id} if models else {"first_id": None, "last_id": None}
-        return _filled(_formats()[self.name]["list"], ends | {"models": [self.listed(model) for model in models]})
+        return filled(_formats()[self.name]["list"], ends | {"models": [self.listed(model) for model in models]})
 
     def _each(self, part: str, plan: Plan) -> bytes:
         return b"".join(self._events(self._fill(part, plan, number)) for number in range(len(plan.choices)))
@@ -106,7 +106,7 @@ class Dialect:
         """Events before the one with the token counts: OpenAI, asked for those, sends a null in all others."""
         if self.name == "openai" and self.with_usage:
             events = [event | {"usage": None} for event in events]
-        return _events(events)
+        return as_events(events)
 
     def _fill(self, part: str, plan: Plan, number: int = 0, **more: Any) -> Any:
         formats, choice = _formats()[self.name], plan.choices[number]
@@ -115,7 +115,7 @@ class Dialect:
         values["fresh_tokens"] = plan.input_tokens - (plan.cached_tokens or 0) - plan.created_tokens
         finish = "stop_sequence" if choice.stop and self.name == "anthropic" else choice.finish
         values["finish"] = formats.get("finish", {}).get(finish, finish)
-        return _filled(formats[part], values)
+        return filled(formats[part], values)
 
 
 @cache
@@ -125,15 +125,16 @@ def _formats() -> Any:
     return formats
 
 
-def _filled(template: Any, values: Mapping[str, Any]) -> Any:
+def filled(template: Any, values: Mapping[str, Any]) -> Any:
+    """A template with the values in place of their names."""
     if isinstance(template, dict):
-        return {name: _filled(part, values) for name, part in template.items()}
+        return {name: filled(part, values) for name, part in template.items()}
     if isinstance(template, list):
-        return [_filled(part, values) for part in template]
+        return [filled(part, values) for part in template]
     return values[template[1:]] if isinstance(template, str) and template.startswith("$") else template
 
 
-def _events(events: Sequence[Any]) -> bytes:
+def as_events(events: Sequence[Any]) -> bytes:
     """Server-sent events; Anthropic's, which have a type, are named after it."""
     lines = []
     for data in events:
