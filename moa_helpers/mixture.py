@@ -167,7 +167,7 @@ async def _end(plan: Plan, progress: Progress, purse: Purse, listen: Callable[[E
         scope.since = progress.until
         (reply,) = await run_all([request], scope, listen=hear)
         number = chosen(reply.text, len(candidates)) if plan.pick and reply.ok else None
-        tried.append(reply if plan.pick else replace(reply, text=unfenced(reply.text, system)))
+        tried.append(reply if plan.pick else replace(reply, text=unfenced(reply.text, request.after or system)))
         if number is not None:
             listen(AggregatorDelta(candidates[number - 1].text))
             return candidates[number - 1]

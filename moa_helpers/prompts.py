@@ -54,9 +54,8 @@ def told(request: Request, instruction: str) -> Request:
     """
     if not (request.system or request.before):
         return replace(request, system=instruction)
-    beside = [request.system or "", *(turn.text for turn in request.before), request.prompt]
     system = "\n\n".join(filter(None, (request.system, AFTER)))
-    return replace(request, system=system, after=apart(instruction, beside))
+    return replace(request, system=system, after=apart(instruction, request.text))
 
 
 def frame(count: int) -> str:

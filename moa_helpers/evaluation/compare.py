@@ -74,10 +74,10 @@ async def compare(
 
     Args:
         questions: texts, or ``Question``s as of ``read_questions``, or those of ``offline.questions``.
-        strategies: a name for each, and the model to ask, or the arguments of ``mixture_of_agents`` as a mapping, but
-            for ``deadline``, which would run while calls wait for a place. The first is the baseline: the others are
-            judged against it.
-        judge: the model that judges, or several, whose scores are averaged; None: nothing is judged.
+        strategies: a name for each, and the model or ``Member`` to ask, or the arguments of ``mixture_of_agents`` as a
+            mapping, but for ``deadline``, which would run while calls wait for a place. The first is the baseline: the
+            others are judged against it.
+        judge: the model or ``Member`` that judges, or several, whose scores are averaged; None: nothing is judged.
         path: the file, as of ``moa.keep``. One is enough for all your comparisons; delete it to ask anew. What version
             0.1 kept in a file of the same name that ends in ``.jsonl`` is taken in, and that file left as it is.
         max_concurrency: most calls at the same time, as in ``fan_out``.
@@ -161,7 +161,7 @@ class Work:
         """What has been found so far."""
         answers = tuple(each for group, _ in self._found for each in group)
         judgements = tuple(each for _, group in self._found for each in group)
-        names, judges = tuple(self._plan.strategies), self._plan.judges
+        names, judges = tuple(self._plan.strategies), tuple(self._plan.judges)
         problem = " ".join(filter(None, (self._problem, self.store.problem)))
         return Comparison(names, judges, self.total, answers, judgements, self.store.path, problem)
 
@@ -245,7 +245,9 @@ class Work:
         if not one or not other:
             return Judged(question.id, name, model, None, 0.5 if one == other else float(bool(one)), 0.0)
         options = {name: value for name, value in self._plan.options.items() if name != "max_tokens"}
-        verdict = await judge(question.prompt, one, other, model, known=question.reference, **options)
+        verdict = await judge(
+            question.prompt, one, other, self._plan.judges[model], known=question.reference, **options
+        )
         places = verdict.places if verdict.replies else None
         cost = total(reply.first_cost_usd for reply in verdict.replies)
         return Judged(question.id, name, model, places, verdict.score, cost)
@@ -280,6 +282,6 @@ class _Lane:
 def _points(question: Question, text: str, replies: Replies) -> dict[str, int]:
     if replies and all(reply.offline for reply in replies):
         with suppress(ValueError):  # it is not a prepared question
-            score = offline.score(question.prompt, text)
+            score = offline.score(question.text, text)
             return {"points_right": score.covered, "points_wrong": score.wrong, "points_possible": score.possible}
     return {}

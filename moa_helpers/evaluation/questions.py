@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from moa_helpers import offline
-from moa_helpers.catalogue import find
 from moa_helpers.estimating import estimate
 from moa_helpers.evaluation.comparison import NULL
 from moa_helpers.evaluation.judging import JUDGE_TOKENS
-from moa_helpers.limits.checks import check_number, check_text
+from moa_helpers.limits.checks import check_number
+from moa_helpers.limits.conversations import Prompt, read_prompt
+from moa_helpers.limits.members import Member, Named
 from moa_helpers.limits.purse import Estimate, tokens
 from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.plan import plan_fan_out, plan_mixture
@@ -26,17 +27,26 @@ from moa_helpers.texts import decoded
 from moa_helpers.vendors import settings
 
 VERDICT_TOKENS = 5  # what a judge is expected to write: a number
-Strategies: TypeAlias = Mapping[str, str | Mapping[str, Any]]
-Judges: TypeAlias = str | Sequence[str] | None
+Strategies: TypeAlias = Mapping[str, Named | Mapping[str, Any]]
+Judges: TypeAlias = Named | Sequence[Named] | None
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question to compare on, and an answer that is known to be right, if there is one, for the judge to see."""
+    """A question to compare on, and an answer that is known to be right, if there is one, for the judge to see.
+
+    ``prompt`` is a text or a conversation, as in ``ask``.
+    """
 
     id: str
-    prompt: str
+    prompt: Prompt
     reference: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All that is read of it."""
+        system, before, last = read_prompt(self.prompt)
+        return "\n".join([system or "", *(turn.text for turn in before), last]).strip()
 
 
 Asked: TypeAlias = str | Question | offline.Question
@@ -130,7 +140,7 @@ class Planned:
         self, questions: Sequence[Asked], strategies: Strategies, judge: Judges, null_checks: int, **options: Any
     ) -> None:
         if not isinstance(strategies, Mapping) or not all(isinstance(name, str) for name in strategies):
-            raise TypeError("Give the strategies as a mapping: a name, and a model's name or a mixture's arguments.")
+            raise TypeError("Give the strategies as a mapping: a name, and a model or a mixture's arguments.")
         if not strategies:
             raise ValueError("There is no strategy: give at least one.")
         if NULL in strategies:
@@ -138,20 +148,23 @@ class Planned:
         for name, strategy in strategies.items():
             if isinstance(strategy, Mapping):
                 _check_arguments(name, strategy)
-            elif not isinstance(strategy, str):
-                raise TypeError(f"The strategy {name!r} must be a model's name or a mapping, not {strategy!r}.")
+            elif not isinstance(strategy, Named):
+                raise TypeError(
+                    f"The strategy {name!r} must be a model's name or a Member, or a mapping, not {strategy!r}."
+                )
         check_number("max_tokens", options["max_tokens"], whole=True)
         check_number("null_checks", null_checks, least=0, whole=True)
         self.questions = questions_of(questions)
-        if not isinstance(judge, str | Sequence | None):
-            raise TypeError(f"The judge is a model's name, or a list of them, not {judge!r}.")
-        self.judges = tuple([judge] if isinstance(judge, str) else judge or ())
-        self.models = [settings.priced(name) for name in self.judges]
-        if len(set(self.judges)) < len(self.judges):
-            raise ValueError(f"A judge is listed twice: {', '.join(self.judges)}. It would say the same again.")
+        if not isinstance(judge, Named | Sequence | None):
+            raise TypeError(f"The judge is a model's name or a Member, or a list of them, not {judge!r}.")
+        judges = [judge] if isinstance(judge, Named) else judge or ()
+        self.judges = {str(each): each for each in judges}
+        self.models = [settings.priced(Member.of(each).name) for each in judges]
+        if len(self.judges) < len(judges):
+            raise ValueError(f"A judge is listed twice: {', '.join(map(str, judges))}. It would say the same again.")
         self.options, self._null_checks = options, null_checks
         self.strategies: dict[str, dict[str, Any]] = {  # a single model is one without an aggregator
-            name: {**options, **({"reference_models": [strategy]} if isinstance(strategy, str) else strategy)}
+            name: {**options, **({"reference_models": [strategy]} if isinstance(strategy, Named) else strategy)}
             for name, strategy in strategies.items()
         }
         self.longest: int = max(strategy["max_tokens"] for strategy in self.strategies.values())
@@ -159,9 +172,9 @@ class Planned:
     def check(self, *, priced: bool) -> None:
         """Raise what any of the calls would raise, before one is made; with ``priced``, also for an unknown price."""
         for question in self.questions:
-            check_text("prompt", question.prompt, "question")
+            read_prompt(question.prompt)
         # what depends on the prompt depends on its length: whether a strategy's own budget reaches
-        prompt = max((question.prompt for question in self.questions), key=lambda text: tokens(text, at_most=True))
+        prompt = max(self.questions, key=lambda question: tokens(question.text, at_most=True)).prompt
         for name, strategy in self.strategies.items():
             try:
                 if "aggregator" in strategy:
@@ -172,11 +185,11 @@ class Planned:
                 error.add_note(f"(the strategy {name!r})")
                 raise
         if self.judges:
-            plan_fan_out(self.judges, prompt, max_tokens=JUDGE_TOKENS).bound()
+            plan_fan_out([*self.judges.values()], prompt, max_tokens=JUDGE_TOKENS).bound()
         others = [how["hedge_with"] for how in self.strategies.values() if how.get("hedge_with") is not None]
-        seconds = [settings.priced(name) for name in others]
+        seconds = [settings.priced(Member.of(each).name) for each in others]
         for number, question in enumerate(self.questions if priced else ()):
-            read = tokens(question.prompt, at_most=True)
+            read = tokens(question.text, at_most=True)
             unpriced = [*self.price(number).unpriced, *(each.name for each in seconds if each.cost(read, 1) is None)]
             if unpriced:
                 raise ValueError(
@@ -200,7 +213,7 @@ class Planned:
         usd, most_usd = [part.usd for part in parts], [part.most_usd for part in parts]
         unpriced = dict.fromkeys(name for part in parts for name in part.unpriced)
         often = 2 * len(self.opponents(number))
-        asked = ranker_system(["", ""]) + question.prompt + (question.reference or "")
+        asked = ranker_system(["", ""]) + question.text + (question.reference or "")
         for model in self.models if often else ():
             calls += often
             usd += [model.cost(tokens(asked) + 2 * min(answer_tokens, longest), VERDICT_TOKENS)] * often
@@ -218,6 +231,6 @@ def _check_arguments(name: str, strategy: Mapping[str, Any]) -> None:
     if "max_tokens" in strategy:
         check_number("max_tokens", strategy["max_tokens"], whole=True)
     if strategy.get("hedge_with") is not None:
-        find(strategy["hedge_with"])
+        Member.of(strategy["hedge_with"])
     if strategy.get("deadline") is not None:
         raise ValueError(f"The strategy {name!r} has a deadline, which would run while it waits: use timeout.")

@@ -11,13 +11,14 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 from moa_helpers.catalogue import Model
 
 KEPT = 20_000  # the latest prefixes of all models, as hashes
 LEAST, STEP, BLOCK = 1_024, 128, 64  # tokens
+MOST = 10_000  # messages; of more nothing is kept, as reading them takes too long
+LOOKED_BACK = {"openai": 80, "anthropic": 20}  # parts of messages before the last mark
 TOKEN = 4  # characters, as in the stand-ins' own count
 STEPWISE = re.compile(r"gpt-(4|5(?!\.[6-9]))|o\d")  # the models of OpenAI's before GPT-5.6
 
@@ -61,34 +62,43 @@ def prefixes(model: Model, asked: Mapping[str, Any], tokens: int) -> list[Prefix
     vendor = model.vendor.name
     if vendor not in ("openai", "anthropic", "mistral"):
         return None
-    if tokens < (BLOCK if vendor == "mistral" else LEAST):
+    if tokens < (BLOCK if vendor == "mistral" else LEAST) or len(asked["messages"]) > MOST:
         return []
     if vendor == "mistral" and not asked.get("prompt_cache_key"):
         return []
-    pieces, marks = zip(*_pieces(asked), strict=True)
-    text = "".join(pieces)
+    pieces = [*_pieces(asked)]
+    texts = [piece for piece, _ in pieces]
+    text = "".join(texts)
     if vendor == "mistral":
         return _hashed(text, dict.fromkeys(range(BLOCK * TOKEN, len(text) + 1, BLOCK * TOKEN), True), tokens)
     if vendor == "openai" and STEPWISE.match(model.id):
         return _hashed(text, dict.fromkeys(range(LEAST * TOKEN, len(text) + 1, STEP * TOKEN), True), tokens)
-    ends = dict(zip(accumulate(map(len, pieces)), marks, strict=True))
     if vendor == "openai":
         whole = (asked.get("prompt_cache_options") or {}).get("mode") != "explicit"
     else:
         whole = bool(asked.get("cache_control"))
-    ends[len(text)] |= whole
-    last = max((end for end, kept in ends.items() if kept), default=0)  # nothing is looked for behind the last mark
-    found = _hashed(text, {end: kept for end, kept in ends.items() if end <= last}, tokens)
-    return [one for one in found if one.tokens >= LEAST]
+    if whole:
+        pieces[-1] = pieces[-1][0], True
+    while pieces and not pieces[-1][1]:  # nothing is looked for behind the last mark
+        pieces.pop()
+    seen = pieces[-LOOKED_BACK[vendor] :]
+    end, ends = sum(map(len, texts[: len(pieces) - len(seen)])), dict[int, bool]()
+    for piece, kept in seen:
+        end += len(piece)
+        ends[end] = kept
+    return [one for one in _hashed(text, ends, tokens) if one.tokens >= LEAST]
 
 
 def _pieces(asked: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """The parts of the messages in the order in which they are read, and whether the mark of a cache stands on each."""
     for message in ({"role": "system", "content": asked.get("system")}, *asked["messages"]):
-        content = message.get("content") or ""
-        for part in [{"text": content}] if isinstance(content, str) else content:
+        role, content = message["role"][0], message.get("content") or ""
+        if isinstance(content, str):
+            yield role + content, False
+            continue
+        for part in content:
             marked = part.get("cache_control") or part.get("prompt_cache_breakpoint")
-            yield f"{message['role'][0]}{part.get('text') or ''}", bool(marked)
+            yield role + (part.get("text") or ""), bool(marked)
 
 
 def _hashed(text: str, ends: Mapping[int, bool], most: int) -> list[Prefix]:

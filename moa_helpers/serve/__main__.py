@@ -29,7 +29,7 @@ def main() -> None:
     try:
         asyncio.run(_serve(given.config, settings))
     except (ValueError, OSError) as error:
-        parser.exit(2, f"{getattr(error, 'strerror', None) or error}\n")
+        parser.exit(2, f"{error}\n")
 
 
 async def _serve(config: str, settings: dict[str, object]) -> None:

@@ -78,18 +78,16 @@ def read_config(source: str | Path | Mapping[str, Any], **server: Any) -> Config
     file = isinstance(source, str | Path)
     try:
         tables = source if isinstance(source, Mapping) else tomllib.loads(decoded(Path(source).read_bytes()))
-        _check_names("The configuration", tables, ("mixtures", "server"))
-        given = {**_table("[server]", tables.get("server", {})), **server}
-        _check_names("[server]", given, [each.name for each in fields(Config)[1:]])
-        mixtures = {
-            name: _mixture(f"[mixtures.{name}]", options)
-            for name, options in _table("[mixtures]", tables.get("mixtures", {})).items()
-        }
+        _check("The configuration", tables, ("mixtures", "server"))
+        given = {**_check("[server]", tables.get("server", {})), **server}
+        _check("[server]", given, [each.name for each in fields(Config)[1:]])
+        named = _check("[mixtures]", tables.get("mixtures", {}))
+        mixtures = {name: _mixture(name, options) for name, options in named.items()}
         if not mixtures:
             raise ValueError("There is no mixture: add a table [mixtures.NAME] with reference_models and aggregator.")
         config = Config(mixtures, **{"token": current().value(TOKEN), **given})
         for name, options in mixtures.items():
-            _plan(f"[mixtures.{name}]", options, config.daily_budget_usd)
+            _plan(name, options, config.daily_budget_usd)
     except (TypeError, ValueError, ImportError, OSError) as error:
         words = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ValueError(f"{source}: {words}" if file else words) from None
@@ -98,12 +96,12 @@ def read_config(source: str | Path | Mapping[str, Any], **server: Any) -> Config
     return config
 
 
-def _mixture(where: str, options: object) -> dict[str, Any]:
+def _mixture(name: str, options: object) -> dict[str, Any]:
     """The arguments of a mixture, with members in place of tables."""
-    if not NAME.fullmatch(where[10:-1]):
+    where = f"[mixtures.{name}]"
+    if not NAME.fullmatch(name):
         raise ValueError(f"{where}: name it with letters, digits and . _ - : / alone, without spaces.")
-    table = _table(where, options)
-    _check_names(where, table, ARGUMENTS)
+    table = _check(where, options, ARGUMENTS)
     try:
         return {key: _members(value) if key in OF_MEMBERS else value for key, value in table.items()}
     except (TypeError, ValueError) as error:
@@ -113,23 +111,23 @@ def _mixture(where: str, options: object) -> dict[str, Any]:
 def _members(value: Any) -> Any:
     """Models as they stand in a file: names, tables, or lists of these."""
     if isinstance(value, Mapping):
-        _check_names("A member", value, ("model", *(each.name for each in fields(Member)[1:])))
+        _check("A member", value, ("model", *(each.name for each in fields(Member)[1:])))
         if "model" not in value:
             raise ValueError("a member needs its model, such as { model = 'vendor:model-id' }.")
         return Member(**{"name" if key == "model" else key: each for key, each in value.items()})
     return [_members(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _plan(where: str, options: Mapping[str, Any], budget_usd: float | None) -> None:
+def _plan(name: str, options: Mapping[str, Any], budget_usd: float | None) -> None:
     """Plan a mixture as if it were asked, and see that the budget of a day can be kept."""
     try:
         plan = plan_mixture("Is this right?", **options).bound()
     except (TypeError, ValueError, ImportError) as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise ValueError(f"[mixtures.{name}]: {error}") from None
     try:
         Purse(None, budget_usd).check(plan.estimate)
     except ValueError as error:
-        raise ValueError(f"{where}: {str(error).replace('budget_usd', 'daily_budget_usd')}") from None
+        raise ValueError(f"[mixtures.{name}]: {str(error).replace('budget_usd', 'daily_budget_usd')}") from None
 
 
 def _is_loopback(host: str) -> bool:
@@ -139,12 +137,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _table(where: str, value: object) -> Mapping[str, Any]:
+def _check(where: str, value: Any, known: Collection[str] | None = None) -> Mapping[str, Any]:
+    """The value, which must be a table, with no other names than those that are known."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{where} must be a table, not {type(value).__name__}.")
+    if unknown := [name for name in value if known is not None and name not in known]:
+        raise ValueError(f"{where} takes {', '.join(known or ())}, not {', '.join(map(repr, unknown))}.")
     return value
-
-
-def _check_names(where: str, given: Mapping[str, Any], known: Collection[str]) -> None:
-    if unknown := [name for name in given if name not in known]:
-        raise ValueError(f"{where} takes {', '.join(known)}, not {', '.join(map(repr, unknown))}.")

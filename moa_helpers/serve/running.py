@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
-from contextvars import copy_context
+from contextlib import asynccontextmanager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from aiohttp import web
 from moa_helpers.serve.config import Config, read_config
 from moa_helpers.serve.gate import Gate
 from moa_helpers.serve.service import Service
+from moa_helpers.store import keeping
+from moa_helpers.store.answers import Answers
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,17 @@ async def serve(config: str | Path | Mapping[str, Any], **settings: Any) -> Asyn
 
     Args:
         config: a file in TOML, or a mapping: tables ``mixtures`` (each has the arguments of ``mixture_of_agents``) and
-            ``server``. See docs/serve.md.
+            ``server``. See docs/serve.md. Without a ``store`` it keeps answers where the code around it does.
         settings: of the table ``server``; they win: ``port`` (0: a free one), ``host``, ``token``, ``store``,
             ``max_requests`` (at once), ``daily_budget_usd``, ``origins``, ``progress``, ``drain_seconds``.
 
     Raises:
         ValueError: the configuration is wrong, in one line.
-        OSError: it cannot listen there.
+        OSError: it cannot listen there, or cannot open its store.
     """
     found = read_config(config, **settings)
-    with ExitStack() as closing:
-        store = _store(found.store, closing)
-        gate = Gate(found.max_requests, found.daily_budget_usd, store and store.spent_since)
+    with closing(Answers(found.store)) if found.store else nullcontext(keeping.current()) as store:
+        gate = Gate(found.max_requests, found.daily_budget_usd, store.spent_since if store else None)
         runner = web.AppRunner(
             Service(found, gate, store).application(),
             access_log=None,
@@ -54,7 +54,11 @@ async def serve(config: str | Path | Mapping[str, Any], **settings: Any) -> Asyn
         )
         await runner.setup()
         try:
-            await _listen(runner, found)
+            try:
+                await web.TCPSite(runner, found.host, found.port, backlog=1024).start()
+            except OSError as error:
+                words = f"Cannot listen at {found.host}, port {found.port}: {error.strerror or error}."
+                raise OSError(words) from None
             place = f"[{found.host}]" if ":" in found.host else found.host
             yield Server(found, f"http://{place}:{runner.addresses[0][1]}", gate)
             gate.draining = True
@@ -64,26 +68,3 @@ async def serve(config: str | Path | Mapping[str, Any], **settings: Any) -> Asyn
         finally:
             gate.draining = True
             await runner.cleanup()
-
-
-async def _listen(runner: web.AppRunner, config: Config) -> None:
-    try:
-        await web.TCPSite(runner, config.host, config.port, backlog=1024).start()
-    except OSError as error:
-        words = f"Cannot listen at {config.host}, port {config.port} ({error.strerror or error}): choose another one."
-        raise OSError(error.errno, words) from None
-
-
-def _store(path: str | None, closing: ExitStack) -> Any:
-    """The store at that path, for this server alone; without one, that of a ``moa.keep`` around it, if any."""
-    try:
-        from moa_helpers.store import keeping  # type: ignore[attr-defined]
-    except ImportError:
-        return None
-    if path is None:
-        return keeping.current()
-    own = copy_context()  # so that calls of the code around the server do not go into its store
-    manager = keeping.keep(path)
-    own.run(manager.__enter__)
-    closing.callback(own.run, manager.__exit__, None, None, None)
-    return own.run(keeping.current)

@@ -23,13 +23,14 @@ def fenced(
     return fence, "\n\n".join(blocks)
 
 
-def apart(instruction: str, beside: Sequence[str]) -> str:
-    """The same instruction, with another mark on its fence if that mark stands in one of the texts beside it, too."""
-    named = _NAMED.search(instruction)
-    mark = new = named[1][-8:] if named else ""
-    while named and any(new in text.lower() for text in (*beside, *([] if new == mark else [instruction]))):
-        new = hashlib.sha256(new.encode()).hexdigest()[:8]
-    return instruction.replace(mark, new)
+def apart(instruction: str, beside: str) -> str:
+    """The same instruction, with another mark on its fence if that mark stands in the text beside it, too."""
+    named, taken = _NAMED.search(instruction), beside.lower()
+    if not named or (mark := named[1][-8:]) not in taken:
+        return instruction
+    while mark in taken + instruction.lower():
+        mark = hashlib.sha256(mark.encode()).hexdigest()[:8]
+    return instruction.replace(named[1][-8:], mark)
 
 
 def unfenced(text: str, system: str) -> str:

@@ -18,7 +18,6 @@ from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 from moa_helpers.results import Reply
 from moa_helpers.store import jsonl
@@ -41,7 +40,7 @@ TABLES = f"""
     COMMIT;
 """
 _lock = threading.RLock()  # held while a store is used, and by a fork
-_open: WeakSet["Answers"] = WeakSet()
+_open: set["Answers"] = set()
 
 
 class Answers:
@@ -63,12 +62,13 @@ class Answers:
         self._tried = False  # whether the disk was found to have room
         self._problem = ""
         self._run("SELECT 1")
-        self._identity = self._place.stat()
+        self._found = self._place.stat()
 
     @property
     def moved(self) -> bool:
-        """Whether another program removed or replaced the file."""
-        return not self._place.exists() or not os.path.samestat(self._place.stat(), self._identity)
+        """Whether another program removed, replaced or cut the file."""
+        there = self._place.stat() if self._place.exists() else None
+        return not there or not os.path.samestat(there, self._found) or there.st_size < self._found.st_size
 
     @property
     def problem(self) -> str:
@@ -135,6 +135,7 @@ class Answers:
             if self._connection:
                 self._connection.close()
                 self._connection = None
+                _open.discard(self)
 
     def _keep(self, key: str, given: dict[str, Any], good: bool = True, usd: float = 0.0) -> None:
         self._run("INSERT INTO calls VALUES (?, ?, ?, ?, ?)", key, good, time.time(), usd, json.dumps(given))
@@ -158,8 +159,8 @@ class Answers:
                 _open.add(self)
                 yield self._connection
             except sqlite3.Error as error:
-                if getattr(error, "sqlite_errorname", "") == "SQLITE_NOTADB":
-                    raise ValueError(f"{self.path} is no file of kept answers: name another.") from None
+                if "not a database" in str(error):
+                    raise ValueError(f"{self.path} is no file of kept answers: name another file.") from None
                 raise OSError(
                     f"{self.path} cannot be used: {error}. No further call is made, as its answer would be paid for "
                     "and lost. See that its folder can be written and the disk has room, or name another file."
@@ -167,7 +168,7 @@ class Answers:
 
     def _go_on_beside(self) -> None:
         """What another program took away is still open here: save it."""
-        self._problem = f"Another program removed or replaced {self.path}, so no further call is made. "
+        self._problem = f"Another program removed, replaced or cut {self.path}, so no further call is made. "
         names = (self._place.with_name(f"{self.path.name}.saved{number or ''}") for number in count())
         beside = next(name for name in names if not name.exists())
         try:

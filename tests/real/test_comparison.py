@@ -5,6 +5,7 @@ import re
 import moa_helpers as moa
 from moa_helpers.evaluation import measures
 from tests.real.conftest import MODEL
+from tests.support.kept import rows
 
 QUESTIONS = {
     "What is 3 + 4?": "7",
@@ -40,7 +41,7 @@ def test_the_scorer_is_strict():
 def test_a_model_against_its_own_mixture(run, tmp_path):
     questions = [moa.Question(f"q{number}", prompt) for number, prompt in enumerate(QUESTIONS)]
     ways = {"single": MODEL, "self-mixture": {"reference_models": [MODEL] * 3, "aggregator": MODEL}}
-    options = {"path": tmp_path / "comparison.jsonl", "max_concurrency": 4, "max_tokens": 60}
+    options = {"path": tmp_path / "comparison.sqlite", "max_concurrency": 4, "max_tokens": 60}
     found = run(moa.compare(questions, ways, **options))
     prompts = {question.id: question.prompt for question in questions}
     right = {way: [] for way in ways}
@@ -53,6 +54,6 @@ def test_a_model_against_its_own_mixture(run, tmp_path):
     assert 0 < sum(map(sum, right.values())) < 2 * len(QUESTIONS)
     assert set(found.table().cost_usd) == {0.0}
 
-    lines = options["path"].read_text(encoding="utf-8")
+    kept = rows(options["path"])
     assert run(moa.compare(questions, ways, **options)).answers == found.answers
-    assert options["path"].read_text(encoding="utf-8") == lines, "a call was made again"
+    assert rows(options["path"]) == kept, "a call was made again"

@@ -1,7 +1,7 @@
 """A comparison in a process of its own, to be killed: ``python -m tests.support.comparing REQUESTS HANG``.
 
-Its calls are kept in ``comparison.jsonl`` here, and each request is counted by a line in the file REQUESTS before it is
-answered. From the request HANG on it answers none any more, and says so on stdout.
+Its calls are kept in ``comparison.sqlite`` here, and each request is counted by a line in the file REQUESTS before it
+is answered. From the request HANG on it answers none any more, and says so on stdout.
 """
 
 import asyncio

@@ -34,7 +34,9 @@ def asking(path, prompt, **rest):
 async def post(client, path, body, **headers):
     """Status, headers, and the body as JSON."""
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
-    async with client.post(path, data=io.BytesIO(sent), headers={"content-type": "application/json"} | headers) as answer:
+    async with client.post(
+        path, data=io.BytesIO(sent), headers={"content-type": "application/json"} | headers
+    ) as answer:
         return answer.status, answer.headers, json.loads(await answer.text())
 
 

@@ -212,7 +212,7 @@ def test_cancelled_at_every_turn_from_one_on(scenario, script, run, tmp_path):
     """As anyio does, under which Starlette runs: it ends with its streams, and goes round no longer than that."""
     whole = turns_of(scenario, script, run)
     for start in range(1, whole + 1, max(1, whole // 12)):
-        (tmp_path / "comparison.jsonl").unlink(missing_ok=True)
+        (tmp_path / "comparison.sqlite").unlink(missing_ok=True)
         random.seed(1)
 
         def cancel(number, task, start=start):

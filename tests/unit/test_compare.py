@@ -256,7 +256,7 @@ def test_bad_input_is_refused_before_any_call(compare, script, tmp_path):
         with pytest.raises(kind, match=words):
             compare(questions, strategies, **options)
         assert not script.asked
-        assert not (tmp_path / "comparison.jsonl").exists()
+        assert not (tmp_path / "comparison.sqlite").exists()
     for questions, strategies, options, kind, words in BY_THE_ESTIMATE_TOO:
         with pytest.raises(kind, match=words):
             moa.estimate_comparison(questions, strategies, **options)
@@ -275,4 +275,39 @@ def test_live_a_missing_key_is_refused_before_any_call(compare, script, monkeypa
     with pytest.raises(moa.MissingKey, match="MISTRAL_API_KEY"):
         compare(["Why?"], SINGLE, judge=C)
     assert not script.asked
-    assert not (tmp_path / "comparison.jsonl").exists()
+    assert not (tmp_path / "comparison.sqlite").exists()
+
+
+# Members, aggregators in turn, and conversations
+
+
+def test_a_member_is_a_strategy_and_a_judge_of_its_own(compare, script):
+    doubter, brief = moa.Member(A, system="Doubt it."), moa.Member(B, system="Be brief.")
+    strategies = {"plain": A, "doubter": doubter, "moa": {"reference_models": [A, doubter], "aggregator": [brief, C]}}
+    for path in ("first.sqlite", "second.sqlite", "second.sqlite"):
+        found = compare(["Why?"], strategies, judge=[B, brief], null_checks=0, path=path, budget_usd=1)
+        assert len({each.judge for each in found.judgements}) == 2
+        assert found.judges == (B, f'{B} (system "Be brief.")')
+    assert not script.asked
+    changed = strategies | {"doubter": moa.Member(A, system="Believe it.")}
+    compare(["Why?"], changed, path="second.sqlite")
+    assert script.counts() == {A: 1}
+
+
+def test_an_aggregator_that_failed_is_counted(compare, script):
+    script[B] = fails(400, after=2)
+    answered = compare(["Why?"], {"m": {"reference_models": [A], "aggregator": [B, C]}}).answers[0]
+    assert (answered.outcome, answered.calls, answered.seconds) == ("complete", 3, pytest.approx(0.1 + 2 + 0.1))
+
+
+def test_a_question_is_a_conversation(compare, script):
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    talks = [*turns, {"role": "assistant", "content": "So."}, {"role": "user", "content": "Why is the sky blue?"}]
+    questions = [moa.Question("one", turns), moa.Question("all", talks), moa.Question("text", "Why?")]
+    assert moa.estimate_comparison(questions, {"a": A}, judge=B).calls
+    first = compare(questions, {"a": A, "m": MIXTURE}, judge=B, null_checks=0, budget_usd=1)
+    assert [each.outcome for each in first.answers] == ["ok", "complete"] * 3
+    assert compare(questions, {"a": A, "m": MIXTURE}, judge=B, null_checks=0) == first
+    assert not script.asked
+    with pytest.raises(ValueError, match="must end with a message of the user"):
+        compare([moa.Question("one", talks[:3])], {"a": A})

@@ -73,9 +73,9 @@ def test_no_turn_and_no_reference_breaks_a_fence(system, texts, prompt, referenc
 def test_a_mark_that_no_text_beside_it_holds_is_kept():
     plain = instruction(["One.", "Two."])
     fence = read_fences(plain)[0]
-    assert apart(plain, ["Why?"]) == plain
-    assert apart("No fence.", ["Why?"]) == "No fence."
-    moved = apart(plain, [fence[-8:].upper()])
+    assert apart(plain, "Why?") == plain
+    assert apart("No fence.", "Why?") == "No fence."
+    moved = apart(plain, fence[-8:].upper())
     assert read_fences(moved)[1:] == (["One.", "Two."], read_fences(moved)[2])
     assert fence[-8:] not in moved
 

@@ -194,3 +194,18 @@ def test_they_take_no_temperature(colab, run):
     with pytest.raises(ValueError, match=r"takes no temperature \(google\.colab\.ai cannot pass one on\): leave"):
         run(moa.ask(GEMINI, "Hello?", temperature=0.5))
     assert not colab.ai.asked
+
+
+def test_a_conversation_is_one_text_for_a_function_that_takes_no_more(colab, run):
+    moa.setup("live")
+    talk = [("user", "Hello?"), ("assistant", "Hi.\n# Instructions"), ("user", "Who are you?")]
+    assert run(moa.ask(GEMINI, [{"role": role, "content": text} for role, text in talk], system="Be brief.")).ok
+    ((prompt, _),) = colab.ai.asked
+    assert prompt.split("\n\n") == [
+        "# Instructions",
+        "Be brief.",
+        "# The conversation before",
+        '[{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hi.\\n# Instructions"}]',
+        "# The message to answer",
+        "Who are you?",
+    ]

@@ -11,14 +11,19 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import closing
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
+from moa_helpers.mixture import run_mixture
+from moa_helpers.serve import service
+from moa_helpers.store.answers import Answers
 from moa_helpers.vendors.secrets import remember
-from tests.support.scripts import LUNA, SMALL, SOL
+from tests.support.scripts import HAIKU, LUNA, SMALL, SOL
 from tests.support.serving import PANEL, PATHS, asking, post, serving, until
 from tests.support.waiting import wait_until
 
@@ -58,7 +63,7 @@ def test_a_client_that_hangs_up_in_the_middle_of_the_answer(run, vendors, questi
                 for path in PATHS:
                     async with client.post(path, json=asking(path, question, stream=True)) as answer:
                         await answer.content.readany()
-                        assert vendors.under_way == 1
+                        await until(lambda: vendors.under_way == 1)
                         answer.close()
                     await until(lambda: vendors.under_way == server.gate.under_way == 0)
 
@@ -66,27 +71,25 @@ def test_a_client_that_hangs_up_in_the_middle_of_the_answer(run, vendors, questi
     assert [(one["status"], one["calls"]) for one in logged()] == [(499, 4)] * 3
 
 
-def test_the_end_of_the_block_waits_for_what_is_under_way(run, question):
-    async def exchange():
-        async with serving() as (server, client):
-            asked = asyncio.create_task(post(client, CHAT, asking(CHAT, question)))
-            await until(lambda: server.gate.under_way)
-            session, client._connector_owner = client, True
-        return await asked
+def test_the_end_of_the_block_waits_for_what_is_under_way(run, question, monkeypatch):
+    tables = {"mixtures": {"panel": PANEL}, "server": {"port": 0}}
 
-    async def alone():
-        tables = {"mixtures": {"panel": PANEL}, "server": {"port": 0}}
+    async def exchange():
+        async def late(plan, listen):
+            await until(lambda: server.gate.draining)
+            return await run_mixture(plan, listen)
+
+        monkeypatch.setattr(service, "run_mixture", late)
         async with aiohttp.ClientSession() as client:
             async with moa.serve(tables) as server:
                 url = f"{server.url}{CHAT}"
                 asked = asyncio.create_task(post(client, url, asking(CHAT, question)))
                 await until(lambda: server.gate.under_way)
-            status, _, body = await asked
             with pytest.raises(aiohttp.ClientConnectionError):
                 await post(client, url, {})
-            return status, body
+            return await asked
 
-    status, body = run(alone())
+    status, _, body = run(exchange())
     assert (status, body["moa"]["outcome"]) == (200, "complete")
 
 
@@ -114,6 +117,23 @@ def test_an_error_in_the_block_ends_the_server(run):
             with pytest.raises(aiohttp.ClientConnectionError):
                 await post(client, f"{server.url}{CHAT}", {})
 
+    run(exchange())
+
+
+def test_what_keeps_a_server_from_its_start(run):
+    tables = {"mixtures": {"panel": PANEL}}
+
+    async def exchange():
+        for settings, error, words in (
+            ({"host": "no.such.host.invalid", "token": "any"}, OSError, "Cannot listen at no.such.host.invalid, port"),
+            ({"store": "no/such/folder.sqlite"}, OSError, "folder.sqlite"),
+            ({"store": ".env", "port": 0}, ValueError, ".env"),
+            ({"prot": 1}, ValueError, r"\[server\] takes host, port"),
+        ):
+            with pytest.raises(error, match=words):
+                await moa.serve(tables, **settings).__aenter__()
+
+    Path(".env").write_text("MOA_X=1\n")
     run(exchange())
 
 
@@ -149,7 +169,7 @@ def test_an_error_of_ours_is_said_in_the_format_and_logged_without_texts(run, qu
     async def fails(plan, listen):
         raise LookupError(question)
 
-    monkeypatch.setattr("moa_helpers.serve.service.run_mixture", fails)
+    monkeypatch.setattr(service, "run_mixture", fails)
 
     async def exchange():
         async with serving() as (_, client):
@@ -194,6 +214,10 @@ def program(tmp_path):
         process.communicate()
 
 
+def address(said):
+    return re.search(r"http://[\d.:]+", said)[0]
+
+
 def send(url, body):
     request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
     return urllib.request.urlopen(request, timeout=60)
@@ -209,13 +233,16 @@ def status_of(url, body=None):
 
 def test_a_signal_drains(tmp_path, program, question):
     """What is under way ends well, what is new is refused, and then the program ends."""
-    written(tmp_path, port=1)
+    written(tmp_path, port=1, drain_seconds=600)
     process, said = program("--port", "0", MOA_OFFLINE_FAULTS="mistral=hang")
-    url = re.search(r"Serving panel, stuck at (http://127.0.0.1:\d+) \(offline stand-ins\)", said)[1]
+    assert re.fullmatch(r"Serving panel, stuck at \S+ \(offline stand-ins\); Ctrl-C ends it\n", said)
+    url = address(said)
     place = url.removeprefix("http://").split(":")
     asked = json.dumps(asking(CHAT, question) | {"model": "stuck"}).encode()
     with socket.create_connection((place[0], int(place[1]))) as stuck:
-        stuck.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(asked)}\r\n\r\n".encode() + asked)
+        stuck.sendall(
+            f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(asked)}\r\n\r\n".encode() + asked
+        )
         wait_until(lambda: status_of(f"{url}/health") == (200, {"status": "ok", "under_way": 1}))
         with send(url + CHAT, asking(CHAT, question, stream=True)) as answer:
             assert answer.readline()
@@ -233,16 +260,13 @@ def test_a_signal_drains(tmp_path, program, question):
 
 
 def test_the_program_refuses_in_one_line(tmp_path, program):
+    written(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        for settings, arguments, variables, words in (
-            ({}, ["--port", port], {}, f"Cannot listen at 127.0.0.1, port {port} ("),
-            ({}, ["--host", "0.0.0.0"], {}, "set a token in [server] or in MOA_SERVE_TOKEN"),
-            ({"prot": 1}, [], {}, "mixture.toml: [server] takes host, port"),
-            ({}, [], {"MOA_MODE": "live"}, "mixture.toml: [mixtures.panel]: "),
-            ({}, [], {"MOA_MODE": "lively"}, "MOA_MODE is 'lively'"),
+        for arguments, variables, words in (
+            (["--port", port], {}, f"Cannot listen at 127.0.0.1, port {port}: "),
+            ([], {"MOA_MODE": "live"}, "mixture.toml: [mixtures.panel]: No key for openai"),
         ):
-            written(tmp_path, **settings)
             process, said = program(*arguments, **variables)
             _, errors = process.communicate(timeout=60)
             assert (process.returncode, said) == (2, "")
@@ -250,14 +274,44 @@ def test_the_program_refuses_in_one_line(tmp_path, program):
             assert words in errors
 
 
+@pytest.mark.slow
+def test_a_kill_pays_for_nothing_twice(tmp_path, program, question):
+    """What was answered when it was killed comes from the store."""
+    written(tmp_path, port=0, store="answers.sqlite", progress=True)
+    with (tmp_path / "mixture.toml").open("a") as file:
+        file.write(f'[mixtures.both]\nreference_models = ["{LUNA}", "{HAIKU}"]\naggregator = "{SMALL}"\n')
+    asked = asking(CHAT, question) | {"model": "both"}
+    process, said = program(MOA_OFFLINE_FAULTS="mistral=hang")
+    with send(address(said) + CHAT, asked | {"stream": True}) as answer:
+        while "Layer 1: " not in (first := answer.readline().decode()):
+            assert first
+        while "Layer 1: " not in (second := answer.readline().decode()):
+            assert second
+        process.kill()
+    spent = []
+    for kept in (2, 3):
+        process, said = program()
+        status, body = status_of(address(said) + CHAT, asked)
+        assert (status, body["moa"]["calls"], body["moa"]["kept"]) == (200, 3, kept)
+        spent.append(body["moa"]["cost_usd"])
+        process.kill()
+    assert spent[0] > 0 == spent[1]
+    with closing(Answers(tmp_path / "answers.sqlite")) as store:
+        all_spent = store.spent_since(0.0)
+    assert all_spent > spent[0]
+
+
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(tmp_path, program, question):
     written(tmp_path, port=0, drain_seconds=600)
     process, said = program(MOA_OFFLINE_FAULTS="mistral=hang")
-    url = said.split()[4].rstrip(";")
+    url = address(said)
     place = url.removeprefix("http://").split(":")
     asked = json.dumps(asking(CHAT, question) | {"model": "stuck"}).encode()
     with socket.create_connection((place[0], int(place[1]))) as stuck:
-        stuck.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(asked)}\r\n\r\n".encode() + asked)
+        stuck.sendall(
+            f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(asked)}\r\n\r\n".encode() + asked
+        )
         wait_until(lambda: status_of(f"{url}/health")[1]["under_way"] == 1)
         process.send_signal(signal.SIGINT)
         wait_until(lambda: status_of(f"{url}/health")[0] == 503)

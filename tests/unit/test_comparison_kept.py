@@ -1,16 +1,14 @@
 """The file of a comparison: what is in it is not paid for twice, and whatever happens, what was paid for is in it."""
 
 import asyncio
-import json
-import re
 from pathlib import Path
 
 import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
-from moa_helpers.store.ledger import ROOM
 from tests.support import standins
+from tests.support.kept import FILE, edit, rows
 from tests.support.replies import MODELS, A, B, C
 from tests.support.scripts import fails, hangs
 
@@ -20,16 +18,12 @@ STRATEGIES = {
     "best of 3": {"reference_models": [A] * 3, "aggregator": A, "pick": True},
     "moa": MIXTURE,
 }
-FILE = Path("comparison.jsonl")
+OLD = Path("comparison.jsonl")
 
 
 @pytest.fixture
 def compare(run, monkeypatch, script):
     return standins.comparing(run, monkeypatch, script)
-
-
-def entries(path=FILE):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 # Found again
@@ -53,7 +47,7 @@ def test_only_what_is_new_is_asked(compare, script):
 def test_a_change_of_a_strategy_asks_anew_what_it_changes(compare, script, question):
     changes = ({"max_tokens": 100}, {"reference_models": [A, B]}, {"aggregator": B}, {"shuffle_seed": 1})
     for number, change in enumerate(changes):
-        path = f"{number}.jsonl"
+        path = f"{number}.sqlite"
         compare([question], {"moa": MIXTURE}, path=path)
         compare([question], {"moa": MIXTURE | change}, path=path)
         assert len(script.asked) == (4 if "max_tokens" in change else 1), change
@@ -70,10 +64,10 @@ def test_what_failed_is_asked_again(compare, script, question):
 def test_calls_that_were_stopped_are_not_made_again(compare, script):
     hedged = {"hedge_after": 0.5, "hedge_with": "groq:openai/gpt-oss-20b"}
     for slow, policy in ((A, hedged), (C, {"quorum": 2}), (C, {"quorum": 1, "grace": 0.01})):
-        strategies, path = {"moa": MIXTURE | policy | {"aggregator": B}}, Path(f"{len(policy)}{slow[:3]}.jsonl")
+        strategies, path = {"moa": MIXTURE | policy | {"aggregator": B}}, Path(f"{len(policy)}{slow[:3]}.sqlite")
         script[slow] = hangs()
         first = compare(offline.questions()[:4], strategies, path=path)
-        assert sum("answer" in entry for entry in entries(path)) == 4
+        assert sum("outcome" in row["given"] for row in rows(path)) == 4
         again = compare(offline.questions()[:4], strategies, path=path)
         assert not script.asked
         assert again == first
@@ -88,9 +82,8 @@ def test_a_second_request_that_was_answered_is_not_made_again(compare, script, q
     script[A] = [hangs(), script.default]
     first = compare([question], strategy)
     assert script.counts() == {A: 2, B: 1}
-    lines = FILE.read_text(encoding="utf-8").splitlines(keepends=True)
-    calls = "".join(line for line in lines if '"answer":' not in line)
-    FILE.write_text(re.sub(r'"started": 1000\.\d+', '"started": 7.5', calls), encoding="utf-8")  # of another clock
+    edit("DELETE FROM calls WHERE json_extract(given, '$.outcome') IS NOT NULL")
+    edit("UPDATE calls SET given = json_set(given, '$.started', 7.5)")  # of another clock
     again = compare([question], strategy)
     assert not script.asked
     assert again.answers[0].text == first.answers[0].text
@@ -163,23 +156,25 @@ def test_what_version_0_1_has_written_is_found_whole(compare, script):
         "quorum": MIXTURE | {"quorum": 2, "grace": 0.5, "shuffle_seed": 7},
     }
     written = (Path(__file__).parents[1] / "support/comparison-0.1.jsonl").read_bytes()
-    FILE.write_bytes(written)
-    found = compare(questions, strategies, judge=[A, B], null_checks=1)
-    assert not script.asked
-    assert FILE.read_bytes() == written
+    OLD.write_bytes(written)
+    for path in ({}, {}, {"path": OLD}):
+        found = compare(questions, strategies, judge=[A, B], null_checks=1, **path)
+        assert not script.asked
+        assert (OLD.read_bytes(), found.path) == (written, FILE)
+        assert len(rows()) == written.count(b"\n"), "taken in once"
     assert [each.outcome for each in found.answers] == ["ok", "complete", "complete", "complete", "partial"] * 2
     assert [each.calls for each in found.answers] == [1, 3, 7, 4, 4] * 2
     assert {each.judge for each in found.judgements if each.places} == {A, B}
 
 
-# Stops, full disks, broken files
+# Stops, full disks, other programs
 
 
-def test_a_stop_keeps_what_has_arrived(compare, run, script, tmp_path):
+def test_a_stop_keeps_what_has_arrived(compare, run, script):
     questions = offline.questions()[:5]
 
     async def stopped():
-        task = asyncio.create_task(moa.compare(questions, STRATEGIES, judge=B, path=FILE, max_concurrency=3))
+        task = asyncio.create_task(moa.compare(questions, STRATEGIES, judge=B, max_concurrency=3))
         while len(script.asked) < 40:
             await asyncio.sleep(0.01)
         task.cancel()
@@ -190,99 +185,33 @@ def test_a_stop_keeps_what_has_arrived(compare, run, script, tmp_path):
     found = run(stopped())
     assert 0 < len(found.answers) < 15
     assert len(found.answers) % 3 == 0, "only questions that are finished are in it"
-    before = len(entries())
-    kept = sum(entry["reply"]["failure"] is None for entry in entries())
+    before = len(rows())
+    kept = sum(row["good"] for row in rows())
     assert kept < before, "what was stopped is in it too, as it may have cost something"
     whole = compare(questions, STRATEGIES, judge=B)
     asked = len(script.asked)
-    undisturbed = compare(questions, STRATEGIES, judge=B, path="other.jsonl")
-    assert asked == len(script.asked) - kept == len(entries()) - before
+    undisturbed = compare(questions, STRATEGIES, judge=B, path="other.sqlite")
+    assert asked == len(script.asked) - kept == len(rows()) - before
     assert standins.without_times(whole).equals(standins.without_times(undisturbed))
 
 
-@pytest.fixture
-def disk():
-    """``disk(size)``: no file of this process may grow beyond so many bytes, as on a full disk."""
-    resource = pytest.importorskip("resource", reason="this system has no such limit")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (before[0] if size is None else size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def test_a_second_start_shows_what_the_first_one_cost(compare, script):
+    first = compare(["Why?"], STRATEGIES, judge=B)
+    edit("DELETE FROM calls WHERE json_extract(given, '$.outcome') IS NOT NULL")
+    again = compare(["Why?"], STRATEGIES, judge=B)
+    assert not script.asked
+    assert again.cost_usd == first.cost_usd > 0
 
 
-def test_no_call_is_made_once_nothing_can_be_written(compare, script, disk):
-    strategies = {"single": A, "other": B, "third": C}
-    for size in (ROOM + 1_000, ROOM + 2_000):
-        FILE.unlink(missing_ok=True)
-        disk(size)
-        with pytest.raises(OSError, match="File too large") as caught:
-            compare(offline.questions(), strategies, max_concurrency=2)
-        disk(None)
-        assert caught.value.comparison.strategies == tuple(strategies)
-        kept = FILE.read_bytes().count(b"\n")
-        assert kept >= 1
-        assert len(script.asked) <= kept + 2, "calls began whose answers could not be kept"
-        assert len(caught.value.comparison.answers) <= kept
-        asked = len(script.asked)
-        compare(offline.questions(), strategies)
-        assert len(script.asked) == 30 - kept >= 30 - asked
-
-
-def test_killed_while_the_disk_is_tried_for_room(compare, question):
-    first = compare([question], {"moa": MIXTURE})
-    kept = FILE.read_bytes()
-    for left in (b"\n" * ROOM, b"\0" * ROOM, b"\n" * ROOM + b'{"key'):
-        FILE.write_bytes(kept + left)
-        again = compare([question], {"moa": MIXTURE})
-        assert FILE.read_bytes() == kept
-        assert standins.without_times(again).equals(standins.without_times(first))
-
-
-def test_a_last_line_without_its_newline_is_kept(compare, script, question):
-    """As an editor leaves it."""
-    first = compare([question], {"moa": MIXTURE})
-    FILE.write_bytes(FILE.read_bytes().rstrip(b"\n"))
-    again = compare([question], {"moa": MIXTURE, "single": A})
-    assert len(script.asked) == 1, "only the new strategy is asked"
-    assert standins.without_times(again).loc[["moa"]].equals(standins.without_times(first))
-    assert len(entries()) == 5
-
-
-def test_a_broken_last_line_is_taken_away(compare, script, question):
-    first = compare([question], {"moa": MIXTURE})
-    whole = FILE.read_bytes()
-    start = whole.rindex(b"\n", 0, -1) + 1
-    for end in (start + 1, start + 40, (start + len(whole)) // 2, len(whole) - 2):
-        FILE.write_bytes(whole[:end])
-        again = compare([question], {"moa": MIXTURE})
-        assert len(script.asked) == 1
-        assert standins.without_times(again).equals(standins.without_times(first))
-        assert len(entries()) == 4
-
-
-def test_another_file_is_left_alone(compare, script, question):
-    for content in (b"id,prompt", b'{"id": "1", "prompt": "Why?"}', b"[1]", b"\xff", b'{"key": 1}'):
-        for end in (b"\n", b""):
-            FILE.write_bytes(content + end)
-            with pytest.raises(ValueError, match=r"Line 1 of .* is no call that was kept\. Name another file"):
-                compare([question], {"single": A})
-            assert FILE.read_bytes() == content + end
-            assert not script.asked
-
-
-def test_two_comparisons_do_not_write_into_one_file(compare, run, script, question):
-    script.default = hangs()
-
+def test_two_comparisons_use_one_file_at_the_same_time(compare, run, script):
     async def both():
-        first = asyncio.create_task(moa.compare([question], {"single": A}))
-        while not script.asked:
-            await asyncio.sleep(0.01)
-        with pytest.raises(ValueError, match="Another comparison is writing"):
-            await moa.compare([question], {"single": A})
-        first.cancel()
-        await asyncio.wait([first])
+        return await asyncio.gather(*(moa.compare(offline.questions(), {"a": model}) for model in (A, B)))
 
     run(both())
-    assert script.counts() == {A: 1}
+    assert len(rows()) == len(script.asked) == 20
+    compare(offline.questions(), {"a": A})
+    compare(offline.questions(), {"a": B})
+    assert not script.asked
 
 
 def test_the_file_holds_no_key(compare, script, monkeypatch):
@@ -290,6 +219,5 @@ def test_the_file_holds_no_key(compare, script, monkeypatch):
     moa.setup("live")
     script[A] = fails(401, message="No: dummy-openai is not a valid key")
     compare(["Why?"], {"single": A})
-    text = FILE.read_text(encoding="utf-8")
-    assert "is not a valid key" in text
-    assert "dummy-openai" not in text
+    assert "is not a valid key" in str(rows())
+    assert b"dummy-openai" not in FILE.read_bytes()

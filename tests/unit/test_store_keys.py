@@ -1,17 +1,17 @@
-"""The ledger's keys, as version 0.1 made them: a key that changes is an answer that is paid for twice."""
+"""A comparison's keys, as version 0.1 made them: a key that changes is an answer that is paid for twice."""
 
-import json
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
-from moa_helpers.store.ledger import Ledger
-from moa_helpers.vendors.requests import Request
+from moa_helpers.store.answers import Answers
+from moa_helpers.vendors.requests import Request, Turn
 from moa_helpers.vendors.settings import world
 from tests.support import standins
+from tests.support.kept import rows
 from tests.support.replies import A, B
 from tests.support.scripts import answers, hangs
 
@@ -61,32 +61,82 @@ KEYS = {
 
 
 @pytest.fixture
-def ledger(tmp_path, monkeypatch, script):
+def store(tmp_path, monkeypatch, script):
     standins.enter(monkeypatch, script)
-    ledger = Ledger(tmp_path / "calls.jsonl")
-    yield ledger
-    ledger.close()
+    store = Answers(tmp_path / "calls.sqlite")
+    yield store
+    store.close()
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_the_key_of_a_call_is_that_of_0_1(name, ledger):
+def test_the_key_of_a_call_is_that_of_0_1(name, store):
     asked, surroundings, key = KEYS[name]
+    lane = "q-1", "a strategy"
     with ExitStack() as stack:
         for each in surroundings():
             stack.enter_context(each)
-        ledger.keep("q-1", "a strategy", asked, moa.Reply(asked.model.name, "Because."))
-        assert json.loads(ledger.path.read_text())["key"] == key
-        assert ledger.find("q-1", "a strategy", asked).text == "Because."
+        store.keep(asked, moa.Reply(asked.model.name, "Because."), lane)
+        assert [row["key"] for row in rows(store.path)] == [key]
+        assert store.find(asked, lane).text == "Because."
+        assert store.find(asked, ("q-2", "a strategy")) is None
+        assert store.find(asked) is None
 
 
-def test_the_key_of_an_answer_is_that_of_0_1(ledger):
+def test_the_key_of_an_answer_is_that_of_0_1(store):
     how = {"reference_models": [A, B], "aggregator": A, "hedge_after": 0.05, "quorum": None}
     for offline_ in (False, True):
-        ledger.keep_answer(
-            {"text": "Because."}, "q-1", "Why?", "a strategy", how, world(offline=offline_, chooses=True)
-        )
-    keys = [json.loads(line)["key"] for line in ledger.path.read_text().splitlines()]
+        store.keep_answer({"text": "Because."}, "q-1", "Why?", "a strategy", how, world(offline=offline_, chooses=True))
+    keys = [row["key"] for row in rows(store.path)]
     assert keys == ["1164aea1a631f085619d2db3f506f737", "8b03e00af43f411c86c011ba4ee20829"]
+
+
+PLAIN = request(offline=False, here=True)
+OTHERS = [
+    {"model": moa.find(B)},
+    {"prompt": "Why is the sky blue? "},
+    {"system": "Be brief."},
+    {"before": (Turn("user", "Why is the sky blue?"), Turn("assistant", "Because."))},
+    {"before": (Turn("user", "Because."), Turn("assistant", "Why is the sky blue?"))},
+    {"after": "Because."},
+    {"reminder": "Because."},
+    {"max_tokens": 100},
+    {"temperature": 0.0},
+    {"temperature": 0.5},
+    {"effort": "low"},
+    {"extra": {"top_p": 0.5}},
+    {"extra": {"top_p": 0.6}},
+    {"sample": 1},
+    {"here": False},
+    {"here": False, "offline": True},
+]
+
+
+def test_whatever_is_sent_tells_requests_apart(store):
+    asked = [PLAIN, *(replace(PLAIN, **other) for other in OTHERS)]
+    for number, each in enumerate(asked):
+        assert store.find(each) is None, "an answer to another request"
+        store.keep(each, moa.Reply(each.model.name, str(number)))
+    assert [store.find(each).text for each in asked] == [str(number) for number in range(len(asked))]
+
+
+@pytest.mark.parametrize(
+    "same", [{"role": "layer 2"}, {"settings": "effort low"}, {"sdk": object()}, {"here": False, "reminder": "Choose."}]
+)
+def test_what_is_not_sent_does_not(same, store):
+    plain = replace(PLAIN, here=same.get("here", True))
+    store.keep(plain, moa.Reply(A, "Because."))
+    assert store.find(replace(plain, **same)).text == "Because."
+
+
+def test_stand_ins_with_other_traits_are_others(store):
+    store.keep(request(), moa.Reply(A, "Because."))
+    with offline.knowledge(alike=1):
+        assert store.find(request()) is None
+    with offline.judging(position=9):
+        assert store.find(request())
+        chooses = request(before=(Turn("user", "Why?"), Turn("assistant", "So.")), after=RANKER)
+        store.keep(chooses, moa.Reply(A, "1"))
+    assert store.find(chooses) is None, "what chooses is swayed"
 
 
 def test_no_trait_is_forgotten():
