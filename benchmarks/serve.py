@@ -263,7 +263,10 @@ def configuration(folder: str) -> str:
     mixture = f"[mixtures.panel]\nreference_models = {models}\naggregator = {json.dumps(common.AGGREGATOR)}\n"
     path = Path(folder, "mixture.toml")
     store = json.dumps(str(Path(folder, "answers.sqlite")))
-    path.write_text(f"{mixture}[server]\nport = 0\nmax_requests = 1000\nstore = {store}\n", encoding="utf-8")
+    path.write_text(
+        f"{mixture}[server]\nport = 0\nmax_requests = 1000\ndrain_seconds = {LONGEST}\nstore = {store}\n",
+        encoding="utf-8",
+    )
     return str(path)
 
 
