@@ -32,7 +32,8 @@ import moa_helpers as moa
 from moa_helpers.offline.server import TICK
 
 HANG_UPS, FAULTS = 0.05, "*=any,chance=0.05"
-MIXTURE: dict[str, Any] = {"reference_models": common.MODELS, "aggregator": common.AGGREGATOR, "timeout": 10.0, "retries": 1}
+MIXTURE: dict[str, Any] = {"reference_models": common.MODELS, "aggregator": common.AGGREGATOR, "timeout": 10.0}
+MIXTURE["retries"] = 1
 CONFIG = {"mixtures": {"panel": MIXTURE}, "server": {"port": 0, "max_requests": 1000}}
 CPU_SPEED, ROUNDS, BLOCK = 40.0, 7, 64
 LONGEST = 120.0  # seconds; who waits that long waits in vain
@@ -63,7 +64,11 @@ async def serving() -> None:
             cpu = time.process_time()
             gc.collect()
             pages = int(STATM.read_text(encoding="ascii").split()[1])  # noqa: ASYNC240
-            told = {"tasks": len(asyncio.all_tasks()), "files": len(os.listdir(FILES))}
+            told = {
+                "tasks": len(asyncio.all_tasks()),
+                "files": len(os.listdir(FILES)),
+                "objects": len(gc.get_objects()),
+            }
             told |= {"MB": pages * resource.getpagesize() / 2**20, "before": cpu, "now": time.process_time()}
             print(json.dumps(told), flush=True)
     await moa.close()
@@ -171,37 +176,39 @@ async def loaded(clients: int, seconds: float, speed: float) -> tuple[list[dict[
                 async with session.get(f"{server.url}/health") as response:
                     under_way = (await response.json())["under_way"]
                 held = await server.told("look")
-                rows.append({"when": when, "requests so far": found.total(), "under way": under_way, **held})
+                shown = {name: held[name] for name in ("tasks", "files", "objects", "MB")}
+                rows.append({"when": when, "requests so far": found.total(), "under way": under_way, **shown})
                 return held
 
+            async def rush(began: float, ends: float) -> None:
+                rest = (5 / speed, began + ends, lambda came: found.update([came]))
+                dice = (random.Random(f"{common.SEED} {number} {ends}") for number in range(clients))
+                await asyncio.gather(*(client(server.url, each, *rest) for each in dice))
+
+            async def quiet(before: dict[str, Any], when: str) -> dict[str, Any]:
+                until = time.perf_counter() + LONGEST
+                while True:  # the SDKs close connections that nobody uses when they are asked the next time
+                    for _ in range(3):
+                        await ask(session, server.url, "chat", *question())
+                    held = await server.told("look")
+                    if (held["tasks"], held["files"]) <= (before["tasks"], before["files"] + 8):
+                        return await look(when)
+                    assert time.perf_counter() < until, f"tasks or files were left behind: {before}, then {held}"
+                    await asyncio.sleep(1)
+
             await ask(session, server.url, "chat", *question())  # loads and connects
-            before, began = await look("before"), time.perf_counter()
-            every = [
-                asyncio.create_task(
-                    client(
-                        server.url,
-                        random.Random(f"{common.SEED} {number}"),
-                        5 / speed,
-                        began + seconds,
-                        lambda came: found.update([came]),
-                    )
-                )
-                for number in range(clients)
-            ]
+            before = await look("before")
+            await rush(time.perf_counter(), seconds / 6)
+            warm = await quiet(before, "after a warm-up")
+            began = time.perf_counter()
+            rushing = asyncio.create_task(rush(began, seconds))
             for part in range(1, 7):
                 await asyncio.sleep(max(0.0, began + seconds * part / 6 - time.perf_counter()))
-                await look(f"after {seconds * part / 6:.3g} s")
-            await asyncio.gather(*every)
-            until = time.perf_counter() + LONGEST
-            while True:  # the SDKs close connections that nobody uses when they are asked the next time
-                for _ in range(3):
-                    await ask(session, server.url, "chat", *question())
-                after = await server.told("look")
-                if (after["tasks"], after["files"]) <= (before["tasks"], before["files"] + 8):
-                    break
-                assert time.perf_counter() < until, f"tasks or files were left behind: {before}, then {after}"
-                await asyncio.sleep(1)
-            await look("when all have gone")
+                await look(f"{seconds * part / 6:.3g} s under load")
+            await rushing
+            after = await quiet(warm, "when all have gone")
+            grown = after["objects"] - warm["objects"]
+            assert grown < 2000 + found["answered"] / 2, f"{grown} objects more: {warm}, then {after}"
             server.process.stdin.close()  # type: ignore[union-attr]
             await server.process.wait()
         log = vendors.settled(LONGEST)
@@ -256,7 +263,10 @@ def configuration(folder: str) -> str:
     mixture = f"[mixtures.panel]\nreference_models = {models}\naggregator = {json.dumps(common.AGGREGATOR)}\n"
     path = Path(folder, "mixture.toml")
     store = json.dumps(str(Path(folder, "answers.sqlite")))
-    path.write_text(f"{mixture}[server]\nport = 0\nmax_requests = 1000\nstore = {store}\n", encoding="utf-8")
+    path.write_text(
+        f"{mixture}[server]\nport = 0\nmax_requests = 1000\ndrain_seconds = {LONGEST}\nstore = {store}\n",
+        encoding="utf-8",
+    )
     return str(path)
 
 
@@ -365,7 +375,7 @@ def main() -> None:
         {"seed": common.SEED, "speed": given.speed, "hang-ups": f"{HANG_UPS:.0%}", "faults": FAULTS, **about, **ends},
         "Each question has a mark, with which the vendors begin their answers: WRONG counts what came back with that "
         "of another one,\nand no request to a vendor held two. Files: open ones, connections among them; the SDKs keep "
-        "some to the vendors.",
+        "some to the vendors. Objects: of Python, those that its collector knows.",
     )
     common.report(
         "serve_cpu",
