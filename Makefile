@@ -53,7 +53,7 @@ browser: $(VENV)/tests ## a reader's way through JupyterLab, in a real browser; 
 real: $(VENV)/tests ## the wire, a mixture, a comparison and notebooks 1 to 4 against a real model on this machine
 	$(VENV)/bin/python tools/local.py --or-skip $(VENV)/bin/pytest -rs --durations=8 $(REAL_TESTS)
 
-notebooks: $(VENV)/ready ## execute all notebooks offline, in place, and bring them into normal form
+notebooks: $(VENV)/tests ## execute all notebooks offline, in place, and bring them into normal form
 	$(VENV)/bin/python tools/notebooks.py notebooks/*.ipynb
 
 real-notebook: $(VENV)/ready ## execute the notebook on real models anew, and store what a real model answered
