@@ -60,7 +60,7 @@ clients: $(VENV)/ready .venv-clients/ready ## other people's clients (SDKs, Lang
 .venv-clients/ready: CONSTRAINTS =
 .venv-clients/ready: tests/real/clients/requirements.txt
 
-notebooks: $(VENV)/ready ## execute all notebooks offline, in place, and bring them into normal form
+notebooks: $(VENV)/tests ## execute all notebooks offline, in place, and bring them into normal form
 	$(VENV)/bin/python tools/notebooks.py notebooks/*.ipynb
 
 real-notebook: $(VENV)/ready ## execute the notebook on real models anew, and store what a real model answered
