@@ -11,11 +11,7 @@ from moa_helpers.limits.members import Member, Named
 
 @dataclass(frozen=True)
 class Limits:
-    """How long, how often, how many at once and for how much; the names and the units are those of ``fan_out``.
-
-    Raises:
-        TypeError, ValueError: one of them makes no sense, alone or beside another.
-    """
+    """How long, how often, how many at once and for how much; the names and the units are those of ``fan_out``."""
 
     timeout: float = 60.0
     deadline: float | None = None

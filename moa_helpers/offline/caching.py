@@ -52,13 +52,7 @@ class PromptCache:
 
 
 def prefixes(model: Model, asked: Mapping[str, Any], tokens: int) -> list[Prefix] | None:
-    """The beginnings of a request's prompt that its model's vendor may know; None if it says nothing about a cache.
-
-    Args:
-        model: that is asked.
-        asked: the request, which has been checked.
-        tokens: that its prompt has.
-    """
+    """The beginnings of a request's prompt, of so many tokens, that the vendor may know; None if it has no cache."""
     vendor = model.vendor.name
     if vendor not in ("openai", "anthropic", "mistral"):
         return None
