@@ -76,7 +76,7 @@ def fault(
 
 
 def world(*, chooses: bool) -> str:
-    """What an answer depends on besides its request, in words that never change: the ledger's keys hold them.
+    """What an answer depends on besides its request, in words that never change: a store's keys hold them.
 
     What sways a stand-in counts where it ``chooses`` among other answers.
     """
