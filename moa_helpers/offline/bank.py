@@ -77,7 +77,9 @@ def match(prompt: str, material: str = "") -> Question | None:
     If it asks nothing at all, but the material (all messages) makes points, it is the question that these answer: other
     people's mixtures send an aggregator the answers alone.
     """
-    text = ends(VARIANT.sub("", _without_list(prompt)))
+    first, *quoted = prompt.split(LIST)  # nobody asks the questions in a stand-in's answer
+    unquoted = " ".join([first, *(part.partition(GO_LIVE)[2] for part in quoted)])
+    text = ends(VARIANT.sub("", unquoted))
     if len(text) > LONG:  # it may run into the question without a mark
         for question in _bank():
             text = text.replace(question.prompt, f"| {question.prompt}")
@@ -97,12 +99,6 @@ def unprepared() -> str:
         f"This is an offline stand-in, not a language model, and it has no answer to that question. {LIST}\n"
         f"{prepared}\nTo ask anything else, {GO_LIVE} put an API key into .env and run moa.setup() again."
     )
-
-
-def _without_list(prompt: str) -> str:
-    """A prompt without the list in a stand-in's answer that it quotes: nobody asks these questions."""
-    first, *quoted = prompt.split(LIST)
-    return " ".join([first, *(part.partition(GO_LIVE)[2] for part in quoted)])
 
 
 def points_in(question: Question, text: str) -> list[Point]:
