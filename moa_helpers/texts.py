@@ -8,11 +8,7 @@ _MARKS |= {codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def decoded(written: bytes) -> str:
-    """The text of a file: UTF-8, or UTF-16 or UTF-32 as Windows writes them, or else in Windows' Western letters.
-
-    Raises:
-        ValueError: it is none of them.
-    """
+    """The text of a file: UTF-8, or UTF-16 or UTF-32 as Windows writes them, or else in Windows' Western letters."""
     names = [name for mark, name in _MARKS.items() if written.startswith(mark)][:1]
     if not names and b"\0" in written[:2]:  # UTF-16 without its mark: each second byte of Latin letters is zero
         names = ["utf-16-be" if written[:1] == b"\0" else "utf-16-le"]

@@ -46,13 +46,8 @@ def read_hosts(values: Mapping[str, str]) -> None:
     """Add the hosts that variables and ``moa.toml`` name, and forget those that they named before.
 
     ``MOA_HOST_ACME`` is the address of ``acme``, and ``ACME_API_KEY`` its key, if it is set. The file is looked for
-    here and above. A variable comes before the file, and ``add_host`` before both.
-
-    Args:
-        values: the variables.
-
-    Raises:
-        ValueError: one of them makes no sense; the message names the variable or the file.
+    here and above. A variable comes before the file, and ``add_host`` before both. A ValueError names the one that
+    makes no sense.
     """
     files = [folder / "moa.toml" for folder in (Path.cwd(), *Path.cwd().parents)]
     found = next((_of_file(file) for file in files if isfile(file)), {})

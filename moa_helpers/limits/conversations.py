@@ -16,13 +16,9 @@ ROLES = ("system", "user", "assistant")
 def read_prompt(prompt: Prompt) -> tuple[str | None, tuple[Turn, ...], str]:
     """A prompt's system message, its turns before the last, and the text of the last, which is the user's.
 
-    Args:
-        prompt: a text, or messages with a ``role`` (at most one ``system``, first; ``user``; ``assistant``) and a
-            ``content``: a text, or a list of parts ``{"type": "text", "text": …}``. Several of one role in a row become
-            one: Anthropic joins them, and the chat templates of some models refuse them.
-
-    Raises:
-        TypeError, ValueError: what is wrong with it, and where.
+    Messages have a ``role`` (at most one ``system``, first; ``user``; ``assistant``) and a ``content``: a text, or a
+    list of parts ``{"type": "text", "text": …}``. Several of one role in a row become one: Anthropic joins them, and
+    the chat templates of some models refuse them. A TypeError or ValueError says what is wrong, and where.
     """
     if not isinstance(prompt, Sequence) or isinstance(prompt, str | bytes):
         check_text("prompt", prompt, "question")

@@ -23,11 +23,7 @@ Happened: TypeAlias = "Delta | Retry | Hedge"
 
 
 def second_requests(stage: Sequence[Request], limits: Limits) -> tuple[Request, ...]:
-    """The second request for each, for when it is slow: another sample, so that offline none repeats a first one.
-
-    Raises:
-        ValueError: it could not be paid for, as its price is not known.
-    """
+    """The second request for each, for when it is slow: another sample, so that offline none repeats a first one."""
     if limits.hedge_after is None:
         return ()
     seconds = list(stage)
@@ -56,11 +52,7 @@ class Single(Shared, Protocol):
 class HedgedCall:
     """A call, and once it is slow a second one; like a ``Call``, it has ``run()``, ``reply()``, ``ok`` and ``sent``.
 
-    Args:
-        make: what makes a call of a request: ``calls.Call``.
-        first, second: the requests.
-        scope: as of a ``Call``; its ``hedge_after`` says when the second is due.
-        listen, wanted: as of a ``Call``.
+    ``make`` makes a call of a request: ``calls.Call``, of which the other arguments are, too.
     """
 
     def __init__(

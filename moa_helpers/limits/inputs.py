@@ -18,12 +18,7 @@ def requests(
     max_tokens: int = 2048,
     temperature: float | None = None,
 ) -> tuple[Request, ...]:
-    """A request for each model, once all is checked that needs no key; one that is listed again gets another sample.
-
-    Raises:
-        TypeError, ValueError: what is wrong, and what to write instead.
-        UnknownModel: a name names no model.
-    """
+    """A request for each model, once all is checked that needs no key; one that is listed again gets another sample."""
     if isinstance(models, str) or not isinstance(models, Sequence):
         raise TypeError(f"Give the models as a list of names, such as ['openai:model-id'], not {models!r}.")
     if not models:

@@ -113,10 +113,7 @@ def price(
 ) -> Estimate:
     """Price stages of calls, of which each after the first also reads the answers of the one before.
 
-    Args:
-        stages: the requests of each stage; all ask the same.
-        told: the request of a later stage with all that it reads beside the answers.
-        answer_tokens: how many tokens to expect of an answer.
+    ``told`` gives the request of a later stage all that it reads beside the answers.
     """
     longest = max(request.max_tokens for stage in stages for request in stage)
     unpriced: list[str] = []

@@ -23,13 +23,7 @@ def after(failure: Failure, attempts: Sequence[Attempt], request: Request, scope
     The pause is what the vendor asked for with Retry-After, else exponential backoff with full jitter: uniform between
     0 and 0.5 s, 1 s, 2 s ... (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). A server that
     is loading its model is asked again after 0.5 s, 1 s, 2 s, 4 s, 4 s ... for as long as one attempt may take; these
-    attempts are not counted as retries.
-
-    Args:
-        failure: of the last attempt.
-        attempts: all of them.
-        request: what would be sent again.
-        scope: its limits, its deadline and its purse decide.
+    attempts are not counted as retries. The scope's limits, deadline and purse decide.
     """
     if request.here:
         failure = on_this_machine(failure)

@@ -52,15 +52,11 @@ class Scope:
     """What calls share: their limits, the end of their deadline, the purse, the places, and the store.
 
     ``calls`` holds every call that was made in it or in a scope within it, in order. So a panel can watch them, and an
-    exception can carry what they gave.
+    exception can carry what they gave; a scope of many thousands should not remember them.
 
-    Args:
-        limits: the deadline runs from now on; the places are those of ``max_concurrency``.
-        purse: what may be spent; default: what the limits allow.
-        store: where answers are looked up and kept; default: that of the scope around it, or of ``moa.keep``.
-        remembers: whether it keeps its calls, which a scope of many thousands should not.
-        since: when what the store has begins at the earliest, on the clock of ``Reply.started``: a stage of a mixture
-            that was kept begins when the one before had ended, as it once did.
+    The deadline runs from now on. Unless given, the purse has what the limits allow, and the store is that of the scope
+    around, or of ``moa.keep``. What it has begins after ``since``, on the clock of ``Reply.started``: a stage of a
+    mixture that was kept begins when the one before had ended, as it once did.
     """
 
     def __init__(

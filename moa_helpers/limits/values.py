@@ -11,11 +11,7 @@ from moa_helpers.limits.members import Member, Named
 
 @dataclass(frozen=True)
 class Limits:
-    """How long, how often, how many at once and for how much; the names and the units are those of ``fan_out``.
-
-    Raises:
-        TypeError, ValueError: one of them makes no sense, alone or beside another.
-    """
+    """How long, how often, how many at once and for how much; the names and the units are those of ``fan_out``."""
 
     timeout: float = 60.0
     deadline: float | None = None
@@ -44,7 +40,15 @@ class Limits:
             if self.hedge_after is None:
                 raise ValueError("hedge_with is the model for second requests: give hedge_after too.")
             Member.of(self.hedge_with)
-        self._check_places()
+        if self.max_concurrency is not None and not isinstance(self.max_concurrency, int | Mapping):
+            raise TypeError('max_concurrency must be a whole number, or a mapping such as {"mistral": 2, "all": 8}.')
+        if self.max_concurrency == {}:
+            raise ValueError("max_concurrency names no vendor: leave it out, or write how many calls in 'all'.")
+        for vendor, most in self.places().items():
+            if vendor != "all" and vendor not in VENDORS:
+                known = ", ".join(VENDORS)
+                raise ValueError(f"max_concurrency names {vendor!r}; it takes 'all' and the vendors {known}.")
+            check_number("max_concurrency", most, whole=True)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -62,14 +66,3 @@ class Limits:
         if self.max_concurrency is None:
             return {}
         return self.max_concurrency if isinstance(self.max_concurrency, Mapping) else {"all": self.max_concurrency}
-
-    def _check_places(self) -> None:
-        if self.max_concurrency is not None and not isinstance(self.max_concurrency, int | Mapping):
-            raise TypeError('max_concurrency must be a whole number, or a mapping such as {"mistral": 2, "all": 8}.')
-        if self.max_concurrency == {}:
-            raise ValueError("max_concurrency names no vendor: leave it out, or write how many calls in 'all'.")
-        for vendor, most in self.places().items():
-            if vendor != "all" and vendor not in VENDORS:
-                known = ", ".join(VENDORS)
-                raise ValueError(f"max_concurrency names {vendor!r}; it takes 'all' and the vendors {known}.")
-            check_number("max_concurrency", most, whole=True)

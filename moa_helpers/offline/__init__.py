@@ -40,14 +40,7 @@ getattr(os, "register_at_fork", dict)(after_in_child=lambda: globals().update(_r
 
 
 def start(variables: Mapping[str, str] = os.environ) -> "Server":
-    """The embedded vendors of this process; started on first use, on a free port of this machine.
-
-    Args:
-        variables: where to read ``MOA_OFFLINE_SEED``, ``MOA_OFFLINE_SPEED`` and ``MOA_OFFLINE_FAULTS``.
-
-    Raises:
-        ValueError: one of them holds something else than it should.
-    """
+    """The embedded vendors of this process; started on first use, on a free port of this machine, as ``vendors``."""
     global _running
     if _running is None:
         from moa_helpers.offline.server import Server
@@ -57,7 +50,7 @@ def start(variables: Mapping[str, str] = os.environ) -> "Server":
 
 
 def vendors(variables: Mapping[str, str]) -> "OfflineVendors":
-    """Embedded vendors as the variables say, not yet started; the arguments and errors are those of ``start``."""
+    """Embedded vendors as the variables ``MOA_OFFLINE_…`` say, not yet started; raises ValueError for a wrong one."""
     from moa_helpers.offline.server import OfflineVendors
 
     seed, speed, faults = (variables.get(f"MOA_OFFLINE_{name}") or "" for name in ("SEED", "SPEED", "FAULTS"))
@@ -85,7 +78,6 @@ def fault(
 def world(*, chooses: bool) -> str:
     """What an answer depends on besides its request, in words that never change: a store's keys hold them.
 
-    Args:
-        chooses: whether the answer is a choice among other answers, so that what sways a stand-in counts.
+    What sways a stand-in counts where it ``chooses`` among other answers.
     """
     return repr((Traits.knowledge, Traits.judging if chooses else None, start().vendors.faults.of_text()))

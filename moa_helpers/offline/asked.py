@@ -54,16 +54,9 @@ class Asked:
 
 
 def read(body: bytes, headers: Mapping[str, str], vendor: str | None, *, messages: bool) -> Asked:
-    """What a request asks.
+    """What a request asks; ``vendor`` None: the model's id says it; ``messages``: it is in Anthropic's format.
 
-    Args:
-        body: of the request.
-        headers: of the request.
-        vendor: whose model is meant; None: the model's id says it.
-        messages: whether the request is in Anthropic's format.
-
-    Raises:
-        Refused: the request cannot be read, or the vendor would refuse it.
+    Raises ``Refused`` if it cannot be read, or the vendor would refuse it.
     """
     asked = parsed(body, headers)
     model = named(asked.get("model"), vendor, messages=messages)

@@ -47,11 +47,7 @@ class Score:
 
 
 def questions(variants: int = 1) -> tuple[Question, ...]:
-    """The prepared questions.
-
-    Args:
-        variants: how often each question is there, its number at the end of its prompt, what is known drawn anew.
-    """
+    """The prepared questions, each in so many variants: with a number at the end, and what is known drawn anew."""
     if variants < 1:
         raise ValueError(f"variants is {variants}; each question is there at least once.")
     more = [
@@ -78,12 +74,12 @@ def _bank() -> tuple[Question, ...]:
 def match(prompt: str, material: str = "") -> Question | None:
     """The prepared question that a prompt asks, in other words or inside a longer text; None if it asks none of them.
 
-    Args:
-        prompt: what the user sends.
-        material: all messages. If the prompt asks nothing at all, but the messages make points (other people's mixtures
-            send an aggregator the answers without the question), the question is the one that these answer.
+    If it asks nothing at all, but the material (all messages) makes points, it is the question that these answer: other
+    people's mixtures send an aggregator the answers alone.
     """
-    text = ends(VARIANT.sub("", _without_list(prompt)))
+    first, *quoted = prompt.split(LIST)  # nobody asks the questions in a stand-in's answer
+    unquoted = " ".join([first, *(part.partition(GO_LIVE)[2] for part in quoted)])
+    text = ends(VARIANT.sub("", unquoted))
     if len(text) > LONG:  # it may run into the question without a mark
         for question in _bank():
             text = text.replace(question.prompt, f"| {question.prompt}")
@@ -103,12 +99,6 @@ def unprepared() -> str:
         f"This is an offline stand-in, not a language model, and it has no answer to that question. {LIST}\n"
         f"{prepared}\nTo ask anything else, {GO_LIVE} put an API key into .env and run moa.setup() again."
     )
-
-
-def _without_list(prompt: str) -> str:
-    """A prompt without the list in a stand-in's answer that it quotes: nobody asks these questions."""
-    first, *quoted = prompt.split(LIST)
-    return " ".join([first, *(part.partition(GO_LIVE)[2] for part in quoted)])
 
 
 def points_in(question: Question, text: str) -> list[Point]:
@@ -131,11 +121,7 @@ def mentions(question: Question, text: str) -> list[Point]:
 
 
 def score(prompt: str, text: str) -> Score:
-    """Score an offline answer to a prepared question.
-
-    Raises:
-        ValueError: the prompt is not a prepared question, so there is nothing to score against.
-    """
+    """Score an offline answer to a prepared question; raises ValueError if the prompt is none."""
     question = match(prompt)
     if question is None:
         raise ValueError(f"{prompt!r} is not a prepared question; prepared are {[q.prompt for q in _bank()]}.")

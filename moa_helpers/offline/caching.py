@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from moa_helpers.catalogue import Model
@@ -52,53 +53,36 @@ class PromptCache:
 
 
 def prefixes(model: Model, asked: Mapping[str, Any], tokens: int) -> list[Prefix] | None:
-    """The beginnings of a request's prompt that its model's vendor may know; None if it says nothing about a cache.
-
-    Args:
-        model: that is asked.
-        asked: the request, which has been checked.
-        tokens: that its prompt has.
-    """
+    """The beginnings of a request's prompt, of so many tokens, that the vendor may know; None if it has no cache."""
     vendor = model.vendor.name
-    if vendor not in ("openai", "anthropic", "mistral"):
+    if vendor != "mistral" and vendor not in LOOKED_BACK:
         return None
-    if tokens < (BLOCK if vendor == "mistral" else LEAST) or len(asked["messages"]) > MOST:
-        return []
-    if vendor == "mistral" and not asked.get("prompt_cache_key"):
+    least, step = (BLOCK, BLOCK) if vendor == "mistral" else (LEAST, STEP)
+    told = vendor != "mistral" or asked.get("prompt_cache_key")
+    if tokens < least or len(asked["messages"]) > MOST or not told:
         return []
     pieces = [*_pieces(asked)]
-    texts = [piece for piece, _ in pieces]
-    text = "".join(texts)
-    if vendor == "mistral":
-        return _hashed(text, dict.fromkeys(range(BLOCK * TOKEN, len(text) + 1, BLOCK * TOKEN), True), tokens)
-    if vendor == "openai" and STEPWISE.match(model.id):
-        return _hashed(text, dict.fromkeys(range(LEAST * TOKEN, len(text) + 1, STEP * TOKEN), True), tokens)
-    if vendor == "openai":
-        whole = (asked.get("prompt_cache_options") or {}).get("mode") != "explicit"
-    else:
-        whole = bool(asked.get("cache_control"))
-    if whole:
+    text = "".join(piece for piece, _ in pieces)
+    if vendor == "mistral" or (vendor == "openai" and STEPWISE.match(model.id)):
+        return _hashed(text, dict.fromkeys(range(least * TOKEN, len(text) + 1, step * TOKEN), True), tokens)
+    explicit = (asked.get("prompt_cache_options") or {}).get("mode") == "explicit"
+    if asked.get("cache_control") if vendor == "anthropic" else not explicit:
         pieces[-1] = pieces[-1][0], True
     while pieces and not pieces[-1][1]:  # nothing is looked for behind the last mark
         pieces.pop()
-    seen = pieces[-LOOKED_BACK[vendor] :]
-    end, ends = sum(map(len, texts[: len(pieces) - len(seen)])), dict[int, bool]()
-    for piece, kept in seen:
-        end += len(piece)
-        ends[end] = kept
-    return [one for one in _hashed(text, ends, tokens) if one.tokens >= LEAST]
+    places = [*accumulate(len(piece) for piece, _ in pieces)]
+    ends = dict(zip(places, (kept for _, kept in pieces), strict=True))
+    looked_at = dict([*ends.items()][-LOOKED_BACK[vendor] :])
+    return [one for one in _hashed(text, looked_at, tokens) if one.tokens >= LEAST]
 
 
 def _pieces(asked: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """The parts of the messages in the order in which they are read, and whether the mark of a cache stands on each."""
     for message in ({"role": "system", "content": asked.get("system")}, *asked["messages"]):
-        role, content = message["role"][0], message.get("content") or ""
-        if isinstance(content, str):
-            yield role + content, False
-            continue
-        for part in content:
+        content = message.get("content") or ""
+        for part in [{"text": content}] if isinstance(content, str) else content:
             marked = part.get("cache_control") or part.get("prompt_cache_breakpoint")
-            yield role + (part.get("text") or ""), bool(marked)
+            yield message["role"][0] + (part.get("text") or ""), bool(marked)
 
 
 def _hashed(text: str, ends: Mapping[int, bool], most: int) -> list[Prefix]:

@@ -85,11 +85,7 @@ class Faults:
 
 
 def parse(text: str) -> list[Fault]:
-    """Read faults as in ``mistral=429,retry_after=2,times=1; openai:model-id=hang; *=any,chance=0.1``.
-
-    Raises:
-        ValueError: what is wrong with one of them.
-    """
+    """Read faults as in ``mistral=429,retry_after=2,times=1; openai:model-id=hang; *=any,chance=0.1``."""
     faults = []
     for entry in filter(None, re.split(r"\s*;\s*", text.strip())):
         where, _, rest = entry.partition("=")

@@ -111,11 +111,7 @@ class OfflineVendors:
 
 
 class Server:
-    """The offline vendors in a thread of their own, on a port of this machine; ``url`` says where.
-
-    Raises:
-        OSError: the port is taken.
-    """
+    """The offline vendors in a thread of their own, on a port of this machine; ``url`` says where."""
 
     def __init__(self, vendors: OfflineVendors, port: int = 0) -> None:
         self.vendors = vendors

@@ -30,14 +30,8 @@ def answer(model: Model, system: str, prompt: str, sample: int = 0, *, lie: bool
     """What the stand-in for a model answers.
 
     If the messages carry candidates to choose from, it says the number of one. If they carry other models' answers,
-    fenced or not, it merges those and adds nothing of its own; else it says what it knows about the prompt.
-
-    Args:
-        model: which model to stand in for.
-        system, prompt: the messages.
-        sample: which sample of the same request.
-        lie: state the false points, with confidence.
-        inject: add a line that tries to instruct whoever reads the answer.
+    fenced or not, it merges those and adds nothing of its own; else it says what it knows about the prompt. On demand
+    it lies, with confidence, or adds a line that tries to instruct whoever reads the answer.
     """
     system, prompt = ends(system, READ), ends(prompt, READ)
     told = f"{system}\n{prompt}"

@@ -28,12 +28,6 @@ def majority(texts: Sequence[str]) -> list[int]:
     A text is left out if its ``agreement`` is below ``LEFT_OUT_BELOW`` of the best one's. At most a minority is left
     out, that is fewer than half; one or two texts always enter, and so do all where not even the best finds half of its
     sentences in the others, as then there is nothing to measure by.
-
-    Args:
-        texts: the references' answers to one question.
-
-    Returns:
-        Places in ``texts``, ascending; never empty unless ``texts`` is.
     """
     found = agreement(texts)
     if max(found, default=0.0) < 0.5:

@@ -33,8 +33,9 @@ def render(template: str, **values: Any) -> str:
 @lru_cache(maxsize=64)  # a live panel shows the same texts again and again
 def rendered(text: str) -> str:
     """A model's text as HTML: its Markdown is laid out, but nothing in it becomes a link, an image, HTML or maths."""
-    small = len(text) <= LONGEST_MARKDOWN and _most_cells(text) <= MOST_CELLS
-    return render("text.html", text=text, laid_out=small)
+    lines = text.split("\n")
+    cells = len(lines) * max(line.count("|") for line in lines)  # at most: a short row of a table is filled up
+    return render("text.html", text=text, laid_out=len(text) <= LONGEST_MARKDOWN and cells <= MOST_CELLS)
 
 
 def escaped(text: str) -> str:
@@ -55,12 +56,6 @@ def printable(text: str, stream: object = None) -> str:
     except UnicodeEncodeError:
         text = text.translate(PLAIN).encode(encoding, "backslashreplace").decode(encoding)
     return text
-
-
-def _most_cells(text: str) -> int:
-    """How many cells its tables may have: a short row is filled up, so a few characters can ask for many."""
-    lines = text.split("\n")
-    return len(lines) * max(line.count("|") for line in lines)
 
 
 @cache

@@ -109,9 +109,7 @@ class Live:
     def parts(self, *, whole: bool = False, bars: bool = True) -> tuple[str, list[Seen], list[Seen], int]:
         """The panel in pieces: its head; the requests that it shows; those that it folds; how many are not shown.
 
-        Args:
-            whole: show all requests, the later ones folded; else, of many, those that have not ended.
-            bars: draw the requests as bars on a common clock.
+        Of many requests it shows those that have not ended, or, ``whole``, all, the later ones folded.
         """
         seen = self._look()
         one_by_one = seen if whole or len(seen) <= MOST else [one for one in seen if not one.done]

@@ -38,9 +38,6 @@ def progress_view() -> "_Output | _Bar":
     """An output of the notebook's cell; outside a notebook, a progress bar on stderr.
 
     What it shows has ``ended`` and ``total``, as numbers, and a ``line()`` and ``html(whole=...)`` that say more.
-
-    Raises:
-        ImportError: a package is missing that it takes in a notebook.
     """
     if "IPython" in sys.modules:
         from IPython.core.getipython import get_ipython

@@ -10,6 +10,7 @@ from moa_helpers.vendors.requests import Chunk, Request, count
 from moa_helpers.vendors.thinking import told_apart
 from moa_helpers.vendors.transport import http_clients
 
+METHOD = "messages.create"  # of the SDK's client
 OURS = "model messages system max_tokens stream timeout"
 
 
@@ -18,11 +19,6 @@ def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     from anthropic import AsyncAnthropic
 
     return AsyncAnthropic(**how, **http_clients("anthropic", how["base_url"]), max_retries=0, timeout=None)
-
-
-def method(sdk: Any) -> Any:
-    """The method of the SDK that is called."""
-    return sdk.messages.create
 
 
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
@@ -34,7 +30,7 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
         turns = request.marked({"cache_control": extra.pop("cache_control")})
     if request.system:
         extra["system"] = request.system
-    answer = await method(request.sdk)(
+    answer = await request.sdk.messages.create(
         model=request.model.id,
         messages=turns,
         max_tokens=request.max_tokens,

@@ -37,9 +37,6 @@ class Arriving:
         """Add a piece, and give what can be passed on of the answer; None where all before was no answer after all.
 
         Of reason and name the latest counts, of token counts the largest: some hosts end with a zero.
-
-        Raises:
-            Malformed: the answer is endless.
         """
         self.answered_by = whole(chunk.answered_by or "") or self.answered_by
         for name in ("input_tokens", "cached_tokens", "_output_tokens", "_thinking_tokens"):

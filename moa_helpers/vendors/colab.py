@@ -109,11 +109,7 @@ class Session:
         return self._silent and TOKEN not in os.environ
 
     def models(self, patience: float = 5.0) -> tuple[str, ...]:
-        """Names of the models of ``google.colab.ai``; none outside Colab, or until their list has arrived.
-
-        Args:
-            patience: seconds to wait for the list.
-        """
+        """Names of the models of ``google.colab.ai``; none outside Colab, or if their list takes longer (seconds)."""
         try:
             import google.colab  # noqa: F401
         except ImportError:

@@ -56,11 +56,7 @@ class Place(NamedTuple):
 
 
 def base_url(written: str, variable: str, port: int = 8080) -> str:
-    """The address that an SDK takes, of what a reader wrote: it may lack scheme, port and ``/v1``, or be 0.0.0.0.
-
-    Raises:
-        ValueError: it is no address of a server; the message names the variable.
-    """
+    """The address that an SDK takes, of what a reader wrote: it may lack scheme, port and ``/v1``, or be 0.0.0.0."""
     text, complete = written.lstrip("/"), "://" in written
     if text.isdecimal():
         text = f":{text}"  # a port alone
@@ -125,14 +121,8 @@ def find_servers(
     """The model servers that answer, those of ``LOCAL_BASE_URL`` first; and what the reader should know beside them.
 
     It takes at most ``PATIENCE`` seconds. A port where nothing listens refuses at once; a place that was silent (behind
-    a firewall, or no server of models) gets only a ``MOMENT`` if it is looked at again within a minute.
-
-    Args:
-        values: the variables that are set.
-        leave_out: places (host and port) that are not looked at.
-
-    Raises:
-        ValueError: a variable holds no address.
+    a firewall, or no server of models) gets only a ``MOMENT`` if it is looked at again within a minute. Raises
+    ValueError if a variable holds no address.
     """
     began, (found, notes) = time.monotonic(), places(values)
     where = [place for place in found if place_of(place.url) not in leave_out]
@@ -155,11 +145,7 @@ def find_servers(
 
 
 def places(values: Mapping[str, str]) -> tuple[list[Place], list[str]]:
-    """Where to look, each place once though it may have two names; and what is wrong with other programs' variables.
-
-    Raises:
-        ValueError: LOCAL_BASE_URL or OLLAMA_HOST holds no address.
-    """
+    """Where to look, each place once though it may have two names; and what is wrong with other programs' variables."""
     found: dict[str, Place] = {}
     notes = []
     for row in TABLE:

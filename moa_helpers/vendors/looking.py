@@ -18,12 +18,7 @@ class Look:
     """A look that has begun, in a thread of its own.
 
     ``seen`` has the status and the JSON object that came for each path, ``/v1/models`` first. The other paths, from the
-    root, are asked for only where something speaks HTTP.
-
-    Args:
-        url: the address, ending in ``/v1``; a login in it is sent in the key's place.
-        key: to show to it; any text for a server that wants one, whichever it is.
-        others: the other paths to ask for.
+    root, are asked for only where something speaks HTTP. A login in the address is sent in the key's place.
     """
 
     def __init__(self, url: str, key: str, others: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from moa_helpers.vendors.reading import events
 from moa_helpers.vendors.requests import Chunk, Request
 from moa_helpers.vendors.transport import http_clients
 
+METHOD = "chat.stream_async"  # of the SDK's client
 OURS = "model messages stream max_tokens temperature reasoning_effort n retries server_url timeout_ms"
 
 
@@ -36,11 +37,6 @@ async def _note(response: Any) -> None:
         await response.aread()  # the SDK stumbles over an error without a body, unless it was read
 
 
-def method(sdk: Any) -> Any:
-    """The method of the SDK that is called."""
-    return sdk.chat.stream_async
-
-
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     """Send a request and yield the answer as it arrives.
 
@@ -49,14 +45,13 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     """
     begun: list[Any] = []
     _begun.set(begun)
-    extra = {**request.extra, **({"reasoning_effort": request.effort} if request.effort else {})}
     try:
-        answer = await method(request.sdk)(
+        answer = await request.sdk.chat.stream_async(
             model=request.model.id,
             messages=request.messages,
             max_tokens=request.max_tokens,
             **request.sampling,
-            **extra | {"http_headers": request.headers | extra.get("http_headers", {})},
+            **{**request.extra, "http_headers": request.headers | request.extra.get("http_headers", {})},
         )
         async with answer, aclosing(chat_chunks(events(answer.response))) as chunks:
             async for chunk in chunks:

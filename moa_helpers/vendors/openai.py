@@ -15,6 +15,7 @@ from moa_helpers.vendors.transport import http_clients
 # Where hosts put what a model thinks aloud; some send the same in two of them.
 ALOUD = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details")
 CACHED = ("prompt_cache_hit_tokens", "cached_tokens")  # DeepSeek's word, and Together's and Moonshot's
+METHOD = "chat.completions.create"  # of the SDK's client
 OURS = "model messages stream stream_options max_tokens max_completion_tokens temperature reasoning_effort n timeout"
 
 
@@ -27,25 +28,19 @@ def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     return AsyncOpenAI(**how, **http, max_retries=0, timeout=None, default_headers=headers)
 
 
-def method(sdk: Any) -> Any:
-    """The method of the SDK that is called."""
-    return sdk.chat.completions.create
-
-
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     """Send a request and yield the answer as it arrives."""
-    extra = {**request.extra, **({"reasoning_effort": request.effort} if request.effort else {})}
-    messages: list[dict[str, Any]] = [*request.messages]
-    if request.after and "prompt_cache_options" in {**extra.get("extra_body", {}), **extra}:
+    extra, messages = request.extra, request.messages
+    if request.after and "prompt_cache_options" in {*extra, *extra.get("extra_body", {})}:
         messages[-1] = request.marked({"prompt_cache_breakpoint": {"mode": "explicit"}})[-1]
-    answer = await method(request.sdk)(
+    answer = await request.sdk.chat.completions.create(
         model=request.model.id,
         messages=messages,
         stream=True,
         **({"stream_options": {"include_usage": True}} if request.model.vendor.stream_options else {}),
         **{request.model.token_parameter: request.max_tokens},
         **request.sampling,
-        **extra | {"extra_headers": request.headers | extra.get("extra_headers", {})},
+        **{**extra, "extra_headers": request.headers | extra.get("extra_headers", {})},
     )
     async with answer, aclosing(chat_chunks(events(answer.response))) as chunks:
         async for chunk in chunks:

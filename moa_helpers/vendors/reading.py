@@ -19,15 +19,8 @@ STOP = {"type": "message_stop"}  # Anthropic's end mark, and what stands for Ope
 async def events(response: Any) -> AsyncGenerator[dict[str, Any], None]:
     """Yield the events of a streamed answer, ``STOP`` for its end mark. An answer sent whole is a single event.
 
-    What may be an error, or as well a sign of life, is raised at the end only: by then the answer may be complete.
-
-    Args:
-        response: of httpx or httpx2, its body not read yet.
-
-    Raises:
-        Refused: an error was sent in place of an event or of the answer.
-        Malformed: what was sent is neither.
-        httpx.TransportError: the connection failed.
+    The body of the response (of httpx or httpx2) is not read yet. An error that was sent is raised as ``Refused``, what
+    is neither as ``Malformed``: at the end only, if it may as well be a sign of life, as the answer may be complete.
     """
     if "," in response.headers.get("content-encoding", ""):
         raise Malformed("The answer is compressed more than once.")  # a few bytes may hide more than the memory holds

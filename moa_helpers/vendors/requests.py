@@ -43,13 +43,13 @@ class Request:
     settings: str = ""
 
     @property
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[dict[str, Any]]:
         """All turns, as OpenAI and Mistral take them: the system message, if any, stands first."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         return [*system, *self.turns]
 
     @property
-    def turns(self) -> list[dict[str, str]]:
+    def turns(self) -> list[dict[str, Any]]:
         """The same without the system message, as Anthropic takes them."""
         return [{"role": turn.role, "content": turn.text} for turn in (*self.before, Turn("user", self.asked))]
 
@@ -77,9 +77,10 @@ class Request:
         return "".join(parts)
 
     @property
-    def sampling(self) -> dict[str, float]:
-        """The temperature as an argument, or no argument: some models refuse any."""
-        return {} if self.temperature is None else {"temperature": self.temperature}
+    def sampling(self) -> dict[str, Any]:
+        """Temperature and effort as OpenAI and Mistral take them, or no argument: some models refuse any."""
+        given = {"temperature": self.temperature, "reasoning_effort": self.effort}
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def headers(self) -> dict[str, str]:
@@ -88,11 +89,7 @@ class Request:
 
 
 class Refused(Exception):
-    """The vendor reported an error though its HTTP status was good: within a stream, or instead of one.
-
-    Args:
-        body: what it sent, as it came: an event as a dict, or a text.
-    """
+    """The vendor reported an error though its HTTP status was good: within a stream, or instead of one."""
 
     status_code = None  # that of the HTTP answer said that all was well
 
@@ -109,10 +106,8 @@ class Malformed(Exception):
 class Chunk:
     """A piece of a streamed answer, in the vocabulary of the lesson. Only what this piece brought is set.
 
-    A number of tokens that cannot be is unknown, so that nothing is reckoned with it.
-
-    Raises:
-        Malformed: what should be text is something else.
+    A number of tokens that cannot be is unknown, so that nothing is reckoned with it; a text that is none is
+    ``Malformed``.
     """
 
     text: str = ""

@@ -219,10 +219,7 @@ def priced(name: str) -> Model:
     """The model of that name with its price where it is asked: as in the catalogue at its vendor's own address.
 
     Live, what runs on this machine is free, and at another address than the vendor's own the price is unknown. But at a
-    gateway to several vendors it is each vendor's own.
-
-    Raises:
-        TypeError, UnknownModel: as ``find``.
+    gateway to several vendors it is each vendor's own. It raises what ``find`` raises.
     """
     model, settings = find(name), current()
     if settings.mode == "offline" or model.vendor.api == "colab":
@@ -236,12 +233,7 @@ def priced(name: str) -> Model:
 
 
 def world(*, offline: bool, chooses: bool) -> str:
-    """Who answers: ``"live"``, or the stand-ins with all that their answers depend on besides the request.
-
-    Args:
-        offline: whether the stand-ins do.
-        chooses: whether the answer is a choice among other answers.
-    """
+    """Who answers: ``"live"``, or the stand-ins with all that their answers depend on besides the request."""
     if not offline:
         return "live"
     from moa_helpers.offline import world as stand_ins

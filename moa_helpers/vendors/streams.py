@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from inspect import signature
+from operator import attrgetter
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -40,11 +41,7 @@ async def stream(request: Request) -> AsyncIterator[Chunk]:
 def client(model: Model) -> Any:
     """The SDK's client for a model's address: one for each event loop, made on first use.
 
-    Raises:
-        MissingKey: live, and the vendor's key is not set.
-        UnknownModel: live, and no server lists that model of ``local:``.
-        ImportError: the vendor's SDK is not installed.
-        ValueError: the address is none, or a variable for proxies or certificates is broken.
+    It raises what ``connection`` raises, and ValueError where the address or a variable of the network is broken.
     """
     vendor, how = model.vendor, reach(model.name)
     if not how:
@@ -60,11 +57,7 @@ def client(model: Model) -> Any:
 
 
 def checked(request: Request) -> Request:
-    """The request, bound to its client, once what a Member adds to it is checked.
-
-    Raises:
-        ValueError: the lesson sets that itself, or the vendor's SDK does not take it.
-    """
+    """The request, bound to its client; raises ValueError where a Member adds what the lesson sets or no SDK takes."""
     name, vendor, extra = request.model.name, request.model.vendor, request.extra
     if vendor.api == "colab" and (extra or request.effort):
         raise ValueError(f"{name} takes neither effort nor extra: Colab's models are sent a text and nothing else.")
@@ -72,14 +65,11 @@ def checked(request: Request) -> Request:
         return request
     sdk = _SDKS[vendor.api]
     for part in ("extra_body", "extra_query", "output_config", *HEADERS):
-        inner = extra.get(part, {})
-        if not isinstance(inner, dict) or (
-            part in HEADERS and not all(isinstance(text, str) for text in inner.values())
-        ):
-            raise ValueError(
-                f"{name}: extra's {part!r} must be a mapping{' of texts' * (part in HEADERS)}, not {inner!r}."
-            )
-    takes = signature(sdk.method(request.sdk)).parameters
+        inner, kind = extra.get(part, {}), "a mapping" + " of texts" * (part in HEADERS)
+        fits = isinstance(inner, dict) and (part not in HEADERS or {*map(type, inner.values())} <= {str})
+        if not fits:
+            raise ValueError(f"{name}: extra's {part!r} must be {kind}, not {inner!r}.")
+    takes = signature(attrgetter(sdk.METHOD)(request.sdk)).parameters
     for given in (*extra, *extra.get("extra_body", {})):
         if given in sdk.OURS.split():
             raise ValueError(

@@ -49,11 +49,7 @@ class Tag(NamedTuple):
 
 
 def told_apart(content: Any, depth: int = 8) -> tuple[str, str]:
-    """The text and the thinking in a content: a text, a part, or a list of parts, maybe nested.
-
-    Raises:
-        Malformed: it is none of these.
-    """
+    """The text and the thinking in a content: a text, a part, or a list of parts, maybe nested; else ``Malformed``."""
     if content is None or isinstance(content, str):
         return content or "", ""
     if isinstance(content, list) and depth:

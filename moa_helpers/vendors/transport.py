@@ -31,16 +31,9 @@ def loopback(url: str) -> bool:
 
 
 def http_clients(api: Api, url: str, *, kept: int = 100, sync: bool = False) -> dict[str, Any]:
-    """The HTTP clients for an SDK's client, as its arguments.
+    """The HTTP clients for an SDK's client, as its arguments; so many connections are kept open between calls.
 
-    Args:
-        api: whose SDK.
-        url: where the client connects to.
-        kept: how many connections stay open between calls.
-        sync: whether the SDK's client is its synchronous one; Mistral's is both.
-
-    Raises:
-        BrokenVariable: a variable for proxies or certificates is broken.
+    Raises ``BrokenVariable`` if a variable for proxies or certificates is broken.
     """
     here, secure = loopback(url), urlsplit(url).scheme == "https"
     try:

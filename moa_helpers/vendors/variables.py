@@ -33,14 +33,8 @@ def read() -> tuple[Variables, list[str]]:
 def find_keys(values: Variables, *, needed: bool) -> tuple[dict[str, str], dict[str, Key], list[str]]:
     """Where each vendor's key comes from; the keys by their variables; and which of them count as unset, and why.
 
-    A placeholder does, unless the reader has set the address: some gateways and hosts take any text for a key.
-
-    Args:
-        values: the variables.
-        needed: whether a vendor may be asked. Then Colab's panel is looked at, and a key that is none is an error.
-
-    Raises:
-        ValueError: a key cannot be one; the message names its variable and never shows it.
+    A placeholder does, unless the reader has set the address: some gateways and hosts take any text for a key. If they
+    are ``needed``, Colab's panel is looked at, and a key that cannot be one is a ValueError, which never shows it.
     """
     sources: dict[str, str] = {}
     keys: dict[str, Key] = {}

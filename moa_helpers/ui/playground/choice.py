@@ -60,11 +60,7 @@ class Choice:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments of ``mixture_of_agents``, or of ``fan_out`` without an aggregator; no default is among them.
-
-        Raises:
-            ValueError: no model is chosen, or a field says no number.
-        """
+        """The arguments of ``mixture_of_agents``, or of ``fan_out`` without an aggregator; no default is among them."""
         if not self.models:
             raise ValueError("No reference model is ticked: tick at least one.")
         turns = [{"role": turn.role, "content": turn.text} for turn in (*self.before, Turn("user", self.prompt))]
@@ -86,11 +82,7 @@ def given(
     aggregator: Named | Sequence[Named] | None,
     options: Mapping[str, Any],
 ) -> Choice:
-    """The choice that the arguments of ``moa.playground`` ask for; what they leave out is empty in it.
-
-    Raises:
-        TypeError, ValueError: ``mixture_of_agents`` does not take one of them, or the playground has no control for it.
-    """
+    """The choice that the arguments of ``moa.playground`` ask for; what they leave out is empty in it."""
     if unknown := sorted(options.keys() - {*LIMITS, *OF_MIXTURES}):
         known = ", ".join(["layers", *SWITCHES, *LIMITS])
         raise TypeError(f"playground() takes no {', '.join(unknown)}; it takes {known}.")
@@ -153,11 +145,7 @@ def completed(asked: Choice, settings: Settings) -> tuple[Choice, dict[str, str]
 
 
 def priced(arguments: Mapping[str, Any]) -> Estimate:
-    """What a run of these arguments will cost. It makes no call.
-
-    Raises:
-        TypeError, ValueError: ``mixture_of_agents``, or ``fan_out`` without an aggregator, does not take them.
-    """
+    """What a run of these arguments will cost, or the error of what does not take them. It makes no call."""
     if arguments.get("aggregator") is not None:
         return plan_mixture(**arguments).estimate
     rest = dict(arguments)

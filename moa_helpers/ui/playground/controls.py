@@ -17,10 +17,7 @@ Action = Callable[[], None]
 class Controls:
     """The controls, each with a label; ``parts`` has them in the order in which Tab reaches them.
 
-    Args:
-        later: runs an action on the event loop of the notebook; all others are run through it.
-        changed: what to do when what is chosen has changed.
-        run, stop, reset: what to do on a click.
+    All actions are run through ``later``, on the event loop of the notebook.
     """
 
     def __init__(
@@ -90,10 +87,7 @@ class Controls:
     def fill(self, choice: Choice, models: Mapping[str, str], *, prepared: bool) -> None:
         """Put the controls to a choice. Its models come first, in its order: that can matter to the aggregator.
 
-        Args:
-            choice: what is chosen; of its models, those that can be asked are ticked.
-            models: all models, each with why it cannot be asked, or "".
-            prepared: whether prepared questions are offered.
+        ``models`` has all models, each with why it cannot be asked, or "".
         """
         self._filled = choice
         place = {name: number for number, name in enumerate(choice.models)}
