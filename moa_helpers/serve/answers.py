@@ -9,6 +9,8 @@ from moa_helpers.results import Answer
 
 HEADERS = ("outcome", "heading", "calls", "seconds", "cost_usd", "kept")  # of the facts that are also told as headers
 
+LONGEST = 1000  # characters of a header
+
 
 class NoAnswer(Refused):
     """A mixture ran and gave no answer; ``moa`` has its facts.
@@ -57,10 +59,11 @@ def facts(answer: Answer, ignored: Sequence[str]) -> dict[str, Any]:
 
 
 def headers(moa: dict[str, Any]) -> dict[str, str]:
-    """The facts as headers, in ASCII."""
+    """The facts as headers: in ASCII, on one line, and not so long that a client refuses them."""
     told = {name: "unknown" if moa[name] is None else str(moa[name]) for name in HEADERS}
     told["members"] = ", ".join(member["model"] for member in moa["members"])
-    return {f"x-moa-{name.replace('_', '-')}": text.encode("ascii", "replace").decode() for name, text in told.items()}
+    plain = {name: " ".join(text.split())[:LONGEST].encode("ascii", "replace").decode() for name, text in told.items()}
+    return {f"x-moa-{name.replace('_', '-')}": text for name, text in plain.items()}
 
 
 def content(answer: Answer) -> dict[str, Any]:

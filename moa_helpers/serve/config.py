@@ -82,12 +82,12 @@ def read_config(source: str | Path | Mapping[str, Any], **server: Any) -> Config
         given = {**_check("[server]", tables.get("server", {})), **server}
         _check("[server]", given, [each.name for each in fields(Config)[1:]])
         named = _check("[mixtures]", tables.get("mixtures", {}))
-        mixtures = {name: _mixture(f"[mixtures.{name}]", options) for name, options in named.items()}
+        mixtures = {name: _mixture(name, options) for name, options in named.items()}
         if not mixtures:
             raise ValueError("There is no mixture: add a table [mixtures.NAME] with reference_models and aggregator.")
         config = Config(mixtures, **{"token": current().value(TOKEN), **given})
         for name, options in mixtures.items():
-            _plan(f"[mixtures.{name}]", options, config.daily_budget_usd)
+            _plan(name, options, config.daily_budget_usd)
     except (TypeError, ValueError, ImportError, OSError) as error:
         words = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ValueError(f"{source}: {words}" if file else words) from None
@@ -96,9 +96,10 @@ def read_config(source: str | Path | Mapping[str, Any], **server: Any) -> Config
     return config
 
 
-def _mixture(where: str, options: object) -> dict[str, Any]:
+def _mixture(name: str, options: object) -> dict[str, Any]:
     """The arguments of a mixture, with members in place of tables."""
-    if not NAME.fullmatch(where[10:-1]):
+    where = f"[mixtures.{name}]"
+    if not NAME.fullmatch(name):
         raise ValueError(f"{where}: name it with letters, digits and . _ - : / alone, without spaces.")
     table = _check(where, options, ARGUMENTS)
     try:
@@ -117,16 +118,16 @@ def _members(value: Any) -> Any:
     return [_members(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _plan(where: str, options: Mapping[str, Any], budget_usd: float | None) -> None:
+def _plan(name: str, options: Mapping[str, Any], budget_usd: float | None) -> None:
     """Plan a mixture as if it were asked, and see that the budget of a day can be kept."""
     try:
         plan = plan_mixture("Is this right?", **options).bound()
     except (TypeError, ValueError, ImportError) as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise ValueError(f"[mixtures.{name}]: {error}") from None
     try:
         Purse(None, budget_usd).check(plan.estimate)
     except ValueError as error:
-        raise ValueError(f"{where}: {str(error).replace('budget_usd', 'daily_budget_usd')}") from None
+        raise ValueError(f"[mixtures.{name}]: {str(error).replace('budget_usd', 'daily_budget_usd')}") from None
 
 
 def _is_loopback(host: str) -> bool:

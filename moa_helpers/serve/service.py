@@ -29,7 +29,7 @@ from moa_helpers.serve.formats import PATHS, Writer, error_body
 from moa_helpers.serve.gate import Gate
 from moa_helpers.vendors.settings import current
 
-KEEP_ALIVE = 10.0  # seconds of silence after which a stream says that it is alive
+KEEP_ALIVE = 10.0  # seconds without a word after which a stream says that it is alive
 SERVED = f"POST {', '.join(PATHS)}, GET /v1/models and GET /health"
 HUNG_UP = 499  # the status in the log where the client has gone
 LOG = logging.getLogger("moa_helpers.serve")
@@ -172,12 +172,15 @@ class Service:
         writer = Writer(_form(request), asked.model, with_usage=asked.with_usage)
         head = {"content-type": "text/event-stream", "cache-control": "no-cache"}
         response = web.StreamResponse(headers=head | self._headers(request))
+        clock = asyncio.get_running_loop().time
+        silent_until = clock() + KEEP_ALIVE
         try:
-            while (event := await _next(happened)) is not None:
+            while (event := await _next(happened, silent_until)) is not None:
                 if events := self._events(asked, writer, event):
                     if not response.prepared:
                         await response.prepare(request)
                     await response.write(events)
+                    silent_until = clock() + KEEP_ALIVE
             await task  # raises what the mixture raised
         except ConnectionError:
             _log.get()["status"] = HUNG_UP
@@ -211,10 +214,10 @@ class Service:
         return b""
 
 
-async def _next(happened: asyncio.Queue[Event | None]) -> Event | str | None:
-    """The next event; None at the end, and "silence" if none comes for a while."""
+async def _next(happened: asyncio.Queue[Event | None], until: float) -> Event | str | None:
+    """The next event; None at the end, and "silence" if none comes until then, on the clock of the loop."""
     try:
-        async with asyncio.timeout(KEEP_ALIVE):
+        async with asyncio.timeout_at(until):
             return await happened.get()
     except TimeoutError:
         return "silence"

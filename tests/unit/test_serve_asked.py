@@ -8,7 +8,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers.offline.asked import Refused
-from moa_helpers.serve.answers import NoAnswer, content, facts
+from moa_helpers.serve.answers import NoAnswer, content, facts, headers
 from moa_helpers.serve.asked import read
 from tests.support.scripts import LUNA, SMALL, SOL, answers, fails, hangs
 
@@ -91,6 +91,9 @@ def test_the_status_of_an_aggregator_that_fails(acts, status, retry_after, scrip
     assert error.moa["ignored"] == ["seed"]
     assert error.moa["outcome"] == error.headers["x-moa-outcome"] == "aggregator_failed"
     assert "aggregator" in error.message
+    told = headers(error.moa | {"heading": f"written\nby Ünï {'x' * 9000}"})
+    assert told["x-moa-heading"].startswith("written by ?n? xxx")
+    assert max(map(len, told.values())) == 1000
 
 
 def test_tokens_are_those_of_all_requests(script, run, question):

@@ -212,6 +212,30 @@ def test_a_silent_stream_says_that_it_is_alive(run, question, monkeypatch):
     assert final.content[0].text == response.output_text != ""
 
 
+def test_a_stream_is_silent_while_others_write(run, question, monkeypatch):
+    """The proposers' own pieces are not sent, so they are no sign of life."""
+
+    async def writes_for_ever(plan, listen):
+        while True:
+            listen(moa.ProposerDelta(1, 0, LUNA, "Blue. "))
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(service, "KEEP_ALIVE", 0.1)
+    monkeypatch.setattr(service, "run_mixture", writes_for_ever)
+
+    async def exchange():
+        async with (
+            asyncio.timeout(20),
+            serving(drain_seconds=0) as (_, client),
+            client.post(PATHS[0], json=asking(PATHS[0], question, stream=True)) as answer,
+        ):
+            head = await answer.content.readuntil(b"the models are at work\n\n")
+            answer.close()
+            return head
+
+    assert b'"content": ""' in run(exchange())
+
+
 def test_each_client_gets_its_own_answer(run):
     """Many at once, of two mixtures, in all formats, streaming and not."""
     prompts = [prepared.prompt for prepared in offline.questions()[:4]]
