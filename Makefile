@@ -13,8 +13,8 @@ NBVAL = -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
 # Some containers set it. Then each kernel would compile thousands of imported files anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab lab-local test test-latest test-all test-colab browser real notebooks real-notebook links wheel colab \
-    bench constraints clean lint checks unit nbval slow colab-check
+.PHONY: help lab lab-local test test-latest test-all test-colab browser real clients notebooks real-notebook links \
+    wheel colab bench constraints clean lint checks unit nbval slow colab-check
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
@@ -53,7 +53,14 @@ browser: $(VENV)/tests ## a reader's way through JupyterLab, in a real browser; 
 real: $(VENV)/tests ## the wire, a mixture, a comparison and notebooks 1 to 4 against a real model on this machine
 	$(VENV)/bin/python tools/local.py --or-skip $(VENV)/bin/pytest -rs --durations=8 $(REAL_TESTS)
 
-notebooks: $(VENV)/ready ## execute all notebooks offline, in place, and bring them into normal form
+clients: $(VENV)/ready .venv-clients/ready ## other people's clients (SDKs, LangChain, llm, npm's ai, …) against moa_helpers.serve
+	PYTHONPATH=. $(VENV)/bin/python tests/real/clients/run.py .venv-clients
+
+.venv-clients/ready: REQUIREMENTS = -r tests/real/clients/requirements.txt
+.venv-clients/ready: CONSTRAINTS =
+.venv-clients/ready: tests/real/clients/requirements.txt
+
+notebooks: $(VENV)/tests ## execute all notebooks offline, in place, and bring them into normal form
 	$(VENV)/bin/python tools/notebooks.py notebooks/*.ipynb
 
 real-notebook: $(VENV)/ready ## execute the notebook on real models anew, and store what a real model answered
@@ -69,7 +76,7 @@ wheel: $(VENV)/ready ## build dist/moa_helpers-*.whl
 colab: wheel ## build dist/colab/*.ipynb: notebooks that hold the package, each to upload alone to Google Colab
 	$(VENV)/bin/python tools/colab.py notebooks dist/*.whl
 
-bench: bench-overhead bench-tail bench-survival bench-liars bench-panel bench-comparison ## benchmarks; about 35 minutes
+bench: bench-overhead bench-tail bench-survival bench-liars bench-panel bench-comparison bench-serve ## benchmarks; about 40 minutes
 
 bench-%: .venv-bench/ready
 	.venv-bench/bin/python benchmarks/$*.py

@@ -33,13 +33,13 @@ from moa_helpers.vendors.streams import close
 
 if TYPE_CHECKING:
     from moa_helpers import offline as offline
-    from moa_helpers import serve as serve
     from moa_helpers.evaluation import charts as charts
     from moa_helpers.evaluation import measures as measures
     from moa_helpers.evaluation.compare import compare, estimate_comparison
     from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
     from moa_helpers.evaluation.judging import Verdict, judge
     from moa_helpers.evaluation.questions import Question, read_questions
+    from moa_helpers.serve.running import serve
     from moa_helpers.ui import figures as figures
     from moa_helpers.ui.panel import watch
     from moa_helpers.ui.playground import playground

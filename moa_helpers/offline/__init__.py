@@ -83,7 +83,7 @@ def fault(
 
 
 def world(*, chooses: bool) -> str:
-    """What an answer depends on besides its request, in words that never change: the ledger's keys hold them.
+    """What an answer depends on besides its request, in words that never change: a store's keys hold them.
 
     Args:
         chooses: whether the answer is a choice among other answers, so that what sways a stand-in counts.

@@ -57,7 +57,7 @@ class Judging:
 
 
 class Traits:
-    """The traits of all stand-ins in this process. Their ``repr`` is part of the ledger's keys, so it never changes."""
+    """The traits of all stand-ins in this process. Their ``repr`` is part of a store's keys, so it never changes."""
 
     knowledge = Knowledge()
     judging = Judging()

@@ -1,6 +1,5 @@
 """Which store is in use: that of the innermost ``keep`` around, or that of ``setup``."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
@@ -14,16 +13,18 @@ if TYPE_CHECKING:
 
 _around: ContextVar["Answers | None"] = ContextVar("store", default=None)
 _of_setup: "Answers | None" = None
-_lock = threading.Lock()
 
 
 @contextmanager
 def keep(path: str | Path, *, recorded_speed: bool = False) -> Iterator["Answers"]:
     """Keep in a file what is answered inside a ``with`` block; what is in it already is not asked, or paid for, again.
 
-    The same request is one with the same model, messages and settings, and the same sample of them; what the offline
-    stand-ins said never answers a live request. Of a failed call only the cost is kept. At the end of the block, all
-    is in this one file, which can be copied and shared; it holds no key.
+    This holds for the calls of the block's own tasks, and of ``moa.run``. For a whole program, as for a web framework
+    that answers each request in a task from elsewhere, give the file to ``setup(keep=…)``.
+
+    A request is the same if its model, messages, settings and number of the sample are; what the offline stand-ins said
+    never answers a live one, or the other way round. Of a failed call only the cost is kept. At the end of the block
+    all is in this one file, which can be copied and shared; it holds no key.
 
     Args:
         path: the file, made if it is not there. Several programs may use it at the same time.
@@ -52,13 +53,13 @@ def current() -> "Answers | None":
     global _of_setup
     if around := _around.get():
         return around
-    path = settings.current().keep
-    with _lock:
-        if _of_setup and (_of_setup.path != path or _of_setup.moved):
-            _of_setup.close()
-            _of_setup = None
-        if path and not _of_setup:
-            from moa_helpers.store.answers import Answers
+    path, store = settings.current().keep, _of_setup
+    if store and (store.path != path or store.moved):
+        store.close()
+        store = None
+    if path and not store:
+        from moa_helpers.store.answers import Answers
 
-            _of_setup = Answers(path)
-        return _of_setup
+        store = Answers(path)
+    _of_setup = store
+    return store

@@ -96,7 +96,8 @@ def timeline(calls: Answer | Sequence[Reply]) -> Picture:
         order = sorted(range(len(rows)), key=lambda place: not rows[place][2])[:MOST_REQUESTS]
         waits.append(f"Shown are {MOST_REQUESTS} of {len(rows)} requests, those that were waited for among them.")
         rows = [rows[place] for place in sorted(order)]
-    picture, axes = blank(1.4 + 0.46 * len(rows), "seconds since the first call began")
+    wide = any(reply.settings or reply.kept for reply in replies)  # there is more to write beside the bars
+    picture, axes = blank(1.4 + 0.46 * len(rows), "seconds since the first call began", width=11.5 if wide else 8.5)
     for place, (_, reply, waited_for) in enumerate(rows):
         _draw(axes, place, reply, reply.started - zero, whole, waited_for)
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])

@@ -24,8 +24,8 @@ def _(settings: Settings) -> Card:
     if settings.colab_models:
         how = "" if settings.mode == "live" else ": to use them, run moa.setup('live')"
         rows.append(("free on Colab", _listed(settings.colab_models) + how))
-    if keep := getattr(settings, "keep", None):
-        rows.append(("answers kept", f"in {keep}: what was answered before is not asked, or paid for, again"))
+    if settings.keep:
+        rows.append(("answers kept", f"in {settings.keep}: what was answered before is not asked, or paid for, again"))
     rows += [("note", note) for note in settings.notes]
     if settings.mode == "offline":
         heading = f"Mode: OFFLINE, because {settings.reason}. Answers are stand-ins written for this lesson."

@@ -26,7 +26,7 @@ COLUMNS: dict[str, Callable[[Reply], Any]] = {
         "".join(other.model for other in reply.hedged[1:]) + " (its answer counts)" * reply.by_hedge
     ),
     "kept": lambda reply: reply.kept,
-    "settings": lambda reply: reply.settings,
+    "settings": lambda reply: visible(reply.settings),
 }
 
 

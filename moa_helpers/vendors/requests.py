@@ -34,8 +34,8 @@ class Request:
     offline: bool = False  # whether a stand-in answers
     here: bool = False  # whether a server on this machine answers with a real model
     sdk: Any = field(default=None, repr=False, compare=False)  # the client, once it is bound to one
-    reminder: str = ""  # says the task again after the prompt, which small models need; no part of the ledger's keys
-    role: str = ""  # its part in a mixture: "layer 1", "aggregator"; part of the ledger's keys, so never rename one
+    reminder: str = ""  # says the task again after the prompt, which small models need
+    role: str = ""  # its part in a mixture: "layer 1", "aggregator"; part of a comparison's keys, so never rename one
     before: tuple[Turn, ...] = ()
     after: str = ""
     effort: str | None = None  # how hard the model thinks; this and the next two are those of its Member
@@ -74,7 +74,7 @@ class Request:
     def text(self) -> str:
         """All that the model reads."""
         parts = (self.system or "", *(turn.text for turn in self.before), self.prompt, self.after)
-        return "\n".join(filter(None, parts))
+        return "".join(parts)
 
     @property
     def sampling(self) -> dict[str, float]:

@@ -36,7 +36,8 @@ class Shelf:
         return self.replies.get((request.text, request.model.name, request.sample, request.role))
 
     def keep(self, request, reply):
-        self.replies[request.text, request.model.name, request.sample, request.role] = reply
+        if reply.ok:
+            self.replies[request.text, request.model.name, request.sample, request.role] = reply
 
     def check(self):
         pass

@@ -55,6 +55,8 @@ def test_members_and_aggregators_are_shown_and_can_be_switched(reading, script):
         assert f"{HAIKU}, else {SHORT}" not in boxes(reading)
         assert "without 1 fallback aggregator" in reading.says("moa-estimate")
         both = await reading.play.run()
+        assert reading.says() == both.answer.heading
+        assert f"{HAIKU}, else {SHORT}" in reading.says("moa-runs")
         boxes(reading)[str(SHORT)].value = False
         await reading.choose(Aggregator=str(SHORT))
         assert "fallback" not in reading.says("moa-estimate")
@@ -92,7 +94,8 @@ def test_of_a_conversation_the_last_message_can_be_changed(reading, script):
         assert "the prompt is the last message of a conversation, after 3 others" in reading.says()
         assert reading["Prompt"].value == "And then?"
         await reading.choose(Prompt="Why so?")
-        await reading.play.run()
+        done = await reading.play.run()
+        assert reading.says() == done.answer.heading
         return reading.says("moa-runs")
 
     said = reading(go, TALK, [LUNA], SMALL)
@@ -124,6 +127,7 @@ def test_a_hostile_role_is_only_text(reading, script):
             labels = [*boxes(reading), *reading["Aggregator"].options]
             assert not any(set(label) & set("<>&$\\\x1b\u202e") for label in labels), name
             done = await reading.play.run()
+            assert "cannot be drawn" not in reading.says(), name
             for output in ("moa-said", "moa-watched", "moa-result", "moa-runs"):
                 assert all(image["alt"] == "picture" for image in reading.page(output).images), name
             found = await again(done.code)

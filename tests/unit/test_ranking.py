@@ -131,7 +131,7 @@ def test_the_task_is_said_again_to_a_model_on_this_machine_alone():
     here = Request(moa.find(A), "Why?", system="Choose.", reminder=reminder(draw=True), here=True)
     assert here.messages == [{"role": "system", "content": "Choose."}, {"role": "user", "content": here.asked}]
     assert here.asked == f"Why?\n\n{reminder(draw=True)}"
-    assert here.prompt == "Why?", "the ledger knows it by that"
+    assert here.prompt == "Why?", "a comparison knows it by that"
     assert Request(moa.find(A), "Why?", here=True).asked == "Why?"
 
 

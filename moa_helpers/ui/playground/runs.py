@@ -99,7 +99,7 @@ def _cells(number: int, run: Run) -> list[str]:
     return [
         str(number),
         prompt if len(prompt) <= SHORT else prompt[: SHORT - 1].rstrip() + "…",
-        ", ".join(f"{name} × {times}" if times > 1 else name for name, times in often.items()),
+        ", ".join(f"{name} × {times}" if times > 1 else str(name) for name, times in often.items()),
         ", else ".join(map(str, in_turn(run.arguments.get("aggregator", "none")))),
         ", ".join(f"{name}={value}" for name, value in others.items()),
         run.heading,

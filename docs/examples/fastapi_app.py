@@ -1,0 +1,38 @@
+"""A mixture behind a web endpoint: ``uvicorn fastapi_app:app``."""
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, HTTPException, Request, Response
+
+import moa_helpers as moa
+
+MODELS, AGGREGATORS = os.environ["MODELS"].split(), os.environ["AGGREGATORS"].split()
+
+
+@asynccontextmanager
+async def lifespan(app):
+    moa.setup()  # at the start, once: which keys there are, and the mode
+    yield
+    await moa.close()  # at the end: the clients, one a vendor, which all requests shared
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.post("/answer")
+async def answer(messages: list[dict], request: Request):
+    work = asyncio.create_task(moa.mixture_of_agents(messages, MODELS, AGGREGATORS, deadline=30))
+    left = asyncio.create_task(request.receive())  # the body is read, so what comes now says that the client left
+    try:
+        await asyncio.wait([work, left], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            return Response(status_code=499)  # nobody reads it; the calls are cancelled below
+        found = work.result()
+        return {"text": found.text, "outcome": found.outcome, "heading": found.heading}
+    except (TypeError, ValueError) as error:  # no prompt, or no model: refused before any call
+        raise HTTPException(422, str(error)) from None
+    finally:
+        left.cancel()
+        work.cancel()  # does nothing where it has ended
