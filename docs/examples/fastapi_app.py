@@ -24,7 +24,7 @@ app = FastAPI(lifespan=lifespan)
 @app.post("/answer")
 async def answer(messages: list[dict], request: Request):
     work = asyncio.create_task(moa.mixture_of_agents(messages, MODELS, AGGREGATORS, deadline=30))
-    left = asyncio.create_task(request.receive())  # the body is read, so what comes now says that the client left
+    left = asyncio.create_task(request.receive())  # the body has come; next comes that the client left
     try:
         await asyncio.wait([work, left], return_when=asyncio.FIRST_COMPLETED)
         if not work.done():

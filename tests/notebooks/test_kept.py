@@ -36,8 +36,8 @@ def shown(path, folder):
     with kernel(folder, mode="live") as client:
         ran = run_all(client, cells, patience=300)
     assert ran.problems == []
-    compared = [number for number, cell in enumerate(cells, 1) if not any(k in cell["source"] for k in KEPT)]
-    return {number: ran.printed[number] for number in compared}
+    numbers = [number for number, cell in enumerate(cells, 1) if not any(word in cell["source"] for word in KEPT)]
+    return {number: ran.printed[number] for number in numbers}
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path.stem[:2] == "10"], ids=lambda path: path.stem)

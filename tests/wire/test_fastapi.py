@@ -1,4 +1,4 @@
-"""The FastAPI endpoint that notebook 10 shows, docs/examples/fastapi_app.py, served by uvicorn as in production."""
+"""The FastAPI endpoint that notebook 10 shows: docs/examples/fastapi_app.py, served by uvicorn as in production."""
 
 import http.client
 import json
