@@ -1,6 +1,7 @@
 """What is told of an answer beside its text: the field ``moa``, headers, token counts, and why there is none."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def headers(moa: dict[str, Any]) -> dict[str, str]:
     """The facts as headers: in ASCII, on one line, and not so long that a client refuses them."""
     told = {name: "unknown" if moa[name] is None else str(moa[name]) for name in HEADERS}
     told["members"] = ", ".join(member["model"] for member in moa["members"])
-    plain = {name: " ".join(text.split())[:LONGEST].encode("ascii", "replace").decode() for name, text in told.items()}
+    plain = {name: re.sub(r"[^ -~]", "?", " ".join(text.split())[:LONGEST]) for name, text in told.items()}
     return {f"x-moa-{name.replace('_', '-')}": text for name, text in plain.items()}
 
 

@@ -22,6 +22,7 @@ ARGUMENTS = [name for name in inspect.signature(mixture_of_agents).parameters if
 OF_MEMBERS = ("reference_models", "aggregator", "layers", "hedge_with")  # arguments whose tables are members
 NAME = re.compile(r"[\w.:/-]{1,100}")
 ORIGIN = re.compile(r"https?://[^/\s*]+")
+SENDABLE = re.compile(r"[!-~]([ -~]*[!-~])?")  # in a header, whose ends are stripped
 TOKEN = "MOA_SERVE_TOKEN"
 
 
@@ -49,6 +50,8 @@ class Config:
         for name in ("token", "store"):
             if getattr(self, name) is not None:
                 check_text(name, getattr(self, name), "text, or leave it out")
+        if self.token and not SENDABLE.fullmatch(self.token):
+            raise ValueError("token must be of ASCII letters, digits and signs, as no client can send another.")
         check_number("port", self.port, least=0, whole=True)
         check_number("max_requests", self.max_requests, whole=True)
         check_number("drain_seconds", self.drain_seconds, least=0)
@@ -88,7 +91,7 @@ def read_config(source: str | Path | Mapping[str, Any], **server: Any) -> Config
         config = Config(mixtures, **{"token": current().value(TOKEN), **given})
         for name, options in mixtures.items():
             _plan(name, options, config.daily_budget_usd)
-    except (TypeError, ValueError, ImportError, OSError) as error:
+    except (TypeError, ValueError, ImportError, OSError, RecursionError) as error:
         words = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ValueError(f"{source}: {words}" if file else words) from None
     if config.token:

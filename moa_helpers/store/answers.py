@@ -57,7 +57,7 @@ class Answers:
 
     def __init__(self, path: str | Path, *, recorded_speed: bool = False) -> None:
         self.path, self.recorded_speed = Path(path), recorded_speed
-        self._place = self.path.expanduser().absolute()  # also where the working directory changes
+        self._place = Path(os.path.expanduser(path)).absolute()  # also where the working directory changes
         self._connection: sqlite3.Connection | None = None
         self._tried = False  # whether the disk was found to have room
         self._problem = ""

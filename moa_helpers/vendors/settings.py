@@ -142,7 +142,7 @@ def _setup(mode: Mode | None, keep: str | Path | None) -> Settings:
         notes=tuple(
             redact(note) for note in [*notes, *key_notes, *shared, *local_notes, *twice, *colab.session.notes()]
         ),
-        keep=Path(kept).expanduser().absolute() if kept else None,
+        keep=Path(os.path.expanduser(kept)).absolute() if kept else None,
         _values=values,
     )
     return _current

@@ -163,6 +163,15 @@ def test_a_file_that_the_reader_deletes_is_begun_anew(setup, ask):
     assert len(rows(FILE)) == 1
 
 
+def test_the_home_of_nobody_is_no_folder(setup, ask, script):
+    setup("offline", keep="~nobody-of-that-name/answers.sqlite")
+    with pytest.raises(OSError, match=r"nobody-of-that-name/answers.sqlite cannot be used"):
+        ask()
+    with pytest.raises(OSError, match=r"cannot be used"), moa.keep("~nobody-of-that-name/answers.sqlite"):
+        pass
+    assert not script.asked
+
+
 def test_what_setup_cannot_open_is_said_before_any_call(setup, ask, script):
     FILE.write_text("What is this?")
     setup("offline", keep=FILE)

@@ -96,6 +96,11 @@ def test_the_status_of_an_aggregator_that_fails(acts, status, retry_after, scrip
     assert max(map(len, told.values())) == 1000
 
 
+def test_a_header_takes_any_model_s_name(run, question):
+    answer = run(moa.mixture_of_agents(question, ["ollama:a\0b\x7f", "ollama:é\nx"], SOL))
+    assert headers(facts(answer, ()))["x-moa-members"] == f"ollama:a?b?, ollama:? x, {SOL}"
+
+
 def test_tokens_are_those_of_all_requests(script, run, question):
     """Of both, where a call was hedged; what is unknown counts as none."""
     script[LUNA] = [answers(after=9.0), answers("Blue.", after=1.0)]
