@@ -30,6 +30,7 @@ from moa_helpers.serve.gate import Gate
 from moa_helpers.vendors.settings import current
 
 KEEP_ALIVE = 10.0  # seconds without a word after which a stream says that it is alive
+PATIENCE = 60.0  # seconds for a client to read on; one that does not is taken to have hung up
 SERVED = f"POST {', '.join(PATHS)}, GET /v1/models and GET /health"
 HUNG_UP = 499  # the status in the log where the client has gone
 LOG = logging.getLogger("moa_helpers.serve")
@@ -179,11 +180,13 @@ class Service:
                 if events := self._events(asked, writer, event):
                     if not response.prepared:
                         await response.prepare(request)
-                    await response.write(events)
+                    await _write(response, events)
                     silent_until = clock() + KEEP_ALIVE
             await task  # raises what the mixture raised
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):
             _log.get()["status"] = HUNG_UP
+            if request.transport:
+                request.transport.abort()
             return response
         except Exception as error:
             if not response.prepared:
@@ -212,6 +215,11 @@ class Service:
         if isinstance(event, MixtureDone):
             return writer.closing(*_told(asked, event.answer))
         return b""
+
+
+async def _write(response: web.StreamResponse, events: bytes) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await response.write(events)
 
 
 async def _next(happened: asyncio.Queue[Event | None], until: float) -> Event | str | None:

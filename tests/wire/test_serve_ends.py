@@ -71,6 +71,25 @@ def test_a_client_that_hangs_up_in_the_middle_of_the_answer(run, vendors, questi
     assert [(one["status"], one["calls"]) for one in logged()] == [(499, 4)] * 3
 
 
+def test_a_client_that_does_not_read_on_has_hung_up(run, vendors, question, logged, monkeypatch):
+    async def never(response, events):
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(service, "PATIENCE", 0.01)
+    monkeypatch.setattr(service.web.StreamResponse, "write", never)
+
+    async def exchange():
+        async with serving(PATIENT) as (server, client):
+            for path in PATHS:
+                asked = asyncio.create_task(post(client, path, asking(path, question, stream=True)))
+                with pytest.raises(aiohttp.ClientError):
+                    await asked
+                await until(lambda: vendors.under_way == server.gate.under_way == 0)
+
+    run(exchange())
+    assert [one["status"] for one in logged()] == [499] * 3
+
+
 def test_the_end_of_the_block_waits_for_what_is_under_way(run, question, monkeypatch):
     tables = {"mixtures": {"panel": PANEL}, "server": {"port": 0}}
 
