@@ -1,30 +1,23 @@
 """Unit tests: no server, no SDK; streams are scripted, and time is virtual."""
 
-import os
 import random
 
 import pytest
 
 from moa_helpers import offline
-from moa_helpers.catalogue import VENDORS
 from moa_helpers.vendors import settings
 from tests.support import clock, scripts
 
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
-    """Each test: an empty directory and .env, environment and vendors as before, offline settings without a server."""
+    """Each test: an empty directory and .env, offline settings without a server."""
     random.seed(0)  # so that a backoff is the same in each run of a test
-    before, vendors = dict(os.environ), dict(VENDORS)
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
     found = settings.Settings("offline", "this is a unit test", {}, {}, offline_url="http://offline.invalid")
     monkeypatch.setattr(settings, "_current", found)
     monkeypatch.setattr(offline, "start", lambda *variables: pytest.fail("a unit test starts no server"))
-    yield
-    for known, then in ((os.environ, before), (VENDORS, vendors)):
-        known.clear()
-        known.update(then)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """One event loop, with its clients, for all tests of the wire; and stand-ins so fast that nobody waits for them."""
 
 import asyncio
-import os
 import sys
 import time
 from pathlib import Path
@@ -47,16 +46,11 @@ def run(_runner):
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
-    """Each test: an empty directory and .env, environment and vendors as before, not on Colab, and offline settings."""
-    before, vendors = dict(os.environ), dict(VENDORS)
+    """Each test: an empty directory and .env, not on Colab, and offline settings."""
     (tmp_path / ".env").touch()  # found first, so none above it is read
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(google, "session", google.Session())
     moa.setup("offline")
-    yield
-    for known, then in ((os.environ, before), (VENDORS, vendors)):
-        known.clear()
-        known.update(then)
 
 
 @pytest.fixture(autouse=True)
