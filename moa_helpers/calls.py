@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Literal, Self
 
 from moa_helpers.events import Delta, Retry
@@ -13,7 +12,7 @@ from moa_helpers.limits import retry
 from moa_helpers.limits.conversations import Prompt
 from moa_helpers.limits.cut import cut_warnings
 from moa_helpers.limits.members import Named
-from moa_helpers.limits.replay import kept, replay
+from moa_helpers.limits.replay import kept
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import cancelled_once, pause
 from moa_helpers.plan import plan_fan_out
@@ -89,7 +88,7 @@ class Call:
         self._started = time.perf_counter()
         self._ended: float | None = self._started  # a call that never runs takes no time
         self._kept = kept(request, scope, self._started)  # what a run before this one has paid for
-        at_once = self._kept and scope.store and not scope.store.recorded_speed
+        at_once = self._kept and self._kept.at_once
         self.state: State = "done" if at_once else "queued"
         self._failure: Failure | None = None if at_once else self._fail("cancelled")
         self._attempts: list[Attempt] = []
@@ -111,7 +110,7 @@ class Call:
         """Try until there is an answer, or no retry is left, or the failure is not one to retry."""
         if self._kept:
             self._scope.purse.release(self.request)
-            await replay(self._kept, self._listen, at_once=self.ok)
+            await self._kept.run(self._listen)
             self.state, self._failure = "done", None
             return self.reply()
         try:
@@ -138,7 +137,7 @@ class Call:
     def reply(self) -> Reply:
         """The reply so far; before the end its failure is ``cancelled``, and an attempt under way has none yet."""
         if self._kept:
-            return replace(self._kept, failure=self._failure)
+            return self._kept.reply(self._failure)
         now, attempts = self._now, [*self._attempts]
         if self._trying:
             attempts.append(now.attempt(self._started, None))

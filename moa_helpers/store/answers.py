@@ -56,6 +56,8 @@ class Answers:
     """
 
     def __init__(self, path: str | Path, *, recorded_speed: bool = False) -> None:
+        if not str(path).strip() or "\0" in str(path):
+            raise ValueError(f"{str(path)!r} is no name of a file: write one such as 'answers.sqlite'.")
         self.path, self.recorded_speed = Path(path), recorded_speed
         self._place = Path(os.path.expanduser(path)).absolute()  # also where the working directory changes
         self._connection: sqlite3.Connection | None = None

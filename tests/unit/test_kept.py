@@ -130,4 +130,5 @@ def test_stopped_while_it_is_heard_again(run, script, question):
         run(with_store(4))
     (reply,) = caught.value.replies
     assert (reply.abandoned, reply.kept, reply.cost_usd) == (True, True, 0.0)
+    assert reply.text == "One two three", "what had come until then"
     assert script.asked == []

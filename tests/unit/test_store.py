@@ -163,6 +163,13 @@ def test_once_it_is_closed_the_one_file_is_all(store):
         assert all(shared.find(request(number)) for number in range(20))
 
 
+@pytest.mark.parametrize("path", ["", " ", "answers\0.sqlite"])
+def test_what_is_no_name_of_a_file_is_refused(path):
+    with pytest.raises(ValueError, match="is no name of a file"):
+        Answers(path)
+    assert [*Path().glob("[!.]*")] == []
+
+
 @contextmanager
 def no_root():
     """Without the rights of root, who may write everywhere."""
