@@ -115,12 +115,14 @@ class Answers:
         mark = old.name, old.stat().st_size
         if self._run("SELECT 1 FROM taken_in WHERE (name, size) = (?, ?)", *mark):
             return
-        rows = [(key, good, usd, json.dumps(given)) for key, good, usd, given in jsonl.calls(old, whole)]
+        calls = [(key, good, usd, json.dumps(given)) for key, good, usd, given in jsonl.calls(old, whole)]
         with self._using() as connection, connection:  # of which the latter commits, or rolls back
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("INSERT OR IGNORE INTO taken_in VALUES (?, ?)", mark)
-            new = "WHERE NOT EXISTS (SELECT 1 FROM calls WHERE (key, given) = (?1, ?4))"
-            connection.executemany(f"INSERT INTO calls SELECT ?1, ?2, 0, ?3, ?4 {new}", rows)
+            new = "WHERE NOT EXISTS (SELECT 1 FROM calls WHERE (key, given) = (?, ?))"
+            connection.executemany(
+                f"INSERT INTO calls SELECT ?, ?, 0, ?, ? {new}", [(*call, call[0], call[-1]) for call in calls]
+            )
 
     def check(self) -> None:
         """Raise OSError if what is answered from now on could not be kept: it would be paid for and lost."""
