@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ NEW_API = "2026-10-21"
 SYSTEM, OTHERS = ("system", "developer"), ("assistant", "tool", "function")  # the roles beside the user's
 TEXTS = ("text", "input_text", "output_text")  # parts of a message that are read
 PASSED_OVER = ("tool_use", "tool_result", "thinking", "redacted_thinking", "refusal", "reference")
+ALONE = "A stand-in reads text alone, no images, sound or files."
 GUESSES = {  # whose model an id that the catalogue does not list is likely to be
     "openai": r"gpt-(?!oss)|chatgpt-|o\d",
     "anthropic": r"claude-",
@@ -209,7 +210,7 @@ def _check_for(model: Model, asked: Mapping[str, Any], headers: Mapping[str, str
 
 def _texts(asked: Mapping[str, Any]) -> tuple[str, list[str], int]:
     """The system message, the user messages, and how many characters the conversation has."""
-    systems, users, length = [_text(asked.get("system"), "system")], [], 0
+    systems, users, length = [text_of(asked.get("system"), "system", PASSED_OVER, ALONE)], [], 0
     role = None
     for place, message in enumerate(asked.get("messages") or []):
         at = f"messages[{place}]"
@@ -219,7 +220,7 @@ def _texts(asked: Mapping[str, Any]) -> tuple[str, list[str], int]:
             raise malformed(f"{at} must be an object with one of the roles {roles}", at)
         if message.get("content") is None and role not in OTHERS:
             raise malformed(f"{at}.content is missing", f"{at}.content")
-        text = _text(message.get("content"), f"{at}.content")
+        text = text_of(message.get("content"), f"{at}.content", PASSED_OVER, ALONE)
         length += len(text)
         if role in SYSTEM:
             systems.append(text)
@@ -233,8 +234,8 @@ def _texts(asked: Mapping[str, Any]) -> tuple[str, list[str], int]:
     return "".join(systems), users, length + len(systems[0])
 
 
-def _text(content: Any, at: str) -> str:
-    """The text of a message's content, which may be a list of parts."""
+def text_of(content: Any, at: str, passed_over: Collection[str], why: str) -> str:
+    """The text of a message's content, which may be a list of parts; ``why`` says what is wrong with other parts."""
     if isinstance(content, str | None):
         return content or ""
     if not isinstance(content, list):
@@ -244,9 +245,8 @@ def _text(content: Any, at: str) -> str:
         kind = part.get("type", "text") if isinstance(part, dict) else None
         if kind in TEXTS and isinstance(part.get("text"), str):
             texts.append(part["text"])
-        elif kind not in PASSED_OVER:
-            words = "is no text; a stand-in reads text alone, no images, sound or files"
-            raise malformed(f"{at}[{place}] {words}", f"{at}[{place}]")
+        elif kind not in passed_over:
+            raise Refused(400, f"{at}[{place}] is no text. {why}", f"{at}[{place}]", "unsupported_value")
     return "".join(texts)
 
 

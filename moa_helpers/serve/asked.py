@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from moa_helpers.catalogue import rows
-from moa_helpers.offline.asked import Refused, check, malformed, parsed, shown
+from moa_helpers.offline.asked import Refused, check, malformed, parsed, text_of
 from moa_helpers.plan import Plan, plan_mixture
 
 WHY = "A mixture answers in plain text, once; leave it out."
 SYSTEM, TURNS = ("system", "developer"), ("user", "assistant")  # the roles that are read
-TEXTS = ("text", "input_text", "output_text")  # parts of a message that are read
 PASSED_OVER = ("thinking", "redacted_thinking", "reasoning")  # what an assistant thought in an earlier turn
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 MOST_NAMED = 20  # parameters that are named as ignored
@@ -79,7 +78,7 @@ def _conversation(asked: Mapping[str, Any], form: str) -> list[dict[str, str]]:
     if isinstance(listed, str):
         listed = [{"role": "user", "content": listed}]
     before = "instructions" if form == "responses" else "system"
-    systems = [_text(asked.get(before) or "", before)]
+    systems = [text_of(asked.get(before), before, PASSED_OVER, WHY)]
     turns = []
     for place, message in enumerate(listed):
         at = f"{name}[{place}]"
@@ -90,7 +89,7 @@ def _conversation(asked: Mapping[str, Any], form: str) -> list[dict[str, str]]:
             raise malformed(f"{at} must be a message with one of the roles {', '.join((*SYSTEM, *TURNS))}", at)
         if message.get("tool_calls") or message.get("function_call"):
             raise Refused(400, f"{at} calls a tool. {WHY}", at, "unsupported_value")
-        text = _text(message.get("content"), f"{at}.content")
+        text = text_of(message.get("content"), f"{at}.content", PASSED_OVER, WHY)
         if role in SYSTEM:
             systems.append(text)
         else:
@@ -99,19 +98,3 @@ def _conversation(asked: Mapping[str, Any], form: str) -> list[dict[str, str]]:
         raise malformed("there is no user message", name)
     system = "\n\n".join(filter(str.strip, systems))
     return [{"role": "system", "content": system}, *turns] if system else turns
-
-
-def _text(content: Any, at: str) -> str:
-    """The text of a message's content, which may be a list of parts."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise malformed(f"{at} is {shown(content)}; it must be a text or a list of parts", at)
-    texts = []
-    for place, part in enumerate(content):
-        kind = part.get("type", "text") if isinstance(part, dict) else None
-        if kind in TEXTS and isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        elif kind not in PASSED_OVER:
-            raise Refused(400, f"{at}[{place}] is no text. {WHY}", f"{at}[{place}]", "unsupported_value")
-    return "".join(texts)

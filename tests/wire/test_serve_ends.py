@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -250,18 +250,25 @@ def status_of(url, body=None):
         return error.code, json.load(error)
 
 
+@contextmanager
+def stuck_at(url, question):
+    """A connection whose request waits for a model that never answers."""
+    place = url.removeprefix("http://").split(":")
+    asked = json.dumps(asking(CHAT, question) | {"model": "stuck"}).encode()
+    with socket.create_connection((place[0], int(place[1]))) as connection:
+        connection.sendall(
+            f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(asked)}\r\n\r\n".encode() + asked
+        )
+        yield
+
+
 def test_a_signal_drains(tmp_path, program, question):
     """What is under way ends well, what is new is refused, and then the program ends."""
     written(tmp_path, port=1, drain_seconds=600)
     process, said = program("--port", "0", MOA_OFFLINE_FAULTS="mistral=hang")
     assert re.fullmatch(r"Serving panel, stuck at \S+ \(offline stand-ins\); Ctrl-C ends it\n", said)
     url = address(said)
-    place = url.removeprefix("http://").split(":")
-    asked = json.dumps(asking(CHAT, question) | {"model": "stuck"}).encode()
-    with socket.create_connection((place[0], int(place[1]))) as stuck:
-        stuck.sendall(
-            f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(asked)}\r\n\r\n".encode() + asked
-        )
+    with stuck_at(url, question):
         wait_until(lambda: status_of(f"{url}/health") == (200, {"status": "ok", "under_way": 1}))
         with send(url + CHAT, asking(CHAT, question, stream=True)) as answer:
             assert answer.readline()
@@ -325,12 +332,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path, program, question):
     written(tmp_path, port=0, drain_seconds=600)
     process, said = program(MOA_OFFLINE_FAULTS="mistral=hang")
     url = address(said)
-    place = url.removeprefix("http://").split(":")
-    asked = json.dumps(asking(CHAT, question) | {"model": "stuck"}).encode()
-    with socket.create_connection((place[0], int(place[1]))) as stuck:
-        stuck.sendall(
-            f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(asked)}\r\n\r\n".encode() + asked
-        )
+    with stuck_at(url, question):
         wait_until(lambda: status_of(f"{url}/health")[1]["under_way"] == 1)
         process.send_signal(signal.SIGINT)
         wait_until(lambda: status_of(f"{url}/health")[0] == 503)

@@ -38,7 +38,7 @@ BAD = [
     (CHAT, asking(CHAT, ["Hello?"]), "messages[0] must be a message with one of the roles"),
     (CHAT, asking(CHAT, [{"role": ["user"], "content": "x"}]), "one of the roles"),
     (CHAT, asking(CHAT, [{"role": "tool", "content": "x"}]), "one of the roles"),
-    (CHAT, asking(CHAT, [{"role": "user"}]), "messages[0].content is null"),
+    (CHAT, asking(CHAT, [{"role": "user"}]), "message 1 of the conversation is empty"),
     (CHAT, asking(CHAT, [{"role": "user", "content": 7}]), "must be a text or a list of parts"),
     (CHAT, asking(CHAT, [{"role": "user", "content": [7]}]), "is no text"),
     (CHAT, asking(CHAT, [{"role": "user", "content": [{"type": "text", "text": 7}]}]), "is no text"),
