@@ -246,7 +246,7 @@ def text_of(content: Any, at: str, passed_over: Collection[str], why: str) -> st
         if kind in TEXTS and isinstance(part.get("text"), str):
             texts.append(part["text"])
         elif kind not in passed_over:
-            raise Refused(400, f"{at}[{place}] is no text. {why}", f"{at}[{place}]", "unsupported_value")
+            raise Refused(400, f"{at}[{place}]: it is no text. {why}", f"{at}[{place}]", "unsupported_value")
     return "".join(texts)
 
 

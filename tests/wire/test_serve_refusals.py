@@ -69,7 +69,7 @@ BAD = [
     (MESSAGES, asking(MESSAGES, "x", stop_sequences=["a"]), "Unsupported parameter: stop_sequences"),
     (MESSAGES, asking(MESSAGES, "x", tools=[{"name": "f"}]), "Unsupported parameter: tools"),
     (MESSAGES, asking(MESSAGES, "x", system={"text": "x"}), "system is an object"),
-    (MESSAGES, asking(MESSAGES, "x", system=[{"type": "image"}]), "system[0] is no text"),
+    (MESSAGES, asking(MESSAGES, "x", system=[{"type": "image"}]), "system[0]: it is no text"),
     (MESSAGES, asking(MESSAGES, [{"role": "user", "content": [{"type": "tool_result"}]}]), "is no text"),
     (MESSAGES, asking(MESSAGES, "x", mcp_servers=[{"url": "u"}]), "Unsupported parameter: mcp_servers"),
     (RESPONSES, {"model": "panel", "input": 7}, "must be a text or a list"),
