@@ -14,7 +14,7 @@ from tests.support.scripts import HAIKU, LUNA, OSS, SMALL, answers, fails, hangs
 
 MIXTURE = {"reference_models": [LUNA, HAIKU, SMALL], "aggregator": LUNA}
 QUESTIONS = [f"What is {number} plus {number}?" for number in range(12)]
-COLUMNS = "id question text outcome cost_usd calls seconds kept offline problem".split()
+COLUMNS = ["id", "question", "text", "outcome", "cost_usd", "calls", "seconds", "kept", "offline", "problem"]
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_second_start_makes_no_call_and_costs_nothing(answer_all, script):
 def test_another_strategy_finds_the_calls_that_are_the_same_and_no_rows(answer_all, script, other):
     answer_all(QUESTIONS[:1], MIXTURE)
     found = answer_all(QUESTIONS[:1], MIXTURE | other)
-    assert len(script.asked) == {"max_tokens": 4, "reference_models": 1, "quorum": 0}[[*other][0]]
+    assert len(script.asked) == {"max_tokens": 4, "reference_models": 1, "quorum": 0}[next(iter(other))]
     assert len(found) == 1
 
 
