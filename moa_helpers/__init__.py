@@ -33,12 +33,14 @@ from moa_helpers.vendors.streams import close
 
 if TYPE_CHECKING:
     from moa_helpers import offline as offline
+    from moa_helpers.bulk.answering import answer_all
+    from moa_helpers.bulk.questions import Question, read_questions
+    from moa_helpers.bulk.rows import AnswerSet, Row
     from moa_helpers.evaluation import charts as charts
     from moa_helpers.evaluation import measures as measures
     from moa_helpers.evaluation.compare import compare, estimate_comparison
     from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
     from moa_helpers.evaluation.judging import Verdict, judge
-    from moa_helpers.evaluation.questions import Question, read_questions
     from moa_helpers.serve.running import serve
     from moa_helpers.ui import figures as figures
     from moa_helpers.ui.panel import watch
@@ -46,16 +48,19 @@ if TYPE_CHECKING:
 
 # What a lesson needs and a service does not: loaded on first use, as it brings pandas, matplotlib or ipywidgets.
 _LATER = {
+    "AnswerSet": "bulk.rows",
     "Answered": "evaluation.comparison",
     "Comparison": "evaluation.comparison",
     "Judged": "evaluation.comparison",
-    "Question": "evaluation.questions",
+    "Question": "bulk.questions",
+    "Row": "bulk.rows",
     "Verdict": "evaluation.judging",
+    "answer_all": "bulk.answering",
     "compare": "evaluation.compare",
     "estimate_comparison": "evaluation.compare",
     "judge": "evaluation.judging",
     "playground": "ui.playground",
-    "read_questions": "evaluation.questions",
+    "read_questions": "bulk.questions",
     "watch": "ui.panel",
 }
 _MODULES = {
@@ -81,6 +86,7 @@ if not TYPE_CHECKING:  # else a type checker would take any name for one that is
 __all__ = [
     "AggregatorDelta",
     "Answer",
+    "AnswerSet",
     "Answered",
     "Attempt",
     "Comparison",
@@ -99,11 +105,13 @@ __all__ = [
     "Reply",
     "Retry",
     "Retrying",
+    "Row",
     "Settings",
     "UnknownModel",
     "Verdict",
     "add_host",
     "aggregator_system",
+    "answer_all",
     "ask",
     "close",
     "compare",

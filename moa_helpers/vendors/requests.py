@@ -41,6 +41,7 @@ class Request:
     effort: str | None = None  # how hard the model thinks; this and the next two are those of its Member
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     settings: str = ""
+    streamed: bool = field(default=True, compare=False)  # whether the answer is asked for piece by piece
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -119,6 +120,7 @@ class Chunk:
     thinking_tokens: int | None = None
     cached_tokens: int | None = None  # of the input tokens, those that came from the vendor's cache
     ended: bool = False  # whether the vendor's end mark came, after which an answer is complete without a reason, too
+    headers: Mapping[str, str] | None = None  # of the response, what speaks of rates
 
     def __post_init__(self) -> None:
         for name in ("text", "thinking", "finish_reason", "answered_by"):
