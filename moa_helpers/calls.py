@@ -90,7 +90,7 @@ class Call:
         self._kept = kept(request, scope, self._started)  # what a run before this one has paid for
         at_once = self._kept and self._kept.at_once
         self.state: State = "done" if at_once else "queued"
-        self._failure: Failure | None = None if at_once else self._fail("cancelled")
+        self._failure = self._kept.failure if self._kept and at_once else self._fail("cancelled")
         self._attempts: list[Attempt] = []
         self._now = Arriving(request.model)  # what the last attempt has brought
         self._trying = False  # whether it is under way
@@ -111,14 +111,15 @@ class Call:
         if self._kept:
             self._scope.purse.release(self.request)
             await self._kept.run(self._listen)
-            self.state, self._failure = "done", None
+            self.state, self._failure = "done", self._kept.failure
             return self.reply()
         try:
             while True:
-                async with self._scope.place(self.request.model.vendor.name):
+                async with self._scope.place(self.request) as used:
                     if not self._may_begin():
                         break
                     await self._attempt()
+                    used(self._now.input_tokens, self._now.output_tokens)
                 happened = self._failure and retry.after(self._failure, self._attempts, self.request, self._scope)
                 if not isinstance(happened, Retry):
                     self._failure = happened
@@ -144,7 +145,7 @@ class Call:
         return Reply(
             model=self.request.model.name,
             **now.fields(),
-            ttft=None if now.first is None else now.first - self._started,
+            ttft=now.first - self._started if now.first and self.request.streamed else None,
             elapsed=(time.perf_counter() if self._ended is None else self._ended) - self._started,
             cost_usd=total(attempt.cost_usd for attempt in attempts),
             attempts=tuple(attempts),
@@ -210,6 +211,7 @@ class Call:
     async def _read(self) -> None:
         async with aclosing(stream(self.request)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
+                self._scope.learn(self.request, chunk.headers)
                 for piece in self._now.take(chunk):
                     self.state = "writing"
                     model = self.request.model.name

@@ -47,16 +47,16 @@ class Plan:
         """How many good answers a layer needs for the next stage to begin."""
         return self.limits.quorum or 1
 
-    def bound(self) -> Self:
-        """The same, bound to the clients that will ask, so that no later ``setup()`` redirects it.
+    def bound(self, *, streamed: bool = True) -> Self:
+        """The same, bound to the clients that will ask, whatever ``setup()`` does later; ``streamed`` or whole.
 
         Raises:
             MissingKey, ImportError: a vendor's key or its SDK is not there.
         """
         for model in dict.fromkeys(one.model for stage in (*self.stages, *self.seconds, self.final) for one in stage):
             warn_if_shut_down(model)
-        stages, seconds = tuple(map(_bound, self.stages)), tuple(map(_bound, self.seconds))
-        return replace(self, stages=stages, seconds=seconds, final=_bound(self.final))
+        stages, seconds = ([_bound(stage, streamed) for stage in of] for of in (self.stages, self.seconds))
+        return replace(self, stages=tuple(stages), seconds=tuple(seconds), final=_bound(self.final, streamed))
 
 
 def plan_fan_out(
@@ -112,7 +112,7 @@ def framed(stages: Sequence[Sequence[Request]]) -> Callable[[Request], Request]:
     return partial(told, instruction=frame(max(map(len, stages))))
 
 
-def _bound(stage: Sequence[Request]) -> tuple[Request, ...]:
-    offline = current().mode == "offline"
-    bound = (replace(one, sdk=client(one.model), offline=offline, here=is_here(one.model)) for one in stage)
+def _bound(stage: Sequence[Request], streamed: bool) -> tuple[Request, ...]:
+    how: Any = {"offline": current().mode == "offline", "streamed": streamed}
+    bound = (replace(one, sdk=client(one.model), here=is_here(one.model), **how) for one in stage)
     return tuple(map(checked, bound))

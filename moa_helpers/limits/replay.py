@@ -25,6 +25,7 @@ class Replay:
 
     def __init__(self, reply: Reply, *, at_once: bool) -> None:
         self._whole, self.at_once, self._heard = reply, at_once, ""
+        self.failure = reply.failure  # which a store gives again while it plans a batch
 
     def reply(self, failure: Failure | None) -> Reply:
         """All of it; or, with a failure, what has come of it before that."""

@@ -25,6 +25,7 @@ def after(failure: Failure, attempts: Sequence[Attempt], request: Request, scope
     is loading its model is asked again after 0.5 s, 1 s, 2 s, 4 s, 4 s ... for as long as one attempt may take; these
     attempts are not counted as retries. The scope's limits, deadline and purse decide.
     """
+    scope.learn(request, None, failure.retry_after)
     if request.here:
         failure = on_this_machine(failure)
     loads = [attempt for attempt in attempts if attempt.failure and attempt.failure.kind == "loading"]

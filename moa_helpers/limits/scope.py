@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol, Self
 
-from moa_helpers.limits.purse import Purse
+from moa_helpers.limits.purse import Purse, tokens
 from moa_helpers.limits.tasks import turn
 from moa_helpers.limits.values import Limits
 from moa_helpers.results import Replies, Reply
@@ -48,8 +48,28 @@ class Store(Protocol):
         """Raise if what is answered from now on could not be kept."""
 
 
+class Turn(Protocol):
+    """An attempt that a vendor's rates have room for."""
+
+    def used(self, tokens: int) -> None:
+        """How many tokens it took in the end, where that is known."""
+
+
+class Rates(Protocol):
+    """Has calls wait until their vendor's rates have room for them."""
+
+    def turn(self, vendor: str, tokens: int) -> AbstractAsyncContextManager[Turn]:
+        """Wait for room for an attempt that may take so many tokens, and hold it while the attempt runs."""
+
+    def learn(self, vendor: str, headers: Mapping[str, str]) -> None:
+        """What a vendor's answer says of its rates."""
+
+    def hold(self, vendor: str, seconds: float) -> None:
+        """Let no attempt at this vendor begin for so long: it has asked for that."""
+
+
 class Scope:
-    """What calls share: their limits, the end of their deadline, the purse, the places, and the store.
+    """What calls share: their limits, the end of their deadline, the purse, the places, the rates, and the store.
 
     ``calls`` holds every call that was made in it or in a scope within it, in order. So a panel can watch them, and an
     exception can carry what they gave; a scope of many thousands should not remember them.
@@ -65,6 +85,7 @@ class Scope:
         purse: Purse | None = None,
         *,
         store: Store | None = None,
+        rates: Rates | None = None,
         remembers: bool = True,
         since: float = 0.0,
     ) -> None:
@@ -75,7 +96,7 @@ class Scope:
         self.calls: list[Shared] = []
         deadline = self.limits.deadline
         self.until = None if deadline is None else time.perf_counter() + deadline
-        self._remembers, self.since = remembers, since
+        self._remembers, self._rates, self.since = remembers, rates, since
         self._free = {vendor: asyncio.Semaphore(most) for vendor, most in self.limits.places().items()}
 
     @property
@@ -111,20 +132,43 @@ class Scope:
         return context
 
     @asynccontextmanager
-    async def place(self, vendor: str) -> AsyncIterator[None]:
-        """Wait for a free place and hold it: at the vendor, then in all, then the same in the scope around.
+    async def place(self, request: Request) -> AsyncIterator[Callable[..., None]]:
+        """Wait for a free place and hold it: at the vendor and in its rates, then in all, then in the scope around.
 
-        Of all that have one, one a turn of the event loop goes on.
+        Of all that have one, one a turn of the event loop goes on. Yields what is to be told the numbers of tokens that
+        were read and written, where they are known.
         """
+        vendor, turns = request.model.vendor.name, []
         async with AsyncExitStack() as held:
-            scope: Scope | None = self
-            while scope:
-                for name in (vendor, "all"):
-                    if name in scope._free:
-                        await held.enter_async_context(scope._free[name])
-                scope = scope._outer
+            for scope in self._outwards():
+                if vendor in scope._free:
+                    await held.enter_async_context(scope._free[vendor])
+                if scope._rates:
+                    at_most = tokens(request.text, at_most=True) + request.max_tokens
+                    turns.append(await held.enter_async_context(scope._rates.turn(vendor, at_most)))
+                if "all" in scope._free:
+                    await held.enter_async_context(scope._free["all"])
             await turn()
-            yield
+
+            def used(read: int | None, written: int | None) -> None:
+                for each in turns if read is not None and written is not None else ():
+                    each.used(read + written)  # type: ignore[operator]
+
+            yield used
+
+    def learn(self, request: Request, headers: Mapping[str, str] | None, retry_after: float | None = None) -> None:
+        """What a vendor's answer said of its rates, and how long it asked to wait, in seconds."""
+        for scope in self._outwards():
+            if scope._rates and headers:
+                scope._rates.learn(request.model.vendor.name, headers)
+            if scope._rates and retry_after:
+                scope._rates.hold(request.model.vendor.name, retry_after)
+
+    def _outwards(self) -> Iterator["Scope"]:
+        scope: Scope | None = self
+        while scope:
+            yield scope
+            scope = scope._outer
 
 
 _current: ContextVar[Scope | None] = ContextVar("scope", default=None)

@@ -41,6 +41,7 @@ class Request:
     effort: str | None = None  # how hard the model thinks; this and the next two are those of its Member
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     settings: str = ""
+    streamed: bool = field(default=True, compare=False)  # whether the answer is asked for piece by piece
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -119,6 +120,7 @@ class Chunk:
     thinking_tokens: int | None = None
     cached_tokens: int | None = None  # of the input tokens, those that came from the vendor's cache
     ended: bool = False  # whether the vendor's end mark came, after which an answer is complete without a reason, too
+    headers: Mapping[str, str] | None = None  # of the response, what speaks of rates
 
     def __post_init__(self) -> None:
         for name in ("text", "thinking", "finish_reason", "answered_by"):
@@ -128,6 +130,12 @@ class Chunk:
         for name in ("input_tokens", "output_tokens", "thinking_tokens", "cached_tokens"):
             object.__setattr__(self, name, count(getattr(self, name)))
         object.__setattr__(self, "input_tokens", self.input_tokens or None)  # no prompt has none
+
+
+def about_rates(headers: Mapping[str, str]) -> dict[str, str] | None:
+    """Of a response's headers those that speak of rates, by their names in small letters; None if none does."""
+    small = {name.lower(): value for name, value in headers.items()}
+    return {name: value for name, value in small.items() if "ratelimit" in name or name == "retry-after"} or None
 
 
 def count(value: object) -> int | None:
