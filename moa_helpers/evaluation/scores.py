@@ -8,11 +8,14 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from inspect import isawaitable, signature
 from typing import TypeAlias
 from unicodedata import normalize
 
 from moa_helpers.bulk.questions import Question
 from moa_helpers.evaluation import running_code
+from moa_helpers.evaluation.comparison import Scored
 from moa_helpers.limits.checks import check_number
 from moa_helpers.steps.ranking import spoken
 
@@ -30,6 +33,32 @@ class Score:
 
 Found: TypeAlias = Score | float | bool | None
 Scorer: TypeAlias = Callable[[Question, str], Found | Awaitable[Found]]
+
+
+def check_score(score: Scorer | None) -> None:
+    """Raise TypeError unless it takes a question and an answer; ``scores.number`` without its brackets does not."""
+    try:
+        if score is not None:
+            signature(score).bind("question", "answer")
+    except (TypeError, ValueError):
+        raise TypeError(f"score must take a question and an answer, as scores.number() does, not {score!r}.") from None
+
+
+async def scored(score: Scorer, question: Question, strategy: str, answer: str) -> Scored:
+    """What a score says of a strategy's answer. An answer that is missing is wrong; what the score raises is kept."""
+    about = partial(Scored, question.id, strategy, question.reference)
+    if not answer:
+        return about(0.0)
+    try:
+        found = score(question, answer)
+        found = await found if isawaitable(found) else found
+        if isinstance(found, str):
+            raise TypeError(f"it gave the text {found!r:.80}; it must give a number, True, False or None")
+        read = found if isinstance(found, Score) else Score(None if found is None else float(found))
+        value = None if read.value is None or math.isnan(read.value) else float(read.value)
+        return about(value, read.read)
+    except Exception as error:
+        return about(None, problem=f"{type(error).__name__}: {error}")
 
 
 def exact(question: Question, answer: str) -> Score:

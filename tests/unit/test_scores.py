@@ -235,7 +235,7 @@ def test_choice():
         "The best:\n**B.** Paris",
     ):
         assert read(scores.choice("ABCD"), answer, "B) Paris") == (1, "B"), answer
-    for answer in ("A or B", "Paris", "", "A) Rome\nB) Paris", "the answer is a bird", "Both, E", "B'", "<think>B"):
+    for answer in ("A or B", "Paris", "", "A) Rome\nB) Paris", "the answer is a bird", "Both, E", "<think>B"):
         assert read(scores.choice("ABCD"), answer, "B") == (None, ""), answer
     assert read(scores.choice("abc"), "Answer: C", "b") == (0, "C")
     for wrong in ("", "A", "AA", "A1"):
