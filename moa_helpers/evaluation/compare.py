@@ -76,14 +76,12 @@ async def compare(
     """Answer each question in each of several ways, score the answers, and have them judged in pairs, in both orders.
 
     Every call is kept in a file as soon as it has ended. A second start with the same file, after a stop, a crash or a
-    change of the questions or strategies, makes only those calls that are not in it, or failed. So another ``score`` on
-    the same file makes no call. Answers are asked whole, and not piece by piece.
+    change, makes only those calls that are not in it, or failed: another ``score`` on the same file makes none.
 
     Args:
         questions: texts, or ``Question``s as of ``read_questions``, or those of ``offline.questions``.
-        strategies: a name for each, and the model or ``Member`` to ask, or the arguments of ``mixture_of_agents`` as a
-            mapping, but for ``deadline``, which would run while calls wait for a place. The first is the baseline: the
-            others are judged against it.
+        strategies: a name for each, and what to ask, as in ``answer_all``. The first is the baseline: the others are
+            judged against it.
         judge: the model or ``Member`` that judges, or several, whose scores are averaged; None: nothing is judged.
         score: one of ``moa.scores``, or any function ``(question, answer) -> float | bool | None``: 1 is right, 0 is
             wrong, None is "nothing to read". What it raises is a problem of that row. Calls wait while it works, unless
@@ -92,11 +90,7 @@ async def compare(
             only the rest differs. They are paid for once; no quorum or second request counts in the first layer.
         path: the file, as of ``moa.keep``. One is enough for all your comparisons; delete it to ask anew. What version
             0.1 kept in a file of the same name that ends in ``.jsonl`` is taken in, and that file left as it is.
-        max_concurrency: most calls at the same time, as in ``fan_out``.
-        budget_usd: most US dollars to spend from now on: no question is begun that could cost more than is left, with
-            every answer at ``max_tokens``. Retries and second requests come on top; they count for the next question.
-        rates: as in ``answer_all``.
-        max_tokens, timeout, retries: as in ``ask``, for each call, unless a strategy has its own.
+        max_concurrency, budget_usd, rates, max_tokens, timeout, retries: as in ``answer_all``.
         null_checks: for so many questions (0: none), each judge also compares the baseline's answer with one that says
             nothing, which has to lose.
 
@@ -115,19 +109,23 @@ async def compare(
     plan = Planned(questions, strategies, judge, null_checks, share_panel, **options)
     plan.check(priced=budget_usd is not None)
     check_score(score)
-    path, old = Path(path), Path(path).with_suffix(".jsonl")
-    with closing(Answers(path.with_suffix(".sqlite") if path == old else path)) as store:
-        if old.exists() and (path == old or old.name == "comparison.jsonl"):
+    old = Path(path).with_suffix(".jsonl")
+    with closing(Answers(old.with_suffix(".sqlite") if Path(path) == old else path)) as store:
+        if old.exists() and (Path(path) == old or old.name == "comparison.jsonl"):
             store.take_in(old, Answered)
-        work, view = Comparing(plan, store, limits, Rates(rates), score), progress_view()
-        task = asyncio.create_task(work.run(), context=work.scope.context())
-        try:
-            await follow([task], lambda last: view.update(work, last))
-            results([task])
-        except BaseException as error:
-            error.comparison = work.comparison()  # type: ignore[attr-defined]
-            raise
-        return work.comparison()
+        return await _followed(Comparing(plan, store, limits, Rates(rates), score))
+
+
+async def _followed(work: "Comparing") -> Comparison:
+    view = progress_view()
+    task = asyncio.create_task(work.run(), context=work.scope.context())
+    try:
+        await follow([task], lambda last: view.update(work, last))
+        results([task])
+    except BaseException as error:
+        error.comparison = work.comparison()  # type: ignore[attr-defined]
+        raise
+    return work.comparison()
 
 
 class Comparing(Work):

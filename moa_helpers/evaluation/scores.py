@@ -6,21 +6,19 @@ your own is one. The extractors read text as models write it, with Markdown, LaT
 
 import math
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable, signature
 from typing import TypeAlias
-from unicodedata import normalize
 
 from moa_helpers.bulk.questions import Question
-from moa_helpers.evaluation import running_code
+from moa_helpers.evaluation import reading, running_code
 from moa_helpers.evaluation.comparison import Scored
 from moa_helpers.limits.checks import check_number
 from moa_helpers.steps.ranking import spoken
 
 __all__ = ["Score", "choice", "contains", "exact", "number", "pattern", "runs"]
-READ = 10_000  # characters at the end of an answer
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def exact(question: Question, answer: str) -> Score:
     It reads what ``\boxed{}`` holds, else what follows "answer:" or "the answer is", else a text of a single line.
     Raises ValueError if the question has no reference.
     """
-    found = _final(answer)
+    found = reading.final(answer)
     if found is None:
         lines = [line for line in spoken(answer).splitlines() if line.strip()]
         found = lines[0] if len(lines) == 1 else None
@@ -93,8 +91,8 @@ def contains(question: Question, answer: str) -> Score:
 
     Raises ValueError if the question has no reference.
     """
-    text = _bare(spoken(answer))
-    found = re.search(rf"(?<!\w){re.escape(_bare(_known(question)))}(?!\w)", text)
+    text = reading.bare(spoken(answer))
+    found = re.search(rf"(?<!\w){re.escape(reading.bare(_known(question)))}(?!\w)", text)
     return Score(1.0, text[max(0, found.start() - 20) : found.end() + 20]) if found else Score(0.0)
 
 
@@ -116,8 +114,8 @@ def choice(letters: str) -> Callable[[Question, str], Score]:
     ]
 
     def letter(text: str) -> str:
-        text = _plain(spoken(text)[-READ:])
-        if said := final.match(_final(text) or ""):
+        text = reading.plain(spoken(text)[-reading.READ :])
+        if said := final.match(reading.final(text) or ""):
             return str(said[1] or said[2]).upper()
         named = {found.upper() for found in next(filter(None, (re.findall(way, text) for way in ways)), [])}
         return named.pop() if len(named) == 1 else ""
@@ -146,10 +144,10 @@ def number(*, tolerance: float = 0.0) -> Callable[[Question, str], Score]:
         raise ValueError(f"tolerance is {tolerance}; it is how far off an answer may be: 0 or more.")
 
     def score(question: Question, answer: str) -> Score:
-        known = _number(_known(question))
+        known = reading.number(_known(question))
         if known is None:
             raise ValueError(f"The reference of {question.id!r} holds no number.")
-        found = _number(answer)
+        found = reading.number(answer)
         if found is None:
             return Score(None)
         scales = (1.0, 0.01 if found.percent else 100.0) if found.percent is not known.percent else (1.0,)
@@ -200,108 +198,5 @@ def _known(question: Question) -> str:
 
 
 def _equal(question: Question, found: str | None) -> Score:
-    known = _bare(_known(question))
-    return Score(None) if found is None or not _bare(found) else Score(float(_bare(found) == known), found.strip())
-
-
-def _bare(text: str) -> str:
-    """A text without what says nothing: markup, marks at its ends, case, and more than one space at a time."""
-    text = re.sub(r"\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", normalize("NFKC", text))
-    return re.sub(r"[*`$\"“”]|\\[(),]", "", " ".join(text.casefold().split())).strip(" .,;:!?()'’")
-
-
-_SAID = re.compile(
-    r"(?im)(?:\b(?:answer|correct (?:option|choice|letter))\b(?:\s*\([^()\n]{0,40}\))?"
-    r"[*_\s]*(?::|=|(?:is|was|would be)\b(?!\s+not\b))|^\s*####)[*_:\s]*"
-)
-
-
-def _final(answer: str) -> str | None:
-    r"""What a text says is its answer: the last ``\boxed{}``, else what follows the last "answer:"; None if neither."""
-    text = spoken(answer)[-READ:]
-    start, depth = text.rfind("\\boxed{") + len("\\boxed{"), 1
-    for place in range(start, len(text)) if "\\boxed{" in text else ():
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
-        if not depth:
-            return text[start:place]
-    *_, last = [None, *_SAID.finditer(text)]
-    return re.split(r"[.!?](?:[*_\s]|$)|\n", text[last.end() :])[0] if last else None
-
-
-@dataclass(frozen=True)
-class _Number:
-    value: float
-    percent: bool
-    text: str
-
-
-_FORMS = r"""
-    (?<![^\W_])(?<![^\W\d_]-)(?<!\^)(?<!\^-)        # not within a word, as in H2O or GPT-4, and no exponent, as in m^2
-    (?P<sign>(?<![\w)])[-+])?
-    (?: (?P<mixed>\d+)\ (?=\d+/\d+(?![\d/])) )?
-    (?P<digits>
-        (?!0)\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d+)?(?!\d|,\d)           # 1,234,567.8 and 12,34,567
-      | \d{1,3}(?:(?:\.\d{3}){2,}(?:,\d+)?|(?:\.\d{3})+,\d+)(?!\d)    # 1.234.567 and 1.234,5
-      | \d{1,3}(?:['’_ ]\d{3})+(?:[.,]\d+)?(?!\d)                     # 1 234 567,8
-      | (?<!\d,)\d+,\d+(?![\d,])                                      # 3,14
-      | \d+(?:\.\d+)? | (?<!\d)\.\d+
-    )
-    (?P<e>[eE][-+]?\d{1,3}(?!\w))?
-    (?:\s?[×x*·]\s?10\^\(?(?P<ten>[-+]?\d{1,3})\)?|\^\(?(?P<power>[-+]?\d{1,3})\)?)?
-    (?:\s?/\s?(?P<below>\d+(?:\.\d+)?)(?!\s?/))?
-    (?:\s?(?P<percent>%|percent\b|per\ cent\b)|\s(?P<scale>thousand|million|billion|trillion)\b)?
-"""
-_NUMBER = re.compile(_FORMS, re.VERBOSE)
-_SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
-_REWRITTEN = (  # what is written in other ways, in one
-    (r"[⁰¹²³⁴-⁹⁺⁻]+", lambda found: "^" + normalize("NFKC", found[0])),
-    (r"(?<=\d)(?=[¼-¾⅐-⅞])", " "),
-    (r"[−–‑]", "-"),
-    (r"(?<=\d)\s*(?=\\[dtc]?frac)", " "),
-    (r"\\[dtc]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"\1/\2"),
-    (r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}", r" \1 "),
-    (r"\\(?:times|cdot)\b\s*", "× "),
-    (r"\{,\}", ","),
-    (r"\\[,;: ]|~", " "),
-    (r"\\[!()\[\]]|\\(?:left|right)\b|\*\*", ""),
-    (r"\\(?=[%$])", ""),
-    (r"\^\{([^{}]*)\}", r"^\1"),
-    (r"(?i)\bminus (?=\d)", "-"),
-    (r"(?<=[-+])\s?[$€£¥₹]\s?(?=\.?\d)", ""),
-    (r"[$€£¥₹]", " "),
-)
-
-
-def _plain(text: str) -> str:
-    for written, instead in _REWRITTEN:
-        text = re.sub(written, instead, text)
-    return normalize("NFKC", text).replace("⁄", "/")
-
-
-def _numbers(text: str) -> Iterator[_Number]:
-    for found in _NUMBER.finditer(_plain(text)):
-        digits = re.sub(r"['’_ ]", "", found["digits"])
-        decimal = re.fullmatch(r"(?:\d+|[\d.]+),\d+", digits) and not re.fullmatch(
-            r"(?!0)\d{1,3}(?:,\d{2,3})*,\d{3}", digits
-        )
-        digits = (
-            digits.replace(".", "").replace(",", ".") if decimal or digits.count(".") > 1 else digits.replace(",", "")
-        )
-        try:
-            value = float(digits + (found["e"] or "")) * 10.0 ** int(found["ten"] or 0)
-            value = value ** int(found["power"] or 1) / float(found["below"] or 1) + int(found["mixed"] or 0)
-        except (OverflowError, ValueError, ZeroDivisionError):
-            continue
-        value *= _SCALES.get(found["scale"], 1.0) * (-1 if found["sign"] == "-" else 1)
-        if math.isfinite(value):
-            yield _Number(value, bool(found["percent"]), found[0])
-
-
-def _number(answer: str) -> _Number | None:
-    """The number that a text says is its answer; else the last one of all."""
-    if (final := _final(answer)) is not None:
-        result = re.sub(r"\A(?:[^\W\d]\b|\W|\d)*[=≈]", "", _plain(final))  # of a sum
-        if numbers := [*_numbers(result)]:
-            return numbers[0]
-    *_, last = [None, *_numbers(spoken(answer)[-READ:])]
-    return last
+    known, said = reading.bare(_known(question)), reading.bare(found or "")
+    return Score(float(said == known), (found or "").strip()) if said else Score(None)
