@@ -8,7 +8,7 @@ from typing import Any
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.openai import Reader as Reader
 from moa_helpers.vendors.reading import events
-from moa_helpers.vendors.requests import Chunk, Request
+from moa_helpers.vendors.requests import Chunk, Request, about_rates
 from moa_helpers.vendors.transport import http_clients
 
 METHOD = "chat.stream_async"  # of the SDK's client
@@ -63,6 +63,7 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     try:
         answer = await request.sdk.chat.stream_async(**arguments(request))
         async with answer, aclosing(events(answer.response)) as happened:
+            yield Chunk(headers=about_rates(answer.response.headers))
             reader = Reader()
             async for event in happened:
                 yield reader.read(event)

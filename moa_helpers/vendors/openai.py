@@ -8,7 +8,7 @@ from typing import Any
 
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.reading import events, is_end, mapping
-from moa_helpers.vendors.requests import Chunk, Malformed, Request, count
+from moa_helpers.vendors.requests import Chunk, Malformed, Request, about_rates, count
 from moa_helpers.vendors.thinking import told_apart
 from moa_helpers.vendors.transport import http_clients
 
@@ -49,6 +49,7 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     options = {"stream_options": {"include_usage": True}} if request.model.vendor.stream_options else {}
     answer = await request.sdk.chat.completions.create(**arguments(request), stream=True, **options)
     async with answer, aclosing(events(answer.response)) as happened:
+        yield Chunk(headers=about_rates(answer.response.headers))
         reader = Reader()
         async for event in happened:
             yield reader.read(event)
