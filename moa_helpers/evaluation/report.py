@@ -1,14 +1,15 @@
 """A comparison as one HTML file to hand on: what was found, every answer, and what it does not show."""
 
 import math
+import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from importlib import metadata
-from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from moa_helpers.catalogue import AS_OF, Model
 from moa_helpers.evaluation import charts, measures
 from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged
 from moa_helpers.evaluation.measures import Interval
+from moa_helpers.evaluation.views import described, words
 from moa_helpers.limits.members import Member, Named
 from moa_helpers.texts import save
 from moa_helpers.ui.cards import dollars
@@ -27,13 +29,11 @@ from moa_helpers.vendors.settings import current, priced
 
 MODELS = ("reference_models", "layers", "aggregator", "hedge_with")  # the arguments of a mixture that name models
 LONGEST_NAME = 80  # characters of a question where it is only named
-ORDERS = {(1, 2): "wins in both orders", (2, 1): "loses in both orders"}
-ORDERS |= {(1, 1): "a tie: what stood first, twice", (2, 2): "a tie: what stood second, twice"}
-UNASKED = {1.0: "wins: the other has no answer", 0.0: "loses: it has no answer", 0.5: "a tie: the same text, or none"}
+RESULTS = {1.0: "wins", 0.0: "loses", 0.5: "a tie", None: "no judgement"}
+Verdicts = Mapping[tuple[str, str], Judged]  # of a question, by strategy and judge
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table of texts; ``links`` has the place on the page that each row is about, if there is one."""
 
     name: str
@@ -42,40 +42,41 @@ class Table:
     links: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A question with all that was answered."""
+class Asked(NamedTuple):
+    """A question with all that was answered: ``answers`` has each strategy's text."""
 
-    number: int
     name: str
     text: str
     reference: str | None
     table: Table
-    answers: Sequence[tuple[str, str]]  # strategy and text
+    answers: Sequence[tuple[str, str]]
 
 
 def report(comparison: Comparison, path: str | Path) -> Path:
     """Write the file; see ``Comparison.report``."""
     table, judges = comparison.table(), comparison.judges_table()
-    asked = _asked(comparison)
+    asked, disagreements = _questions(comparison)
     versions = {"moa-helpers": "not installed", **current().versions}
     with suppress(metadata.PackageNotFoundError):
         versions["moa-helpers"] = metadata.version("moa-helpers")
+    given = [(name, described(how)) for name, how in comparison.given.items()]
+    problem = comparison.problem
+    for folder in (comparison.path.expanduser().absolute().parent, comparison.path.parent):
+        problem = problem.replace(f"{folder}{os.sep}", "")  # whoever reads the report knows nothing of it
     html = render(
         "report.html",
-        title=f"{_several(comparison.strategies, 'strategies', 'strategy')} on {_several(asked, 'questions')}",
+        comparison=comparison,
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         store=comparison.path.name,
-        offline=any(each.offline for each in comparison.answers),
-        problem=_without_folder(comparison.problem, comparison.path),
-        comparison=comparison,
         cost=dollars(comparison.cost_usd),
-        strategies=_given(comparison),
-        table=_table("the strategies", table, comparison),
-        pictures=[(each.alt, each._repr_mimebundle_()["text/html"]) for each in _pictures(table, judges, comparison)],
+        offline=any(each.offline for each in comparison.answers),
+        problem=problem,
+        table=_table("the strategies", table),
+        pictures=[(each.alt, each._repr_mimebundle_()["text/html"]) for each in _pictures(comparison, table, judges)],
         judges=_table("the judges", judges),
-        disagreements=_disagreements(comparison, asked),
+        disagreements=disagreements,
         asked=asked,
+        given=Table("what was compared", ("strategy", "asks"), given),
         prices=_prices(comparison),
         as_of=AS_OF,
         versions=Table("versions", ("package", "version"), [*versions.items()]),
@@ -85,35 +86,18 @@ def report(comparison: Comparison, path: str | Path) -> Path:
     return save(path, hide_used(html).encode())
 
 
-def _several(found: Sequence[object], many: str, one: str = "") -> str:
-    return f"{len(found):,} {many if len(found) != 1 else one or many[:-1]}"
-
-
-def _without_folder(text: str, path: Path) -> str:
-    """The text without the folder of a file: it belongs to whoever made the report."""
-    for folder in (path.expanduser().absolute().parent, path.parent):
-        text = text if folder == Path() else text.replace(str(folder / "_")[:-1], "")
-    return text
-
-
-# Tables and pictures
-
-
-def _words(column: str) -> str:
-    return column.removesuffix("_usd").replace("_", " ")
-
-
 def _cell(column: str, value: Any) -> str:
     """A value for the reader."""
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value is pd.NA or value != value:
         return "unknown"
     if column.endswith("_usd"):
         return dollars(float(value))
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if not isinstance(value, Real):
+    if not isinstance(value, int | float | np.number):
         return str(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 or float(value).is_integer() else f"{value:,.3g}"
+    number = float(value)
+    return f"{number:,.0f}" if abs(number) >= 1000 or number.is_integer() else f"{number:,.3g}"
 
 
 def _bounded(frame: pd.DataFrame) -> dict[str, dict[str, Interval]]:
@@ -123,132 +107,87 @@ def _bounded(frame: pd.DataFrame) -> dict[str, dict[str, Interval]]:
         parts = [column, f"{column}_low", f"{column}_high"]
         if set(parts) <= set(frame.columns):
             known = frame[parts].dropna().astype(float)
-            found[column] = {str(name): Interval(*row) for name, *row in known.itertuples()}
+            found[column] = {name: Interval(*row) for name, *row in known.itertuples()}
     return found
 
 
-def _table(name: str, frame: pd.DataFrame, comparison: Comparison | None = None) -> Table:
+def _table(name: str, frame: pd.DataFrame) -> Table:
     """A data frame for the reader: bounds beside their value, and no column in which all is unknown, but for costs."""
     bounded = _bounded(frame)
     bounds = {f"{column}{end}" for column in bounded for end in ("_low", "_high")}
-    shown = [
-        column
-        for column in frame.columns
-        if column not in bounds and (column.endswith("_usd") or frame[column].notna().any())
+    known = [each for each in frame.columns if each.endswith("_usd") or frame[each].notna().any()]
+    shown = [column for column in known if column not in bounds]
+    rows = [
+        [row, *(str(bounded.get(each, {}).get(row) or _cell(each, frame.at[row, each])) for each in shown)]
+        for row in frame.index
     ]
-
-    def cell(row: str, column: str) -> str:
-        if found := bounded.get(column, {}).get(row):
-            return str(found)
-        if comparison and row == comparison.baseline and column.startswith("win_"):
-            return "baseline"
-        return _cell(column, frame.at[row, column])
-
-    rows = [[row, *(cell(row, column) for column in shown)] for row in frame.index]
-    return Table(name, [_words(str(frame.index.name)), *map(_words, shown)], rows)
+    return Table(name, [words(str(frame.index.name)), *map(words, shown)], rows)
 
 
-def _pictures(table: pd.DataFrame, judges: pd.DataFrame, comparison: Comparison) -> Iterator[Picture]:
+def _pictures(comparison: Comparison, table: pd.DataFrame, judges: pd.DataFrame) -> Iterator[Picture]:
     """Each column that has intervals; and what quality costs, in points or else in wins."""
-    for frame, against in ((table, 0.5), (judges, 0.0)):
-        for column, rows in _bounded(frame).items():
-            if rows:
-                line = against if frame is judges or column.startswith("win_") else None
-                yield charts.intervals(rows, _words(column), against=line)
-    wins = {comparison.baseline: 0.5, **table.win_rate.dropna()}
-    for quality, values in (("points share", table.points_share.dropna()), ("win rate", wins)):
-        points = {name: (float(table.cost_usd[name]), float(value)) for name, value in values.items()}
-        if len(points) > 1 and not any(math.isnan(cost) for cost, _ in points.values()):
-            yield charts.tradeoff(points, "US dollars a question", quality)
-            return
+    for column, rows in {**_bounded(table), **_bounded(judges)}.items():
+        against = 0.5 if column.startswith("win_") else 0.0 if column == "position_bias" else None
+        if rows:
+            yield charts.intervals(rows, words(column), against=against)
+    points, wins = table.points_share.dropna(), {comparison.baseline: 0.5, **table.win_rate.dropna()}
+    quality = dict(points if len(points) else wins)
+    places = {name: (float(table.cost_usd[name]), float(value)) for name, value in quality.items()}
+    if len(places) > 1 and table.cost_usd.notna().all():
+        yield charts.tradeoff(places, "US dollars a question", "points share" if len(points) else "win rate")
 
 
-# Questions and answers
-
-
-def _asked(comparison: Comparison) -> list[Asked]:
-    """Each question of which there are answers, in the order in which they were asked."""
+def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
+    """Each question of which there are answers, in the order in which they were asked; and the disagreements."""
     known = {question.id: question for question in comparison.questions}
-    answers: dict[str, list[Answered]] = {}
-    for each in comparison.answers:
-        answers.setdefault(each.question, []).append(each)
-    judged: dict[tuple[str, str, str], Judged] = {(j.question, j.strategy, j.judge): j for j in comparison.judgements}
-    own = [field.name for field in fields(Answered) if field.name not in ("question", "strategy", "text")]
-    optional = {field.name for field in fields(Answered) if field.default is None}
-    shown = [name for name in own if name not in optional or any(getattr(a, name) is not None for a in comparison.answers)]
-    header = ["strategy", *map(_words, shown), *(f"judge {judge}" for judge in comparison.judges)]
-    found = []
-    for number, (name, group) in enumerate(answers.items(), 1):
-        rows = []
-        for strategy in [*(each.strategy for each in group), NULL]:
-            verdicts = [_verdict(judged.get((name, strategy, judge))) for judge in comparison.judges]
-            if strategy != NULL:
-                answer = group[len(rows)]
-                verdicts = ["baseline"] * len(verdicts) if strategy == comparison.baseline else verdicts
-                rows.append([strategy, *(_cell(column, getattr(answer, column)) for column in shown), *verdicts])
-            elif any(verdicts):
-                rows.append([strategy, *[""] * len(shown), *verdicts])
-        question = known.get(name)
-        text = question.text if question else name
-        table = Table(f"question {number}", header, rows)
-        texts = [(each.strategy, each.text) for each in group]
-        found.append(Asked(number, _short(name), text, question.reference if question else None, table, texts))
-    return found
-
-
-def _short(text: str) -> str:
-    line = " ".join(text[: 10 * LONGEST_NAME].split())
-    return line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
-
-
-def _verdict(judged: Judged | None) -> str:
-    """What a judge said of an answer, in words; empty if it was not to be asked."""
-    if judged is None:
-        return ""
-    if judged.score is None:
-        return "no judgement"
-    return UNASKED[judged.score] if judged.places is None else ORDERS.get(judged.places, "a tie")  # type: ignore[call-overload]
-
-
-def _disagreements(comparison: Comparison, asked: Sequence[Asked]) -> Table:
-    """Where one strategy wins and another loses, where judges contradict each other, and where one does itself."""
-    groups: dict[str, dict[str, list[Judged]]] = {}
+    answers, verdicts = defaultdict[str, list[Answered]](list), defaultdict[str, dict[tuple[str, str], Judged]](dict)
+    for answer in comparison.answers:
+        answers[answer.question].append(answer)
     for each in comparison.judgements:
-        if each.strategy != NULL and each.score is not None:
-            groups.setdefault(each.question, {}).setdefault(each.strategy, []).append(each)
-    rows, links = [], []
-    names = dict.fromkeys(each.question for each in comparison.answers)
-    for name, one in zip(names, asked, strict=True):
-        said = []
-        scores = {what: sum(each.score or 0 for each in found) / len(found) for what, found in groups.get(name, {}).items()}
-        won, lost = [each for each in scores if scores[each] > 0.5], [each for each in scores if scores[each] < 0.5]
-        if won and lost:
-            said.append(f"{', '.join(won)} won against the baseline, {', '.join(lost)} lost")
-        for strategy, found in groups.get(name, {}).items():
-            pro, contra = ([each.judge for each in found if each.score == score] for score in (1, 0))
-            if pro and contra:
-                said.append(f"{strategy} won in the eyes of {', '.join(pro)}, and lost in those of {', '.join(contra)}")
-            by_place = [each.judge for each in found if each.places in ((1, 1), (2, 2))]
-            said += [f"{judge} chose by the place, not the answer, of {strategy}" for judge in by_place]
-        rows += [[one.name, words] for words in said]
-        links += [f"q{one.number}"] * len(said)
-    return Table("disagreements", ("question", "what"), rows, links)
+        verdicts[each.question][each.strategy, each.judge] = each
+    shown = [
+        field.name
+        for field in fields(Answered)
+        if field.name not in ("question", "strategy", "text")
+        and (field.default is not None or any(getattr(each, field.name) is not None for each in comparison.answers))
+    ]
+    header = ["strategy", *map(words, shown), *(f"judge {judge}" for judge in comparison.judges)]
+    asked, rows, links = [], [], []
+    for number, (name, group) in enumerate(answers.items(), 1):
+        question, judged = known.get(name), verdicts[name]
+        facts = {each.strategy: [_cell(what, getattr(each, what)) for what in shown] for each in group}
+        facts |= {NULL: [""] * len(shown)} if any(strategy == NULL for strategy, _ in judged) else {}
+        said = {pair: RESULTS[each.score] for pair, each in judged.items()}
+        cells = [
+            [one, *found, *(said.get((one, judge), "") for judge in comparison.judges)] for one, found in facts.items()
+        ]
+        short = " ".join(name.split())[:LONGEST_NAME]
+        text, reference = (question.text, question.reference) if question else (name, None)
+        texts = [(each.strategy, each.text) for each in group]
+        asked.append(Asked(short, text, reference, Table(f"question {number}", header, cells), texts))
+        for told in _disagreements(judged):
+            rows.append((short, told))
+            links.append(f"q{number}")
+    return asked, Table("disagreements", ("question", "what"), rows, links)
 
 
-# What it was made of
-
-
-def _given(comparison: Comparison) -> Table:
-    """What each strategy is, in words."""
-
-    def words(given: Any) -> str:
-        if isinstance(given, Mapping):
-            return "; ".join(f"{_words(str(name))}: {words(value)}" for name, value in given.items())
-        if isinstance(given, Sequence) and not isinstance(given, str):
-            return ", ".join(f"({words(each)})" if isinstance(each, list | tuple) else words(each) for each in given)
-        return str(given)
-
-    return Table("what was compared", ("strategy", "asks"), [[name, words(how)] for name, how in comparison.given.items()])
+def _disagreements(judged: Verdicts) -> Iterator[str]:
+    """Where one strategy wins and another loses, where judges contradict each other, and where one does itself."""
+    found = defaultdict[str, list[Judged]](list)
+    for (strategy, _), each in judged.items():
+        if strategy != NULL and each.score is not None:
+            found[strategy].append(each)
+    means = {strategy: sum(each.score or 0 for each in group) / len(group) for strategy, group in found.items()}
+    won, lost = ([name for name, mean in means.items() if (mean - 0.5) * side > 0] for side in (1, -1))
+    if won and lost:
+        yield f"{', '.join(won)} won against the baseline, {', '.join(lost)} lost"
+    for strategy, group in found.items():
+        pro, contra = ([each.judge for each in group if each.score == score] for score in (1, 0))
+        if pro and contra:
+            yield f"{strategy} won in the eyes of {', '.join(pro)}, and lost in those of {', '.join(contra)}"
+        for each in group:
+            if each.places in ((1, 1), (2, 2)):
+                yield f"{each.judge} chose by the place, not the answer, of {strategy}"
 
 
 def _prices(comparison: Comparison) -> Table:
@@ -257,15 +196,14 @@ def _prices(comparison: Comparison) -> Table:
     def named(given: Any) -> Iterator[str]:
         if isinstance(given, Named):
             yield Member.of(given).name
-        elif isinstance(given, Mapping):
-            yield from (name for each in MODELS for name in named(given.get(each)))
-        elif isinstance(given, Sequence):
-            yield from (name for each in given for name in named(each))
+        elif isinstance(given, Mapping | Sequence):
+            parts = map(given.get, MODELS) if isinstance(given, Mapping) else given
+            yield from (name for part in parts for name in named(part))
 
-    names = [*(name for how in comparison.given.values() for name in named(how))]
-    models = [priced(name) for name in dict.fromkeys([*names, *(judge.split(" (")[0] for judge in comparison.judges)])]
+    judges = [judge.partition(" (")[0] for judge in comparison.judges]
+    models = [priced(name) for name in dict.fromkeys([*named([*comparison.given.values()]), *judges])]
     columns = [field.name for field in fields(Model) if "usd" in field.name] + ["shutdown_date", "source", "notes"]
     shown = [column for column in columns if any(getattr(model, column) for model in models)]
     rows = [[model.name, *(_cell(column, getattr(model, column)) for column in shown)] for model in models]
-    header = [_words(column.replace("usd_", "").replace("_per_m", "")) for column in shown]
+    header = [words(column.replace("usd_", "").replace("_per_m", "")) for column in shown]
     return Table("prices in US dollars for a million tokens", ["model", *header], rows)
