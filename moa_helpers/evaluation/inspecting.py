@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from moa_helpers.bulk.questions import Question
 from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
-from moa_helpers.evaluation.questions import Question
 from moa_helpers.evaluation.views import described
 from moa_helpers.limits.conversations import read_prompt
 from moa_helpers.texts import save
