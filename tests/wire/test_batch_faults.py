@@ -34,7 +34,7 @@ def spoilt(vendor, kind, count=8, **rest):
 
 def test_which_faults_are_of_batches():
     assert [kind for kind, of in faults.OF.items() if of == "item"] == ["item_400", "duplicate_ids"]
-    assert not set(faults.DRAWN) & {kind for kind, of in faults.OF.items() if of != "call"}
+    assert not offline.BATCH_KINDS.keys() & {*faults.DRAWN, *offline.KINDS}
     with offline.fault("*", "never_starts"), offline.fault("*", "duplicate_ids"), offline.fault("*", "item_400"):
         assert ask(f"{offline.start().url}/v1/chat/completions", chat("gpt-6-luna", SKY))[0] == 200
 
