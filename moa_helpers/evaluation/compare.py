@@ -155,6 +155,8 @@ class Comparing(Work):
             questions=tuple(self._plan.questions),
             given=self._plan.given,
             shared_usd=self._shared_usd,
+            questions=tuple(self._plan.questions),
+            given=self._plan.given,
         )
 
     async def _work_on(self, number: int) -> None:
