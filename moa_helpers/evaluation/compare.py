@@ -152,8 +152,6 @@ class Comparing(Work):
             judgements=tuple(each for _, _, judgements in found for each in judgements),
             path=self.store.path,
             problem=" ".join(filter(None, (self.problem, self.store.problem))),
-            questions=tuple(self._plan.questions),
-            given=self._plan.given,
             shared_usd=self._shared_usd,
             questions=tuple(self._plan.questions),
             given=self._plan.given,
