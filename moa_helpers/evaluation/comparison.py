@@ -83,9 +83,9 @@ class Comparison(Shown):
     path: Path
     problem: str = ""
     scored: tuple[Scored, ...] = ()
+    shared_usd: float = 0.0  # that several strategies' answers count, and that was paid once
     questions: "tuple[Question, ...]" = field(default=(), repr=False)
     given: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
-    shared_usd: float = 0.0  # that several strategies' answers count, and that was paid once
     _views = "moa_helpers.evaluation.views"
 
     @property

@@ -132,7 +132,7 @@ def test_disagreements_are_told(tmp_path):
     told = page.inside("disagreements")
     assert f"x won in the eyes of {B}, and lost in those of {C}" in told
     assert f"{B} chose by the place, not the answer, of x" in told
-    assert "x won against the baseline, y lost" in told
+    assert "x won against base, y lost" in told
     assert [link for link in page.links if link.startswith("#q")] == ["#q2", "#q3", "#q4"]
 
 
