@@ -172,7 +172,7 @@ def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
         if any(strategy == NULL for strategy, _ in judged):
             facts[NULL] = [""] * len(facts[group[0].strategy])
         said = {pair: RESULTS[each.score] for pair, each in judged.items()}
-        cells = [
+        lines = [
             [one, *found, *(said.get((one, judge), "") for judge in comparison.judges)] for one, found in facts.items()
         ]
         short = " ".join(name.split())[:LONGEST_NAME]
