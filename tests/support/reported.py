@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged
-from moa_helpers.evaluation.questions import Question
+from moa_helpers.bulk.questions import Question
 from tests.support.replies import A, B, C
 
 

@@ -10,7 +10,7 @@ import pytest
 import moa_helpers as moa
 from moa_helpers import offline, texts
 from moa_helpers.evaluation.comparison import NULL
-from moa_helpers.evaluation.questions import Question
+from moa_helpers.bulk.questions import Question
 from moa_helpers.ui.html import visible
 from moa_helpers.vendors import secrets
 from moa_helpers.vendors.settings import current
@@ -132,7 +132,7 @@ def test_disagreements_are_told(tmp_path):
     told = page.inside("disagreements")
     assert f"x won in the eyes of {B}, and lost in those of {C}" in told
     assert f"{B} chose by the place, not the answer, of x" in told
-    assert "x won against the baseline, y lost" in told
+    assert "x won against base, y lost" in told
     assert [link for link in page.links if link.startswith("#q")] == ["#q2", "#q3", "#q4"]
 
 

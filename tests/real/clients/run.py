@@ -1,8 +1,8 @@
 """Other people's clients ask a mixture that ``python -m moa_helpers.serve`` offers as a model: ``make clients``.
 
 Each client is a script of its own, with a server of its own over the offline vendors, and runs in an environment that
-the package is not in. inspect_ai also asks the offline vendors themselves, by batch, and reads the log of a comparison. A client prints what came of each case; here
-that is looked through and shown as a table.
+the package is not in. It prints what came of each case; here that is looked through and shown as a table. inspect_ai
+also asks the offline vendors themselves, by batch, and reads the log of a comparison.
 """
 
 import json
