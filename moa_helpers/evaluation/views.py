@@ -48,17 +48,25 @@ def _(comparison: Comparison) -> Card:
         points = [_range(row, "points_share"), _range(row, "points_wrong", "z.2f")]
         wins = [_range(row, "win_rate"), _range(row, "win_rate_at_equal_length")]
         last = ["baseline"] * 2 if name == comparison.baseline else wins
-        rows.append([*first, f"{row['characters']:.0f}{failed}", *points, *last, *_score_cells(row)])
+        rows.append(
+            [
+                *first,
+                f"{row['characters']:.0f}{failed}",
+                *points,
+                *last,
+                *_score_cells(row, name == comparison.baseline),
+            ]
+        )
     notes = filter(None, [comparison.problem, *comparison.warnings])
     header += ["wins at equal length", *(["score", "unparsed", "difference"] if comparison.scored else [])]
     return Card(heading, header, rows, "\n\n".join(notes))
 
 
-def _score_cells(row: Mapping[str, Any]) -> list[str]:
+def _score_cells(row: Mapping[str, Any], baseline: bool) -> list[str]:
     if "score" not in row:
         return []
     p = "" if math.isnan(row["mcnemar_p"]) else f", p = {row['mcnemar_p']:.2g}"
-    difference = _range(row, "score_difference", "+.0%") + p
+    difference = "baseline" if baseline else _range(row, "score_difference", "+.0%") + p
     return [_range(row, "score"), str(row["unparsed"]), difference]
 
 
