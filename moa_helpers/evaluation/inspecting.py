@@ -73,11 +73,11 @@ def _head(comparison: Comparison, samples: list[Json]) -> Json:
         "packages": dict(current().versions),
         "scorers": [{"name": name} for name in values],
         "metadata": {
+            "baseline": comparison.baseline,
             "strategies": {name: described(how) for name, how in comparison.given.items()},
             "offline": any(each.offline for each in comparison.answers),
             "cost_usd": comparison.cost_usd,
-            "table": json.loads(comparison.table().reset_index().to_json(orient="records")),
-            "judges": json.loads(comparison.judges_table().reset_index().to_json(orient="records")),
+            "warnings": comparison.warnings,
         },
     }
     planned = comparison.planned * len(comparison.strategies)

@@ -67,6 +67,7 @@ def report(comparison: Comparison, path: str | Path) -> Path:
     html = render(
         "report.html",
         comparison=comparison,
+        title=f"Strategies: {len(comparison.strategies)}, questions: {len(asked):,}",
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         store=comparison.path.name,
         cost=dollars(comparison.cost_usd),
@@ -75,7 +76,7 @@ def report(comparison: Comparison, path: str | Path) -> Path:
         table=_table("the strategies", table.reset_index()),
         pictures=[(each.alt, each._repr_mimebundle_()["text/html"]) for each in _pictures(comparison, table, judges)],
         judges=_table("the judges", judges.reset_index()),
-        agreements=[_table(f"agreement on {name}", found) for name, found in agreements.items() if len(found)],
+        agreements=[_table(f"How far they agree on {name}", found) for name, found in agreements.items() if len(found)],
         disagreements=disagreements,
         asked=asked,
         given=Table("what was compared", ("strategy", "asks"), given),
@@ -171,10 +172,10 @@ def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
             facts = {strategy: [*cells, *_score_cells(scored.get(strategy))] for strategy, cells in facts.items()}
         if any(strategy == NULL for strategy, _ in judged):
             facts[NULL] = [""] * len(facts[group[0].strategy])
-        said = {pair: RESULTS[each.score] for pair, each in judged.items()}
-        cells = [
-            [one, *found, *(said.get((one, judge), "") for judge in comparison.judges)] for one, found in facts.items()
-        ]
+        for strategy, cells in facts.items():
+            verdicts_on = (judged.get((strategy, judge)) for judge in comparison.judges)
+            cells += [RESULTS[each.score] if each else "" for each in verdicts_on]
+        lines = [[strategy, *cells] for strategy, cells in facts.items()]
         short = " ".join(name.split())[:LONGEST_NAME]
         text, reference = (question.text, question.reference) if question else (name, None)
         texts = [(each.strategy, each.text) for each in group]

@@ -9,8 +9,8 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline, texts
-from moa_helpers.evaluation.comparison import NULL
 from moa_helpers.bulk.questions import Question
+from moa_helpers.evaluation.comparison import NULL
 from moa_helpers.ui.html import visible
 from moa_helpers.vendors import secrets
 from moa_helpers.vendors.settings import current
@@ -99,7 +99,7 @@ def test_what_was_found(run, monkeypatch, script, tmp_path):
     words = " ".join(page.text.split())
     row = found.table().loc["moa"]
     for expected in (
-        *("Offline.", "2 strategies, 4 questions", "mine.sqlite", f"${found.cost_usd:.6f}"),
+        *("Offline.", "Strategies: 2, questions: 4", "mine.sqlite", f"${found.cost_usd:.6f}"),
         f"{row.points_share:.2f} ({row.points_share_low:.2f} to {row.points_share_high:.2f})",
         f"{row.win_rate:.2f} ({row.win_rate_low:.2f} to {row.win_rate_high:.2f})",
         *(f"reference models: {A}, {B} (extra note); aggregator: {A}; layers: 3", "November 2026", "genai-prices"),
@@ -134,6 +134,22 @@ def test_disagreements_are_told(tmp_path):
     assert f"{B} chose by the place, not the answer, of x" in told
     assert "x won against base, y lost" in told
     assert [link for link in page.links if link.startswith("#q")] == ["#q2", "#q3", "#q4"]
+
+
+def test_what_a_score_said(tmp_path):
+    page = written(reported.ordinary(), tmp_path)
+    told = page.inside("disagreements")
+    assert "the score: a 1, b 0, c 1" in told
+    assert f"{B} prefers b, the score a" in told
+    cells = page.inside("question 1")
+    for expected in ("scoreread", "1Because.", "nothing to read", "unknownValueError: no"):
+        assert expected in cells
+    assert "How far they agree on c" in page.labels("region")
+    assert "counts as wrong" in page.text
+    log = read(reported.ordinary().to_inspect(tmp_path / "log.eval"))
+    scores = [sample["scores"].get("score") for sample in log["samples"][:3]]
+    assert scores[0] == {"answer": "Because.", "value": 1.0, "explanation": ""}
+    assert (scores[1]["value"], scores[1]["explanation"], scores[2]) == (0.0, "nothing to read", None)
 
 
 def test_what_is_unknown_is_said(tmp_path):
