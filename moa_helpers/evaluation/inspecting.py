@@ -114,7 +114,8 @@ def _samples(comparison: Comparison) -> list[Json]:
 
 def _short(name: str) -> str:
     """The beginning of a name, as it may stand in the name of a file's part."""
-    return "".join(sign if sign.isprintable() and sign not in "/\\" else " " for sign in name[:LONGEST_ID])
+    short = hide_used(name)[:LONGEST_ID]
+    return "".join(sign if sign.isprintable() and sign not in "/\\" else " " for sign in short)
 
 
 def _said(answered: Answered, question: Question) -> Json:

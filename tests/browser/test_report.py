@@ -67,6 +67,9 @@ def test_a_link_unfolds_its_question(open_report):
     page.get_by_text("cases").click()
     page.locator("#disagreements ~ details").get_by_role("link", name="q2").first.click()
     page.locator("#q3").wait_for()
+    assert page.locator("#q5").is_hidden()
+    page.emulate_media(media="print")
+    assert page.locator("#q5").is_visible(), "on paper nothing is folded"
 
 
 def test_hostile_texts_stay_texts(open_report):

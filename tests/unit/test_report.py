@@ -178,7 +178,7 @@ def test_what_is_unknown_is_said(tmp_path):
 def test_no_key_is_in_it(monkeypatch, tmp_path):
     monkeypatch.setattr(secrets, "_used", {})
     key = secrets.remember("Zq7-a-very-secret-key")
-    found = compared([Question("a", f"Is {key} right?")], ["x"], [answered("a", "x", f"It is {key}.")])
+    found = compared([Question(key, f"Is {key} right?")], ["x"], [answered(key, "x", f"It is {key}.")])
     assert "It is [key]." in written(found, tmp_path).text
     for name in ("log.json", "log.eval"):
         logged = read(found.to_inspect(tmp_path / name))
