@@ -20,6 +20,7 @@ from moa_helpers.events import (
 from moa_helpers.fanout import fan_out
 from moa_helpers.limits.members import Member
 from moa_helpers.limits.purse import Estimate
+from moa_helpers.limits.rates import Rate
 from moa_helpers.mixture import mixture_of_agents, stream_mixture
 from moa_helpers.prompts import aggregator_system
 from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
@@ -101,6 +102,7 @@ __all__ = [
     "ProposerDelta",
     "ProposerDone",
     "Question",
+    "Rate",
     "Replies",
     "Reply",
     "Retry",
