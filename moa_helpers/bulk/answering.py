@@ -18,6 +18,7 @@ from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.rates import Rate, Rates
 from moa_helpers.limits.tasks import results
 from moa_helpers.limits.values import Limits
+from moa_helpers.plan import Plan
 from moa_helpers.results import Answer, Reply
 from moa_helpers.store.answers import Answers, key_of
 from moa_helpers.ui.progress import follow, progress_view
@@ -141,8 +142,8 @@ class Answering(Work):
             self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
             return None
 
-    async def answer(self, question: Question, by: Callable[[Question], Awaitable[Row]] | None = None) -> None:
-        """Ask a question, unless its row is there, or is about to be, as another says the same; live, or ``by`` others."""
+    async def answer(self, question: Question, by: Callable[[Question, Plan], Awaitable[Row]] | None = None) -> None:
+        """Ask a question, live or ``by`` others, unless its row is there, or is about to be, as another says the same."""
         key = self._places[question.id].key
         if key in self._under_way:
             await self._under_way[key].wait()
@@ -151,7 +152,7 @@ class Answering(Work):
         ended = self._under_way[key] = asyncio.Event()
         try:
             plan = self.strategy.plan(question.prompt).bound(streamed=False)
-            self.done(question, await (by(question) if by else answered(plan)))
+            self.done(question, await (by(question, plan) if by else answered(plan)))
         finally:
             del self._under_way[key]
             ended.set()

@@ -1,7 +1,7 @@
 """Many questions on a Ray cluster: its processes ask and answer, and this one hands out questions and keeps the store.
 
 What a process finds out is sent here at once. So a node that dies takes no finished call with it: its questions are
-handed to another one, together with all that is known of them.
+handed to another process, together with all that is known of them.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import metadata
 from itertools import count
 from typing import Any
 
@@ -22,6 +21,7 @@ from moa_helpers.limits.rates import Rate
 from moa_helpers.limits.scope import Scope, Store
 from moa_helpers.limits.tasks import stop
 from moa_helpers.limits.values import Limits
+from moa_helpers.plan import Plan
 from moa_helpers.results import Reply
 from moa_helpers.vendors.errors import failed
 from moa_helpers.vendors.handing import Handed
@@ -33,7 +33,7 @@ Known = Mapping[Request, Reply]
 
 
 async def run(work: Answering, questions: Iterator[Question]) -> None:
-    """The way through Ray: as many workers as the cluster has processors free, but no more than there are places."""
+    """The way through Ray: as many workers as the cluster has free processors, but no more than there are places."""
     cluster = _Cluster(work)
     try:
         tasks = [asyncio.create_task(work.each(questions, work.most_usd, partial(work.answer, by=cluster.answer)))]
@@ -47,72 +47,76 @@ async def run(work: Answering, questions: Iterator[Question]) -> None:
             task.result()
 
 
-def joined() -> tuple[Any, str]:
+def joined(plan: Plan) -> tuple[Any, str]:
     """Ray, once this process belongs to a cluster, and the name of this machine in it.
 
     Raises:
         ImportError: Ray is not installed.
         RuntimeError: there is no cluster that can be used.
+        ValueError: the plan asks a server on this machine that the cluster's other machines cannot reach.
     """
     try:
         import ray
     except ImportError:
-        raise ImportError("how='ray' needs Ray: run `pip install 'moa-helpers[ray]'`.", name="ray") from None
-    if not ray.is_initialized():
-        try:
+        raise ImportError("This needs Ray: run `pip install 'moa-helpers[ray]'`.", name="ray") from None
+    try:
+        if not ray.is_initialized():
             ray.init(log_to_driver=False, logging_level="warning")
-        except Exception as error:
-            problem = redact(str(error)).strip()
-        else:
-            problem = ""
-        if problem:
-            raise RuntimeError(f"There is no Ray cluster that can be used: {problem}")
-    return ray, ray.util.get_node_ip_address()
+        nodes, machine = ray.nodes(), ray.util.get_node_ip_address()
+    except Exception as error:
+        raise RuntimeError(f"There is no Ray cluster that can be used: {redact(str(error)).strip()}") from None
+    others = {node["NodeManagerAddress"] for node in nodes if node["Alive"]} - {machine}
+    for request in (one for stage in (*plan.stages, *plan.seconds, plan.final) for one in stage if others and one.here):
+        raise ValueError(
+            f"{request.model.name} is on this machine, at an address that the other machines of the cluster cannot "
+            "reach: give its server one in your network, by the variable that names its address."
+        )
+    return ray, machine
 
 
-def limiter(ray: Any, rates: Mapping[str, Rate], timeout: float) -> Any:
+def limiter(ray: Any, rates: Mapping[str, Rate]) -> Any:
     """A new limiter, an actor on this node; it ends with the last handle to it."""
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
         ray.get_runtime_context().get_node_id(), soft=False
     )
     options = {"num_cpus": 0, "max_concurrency": 10_000, "scheduling_strategy": here}
-    return ray.remote(Limiter).options(**options).remote(rates, timeout)
-
-
-@dataclass(eq=False)
-class _Ally:
-    """A worker as this process sees it: ``number`` changes with each of its lives."""
-
-    actor: Any
-    limits: Limits
-    number: int = 0
-    ready: bool = False
-    open: dict[str, "asyncio.Future[Row]"] = field(default_factory=dict)  # by the ids of the questions that it has
-    waiting: list[tuple[Question, Known]] = field(default_factory=list)  # to be handed to it in this turn of the loop
-
-    async def ask(self, question: Question, known: Known) -> Row:
-        loop = asyncio.get_running_loop()
-        answer = self.open[question.id] = loop.create_future()
-        self.waiting.append((question, known))
-        if len(self.waiting) == 1:
-            loop.call_soon(self._hand_out)
-        return await answer
-
-    def _hand_out(self) -> None:
-        if chunk := self.waiting:
-            self.waiting = []
-            self.actor.take.remote(self.number, chunk)
-
-    def lose(self) -> None:
-        self.ready, self.waiting, lost = False, [], [*self.open.values()]
-        self.open.clear()
-        for answer in lost:
-            if not answer.done():
-                answer.set_exception(_Lost())
+    return ray.remote(Limiter).options(**options).remote(rates or None)
 
 
 class _Lost(Exception):
     """The worker that had the question has died."""
+
+
+@dataclass(eq=False)
+class _Ally:
+    """A worker as this process sees it."""
+
+    actor: Any
+    limits: Limits  # its share of the places
+    number: int = 0  # of its life
+    ready: bool = False
+    open: dict[str, "asyncio.Future[Row]"] = field(default_factory=dict)  # by the ids of the questions that it has
+    chunk: list[tuple[Question, Known]] = field(default_factory=list)  # handed out at the end of this turn of the loop
+
+    async def ask(self, question: Question, known: Known) -> Row:
+        loop = asyncio.get_running_loop()
+        answer = self.open[question.id] = loop.create_future()
+        self.chunk.append((question, known))
+        if len(self.chunk) == 1:
+            loop.call_soon(self._hand_out)
+        return await answer
+
+    def _hand_out(self) -> None:
+        chunk, self.chunk = self.chunk, []
+        if chunk:
+            self.actor.take.remote(self.number, chunk)
+
+    def lose(self) -> None:
+        lost = [*self.open.values()]
+        self.ready, self.chunk, self.open = False, [], {}
+        for answer in lost:
+            if not answer.done():
+                answer.set_exception(_Lost())
 
 
 class _Cluster:
@@ -120,33 +124,21 @@ class _Cluster:
 
     def __init__(self, work: Answering) -> None:
         self._work, self._numbers, self._changed = work, count(1), asyncio.Event()
-        self._ray, machine = joined()
-        self._check_addresses(machine)
-        limits = work.scope.limits
-        free = int(self._ray.available_resources().get("CPU", 0))
-        size = max(1, min(free, *limits.places().values()))
+        self._ray, machine = joined(work.strategy.plan("?").bound())
         rates = work.rates.given if work.rates else {}
-        self._limiter = limiter(self._ray, rates, work.strategy.given["timeout"])
-        self._handed = Handed(machine), work.strategy, rates
-        of_ray = self._ray.remote(Worker).options(
-            num_cpus=1, max_restarts=-1, max_concurrency=10_000, scheduling_strategy="SPREAD"
-        )
-        self.workers = [_Ally(of_ray.remote(), _share(limits, number, size)) for number in range(size)]
+        self._limiter = limiter(self._ray, rates)
+        self._given = Handed(machine), work.strategy, rates, self._limiter
+        places = work.scope.limits.places()
+        size = max(1, min(int(self._ray.available_resources().get("CPU", 0)), *places.values()))
+        options = {"num_cpus": 1, "max_restarts": -1, "max_concurrency": 10_000, "scheduling_strategy": "SPREAD"}
+        worker = self._ray.remote(Worker).options(**options)
+        shares = [{name: most // size + (n < most % size) for name, most in places.items()} for n in range(size)]
+        self.workers = [_Ally(worker.remote(), Limits(max_concurrency=share)) for share in shares]
 
-    def _check_addresses(self, machine: str) -> None:
-        plan = self._work.strategy.plan("?").bound()
-        here = [one.model.name for stage in (*plan.stages, *plan.seconds, plan.final) for one in stage if one.here]
-        others = {node["NodeManagerAddress"] for node in self._ray.nodes() if node["Alive"]} - {machine}
-        if here and others:
-            raise ValueError(
-                f"{here[0]} is on this machine, at an address that the cluster's other machines ({len(others)}) cannot "
-                "reach: give its server an address of the network, in LOCAL_BASE_URL or its own variable."
-            )
-
-    async def answer(self, question: Question) -> Row:
+    async def answer(self, question: Question, plan: Plan) -> Row:
         """Have the least busy worker answer a question, and another one if that dies."""
         for _ in range(MOST_LOST):
-            known = await _known(self._work, question)
+            known = await _known(self._work.scope.store, plan)
             while not (ready := [worker for worker in self.workers if worker.ready]):
                 self._changed.clear()
                 await self._changed.wait()
@@ -154,31 +146,32 @@ class _Cluster:
             with suppress(_Lost):
                 return await min(ready, key=lambda worker: len(worker.open)).ask(question, known)
         raise RuntimeError(
-            f"{MOST_LOST} workers died one after the other while they had the question {question.id!r}. See Ray's logs, "
-            "as of their memory; then start again: what is in the file is kept and costs nothing."
+            f"{MOST_LOST} workers died one after the other while they had the question {question.id!r}. See Ray's logs: "
+            "was there no memory left? Then start again; what is in the file is kept and costs nothing."
         )
 
     async def listen(self, worker: _Ally) -> None:
         """Take what a worker sends, through all its lives."""
-        errors = self._ray.exceptions
+        errors, begin = self._ray.exceptions, worker.actor.work.options(num_returns="streaming")
         while True:
             worker.number = next(self._numbers)
             try:
-                given = worker.number, *self._handed, worker.limits, self._limiter
-                async for sent in worker.actor.work.options(num_returns="streaming").remote(*given):
-                    for happened in await sent:
-                        self._take(worker, *happened)
+                async for sent in begin.remote(worker.number, worker.limits, *self._given):
+                    for what, *given in await sent:
+                        self._take(worker, what, *given)
             except errors.RayTaskError:
                 raise
-            except errors.RayError as error:
-                if getattr(error, "actor_init_failed", False):
-                    raise
-            worker.lose()
+            except errors.ActorDiedError as error:  # and Ray does not start it again
+                raise RuntimeError(
+                    f"A worker cannot begin. Each machine of the cluster needs this version of moa_helpers: install it "
+                    f"there, or call ray.init(runtime_env={{'py_modules': [moa_helpers]}}) first. Ray says: "
+                    f"{redact(str(error)).strip()}"
+                ) from None
+            except errors.RayError:
+                worker.lose()
 
     def _take(self, worker: _Ally, what: str, *given: Any) -> None:
         if what == "ready":
-            if given[0] != version():
-                raise RuntimeError(f"A worker has moa_helpers {given[0]}, this process {version()}: install the same.")
             worker.ready = True
             self._changed.set()
         elif what == "called":
@@ -201,16 +194,16 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def work(
-        self, number: int, handed: Handed, strategy: Strategy, rates: Mapping[str, Rate], limits: Limits, limiter: Any
+        self, number: int, limits: Limits, handed: Handed, strategy: Strategy, rates: Mapping[str, Rate], limiter: Any
     ) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
-        """Begin a life with this number, and yield what happens in it: lists of events, each as soon as it can be."""
+        """Begin a life of this number, and yield what happens in it: lists of events, each as soon as it can be."""
         import ray
 
-        handed.take(ray.util.get_node_ip_address())
         await stop([*self._tasks])
+        handed.take(ray.util.get_node_ip_address())
         self._number, self._strategy, self._sent = number, strategy, asyncio.Queue[tuple[Any, ...]]()
         self._scope = Scope(limits, rates=SharedRates(limiter, rates), remembers=False)
-        yield [("ready", version())]
+        yield [("ready",)]
         while True:
             events = [await self._sent.get()]
             while not self._sent.empty():
@@ -273,23 +266,10 @@ class _Found:
         """Nothing is kept."""
 
 
-async def _known(work: Answering, question: Question) -> Known:
-    """What the store has of a question's calls."""
-    assert work.scope.store is not None
-    found = _Found(work.scope.store)
+async def _known(store: Store | None, plan: Plan) -> Known:
+    """What a store has of a plan's calls."""
+    assert store is not None
+    found = _Found(store)
     with Scope(store=found, remembers=False).open():
-        await answered(work.strategy.plan(question.prompt).bound(streamed=False))
+        await answered(plan)
     return found.known
-
-
-def _share(limits: Limits, number: int, of: int) -> Limits:
-    """One worker's share of the places."""
-    places = {name: most // of + (number < most % of) for name, most in limits.places().items()}
-    return Limits(max_concurrency=places)
-
-
-def version() -> str:
-    """That of this package, which all processes must have."""
-    with suppress(metadata.PackageNotFoundError):
-        return metadata.version("moa-helpers")
-    return "of no version"

@@ -11,7 +11,7 @@ from moa_helpers.vendors.variables import with_logins
 
 
 class Handed:
-    """What ``setup()`` found here. It prints nothing; pickled it holds the keys, so that goes to the other process alone.
+    """What ``setup()`` found here. It prints nothing; pickled it holds the keys, and is for the other process alone.
 
     Args:
         machine: a name of this machine, which differs from that of any other.
