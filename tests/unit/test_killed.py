@@ -25,7 +25,7 @@ def asked():
 
 
 def start(hang=NEVER, killed_when=None, what="compare"):
-    """Run the comparison, or "answer_all", in a process of its own; ``killed_when(process)`` returns at the moment to kill it."""
+    """Run ``what`` in a process of its own; ``killed_when(process)`` returns at the moment to kill it."""
     command = [sys.executable, "-m", "tests.support.comparing", str(REQUESTS), str(hang), what]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MOA_MODE": "offline"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
