@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import threading
 import time
 from dataclasses import dataclass
 
@@ -67,7 +66,8 @@ def vendors(_server, tmp_path, monkeypatch):
     _server.vendors.clear()
     yield _server.vendors
     _server.vendors.limit = math.inf
-    assert wait_until(lambda: not _server.vendors.under_way), "a request is still under way"
+    wait_until(lambda: not _server.vendors.under_way)
+    assert not _server.vendors.under_way, "a request is still under way"
 
 
 @pytest.fixture(scope="session")
@@ -75,12 +75,9 @@ def _cluster(_server):
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **SMALL})
-    starting = [threading.Thread(target=cluster.add_node, kwargs={"num_cpus": 1, **SMALL}) for _ in range(2)]
-    for thread in starting:
-        thread.start()
+    for _ in range(2):
+        cluster.add_node(wait=False, num_cpus=1, **SMALL)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
-    for thread in starting:
-        thread.join()
     yield cluster
     ray.shutdown()
     cluster.shutdown()
@@ -92,5 +89,6 @@ def cluster(_cluster, vendors):
     _cluster.kill = lambda: _cluster.remove_node([*_cluster.worker_nodes][-1], allow_graceful=False)
     if len(_cluster.worker_nodes) < 2:
         _cluster.add_node(num_cpus=1, **SMALL)
-    assert wait_until(lambda: ray.available_resources().get("CPU") == 2, 60)
+    wait_until(lambda: ray.available_resources().get("CPU") == 2, 60)
+    assert ray.available_resources().get("CPU") == 2
     return _cluster

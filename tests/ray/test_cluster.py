@@ -58,9 +58,9 @@ def test_a_node_that_dies_loses_nothing_and_nothing_is_paid_for_twice(cluster, v
         vendors.limit = float("inf")
         return (await task).table()
 
-    expected = asyncio.run(undisturbed())
+    expected = moa.run(undisturbed())
     vendors.clear()
-    found = asyncio.run(disturbed())
+    found = moa.run(disturbed())
     assert found[SAME].equals(expected[SAME])
     assert found.cost_usd.sum() == pytest.approx(expected.cost_usd.sum())
     assert Counter(Counter(asked.body for asked in vendors.answered).values()) == {1: 72}
@@ -78,7 +78,7 @@ def test_a_worker_that_is_killed_begins_again_and_what_was_answered_comes_from_t
         vendors.limit = float("inf")
         return await task
 
-    answers = asyncio.run(disturbed())
+    answers = moa.run(disturbed())
     assert {row.outcome for row in answers} == {"complete"}
     assert max(Counter(asked.body for asked in vendors.answered).values()) == 1
 
@@ -101,7 +101,7 @@ class Hasty(Limiter):
 def test_rates_hold_for_all_workers_together(cluster, vendors, monkeypatch):
     monkeypatch.setattr(bulk_ray, "Limiter", Hasty)
     limited = {"openai": moa.Rate(requests=10)}
-    answers = asyncio.run(
+    answers = moa.run(
         moa.answer_all(questions(40), LUNA, path="ray.sqlite", how="ray", rates=limited, max_concurrency=16)
     )
     assert {row.outcome for row in answers} == {"ok"}
@@ -124,7 +124,7 @@ def test_places_are_shared(cluster, vendors):
         vendors.limit = float("inf")
         return await task
 
-    assert len(asyncio.run(watched())) == 12
+    assert len(moa.run(watched())) == 12
     assert most == [Counter({False: 3, True: 2})]
 
 
@@ -138,7 +138,7 @@ def test_nothing_runs_on_after_an_interrupt(cluster, vendors):
             await task
         return caught.value.answers
 
-    answers = asyncio.run(interrupted())
+    answers = moa.run(interrupted())
     asked = len(vendors.log)
     vendors.limit = float("inf")
     assert len(answers) < 24
@@ -146,7 +146,7 @@ def test_nothing_runs_on_after_an_interrupt(cluster, vendors):
     while ray.available_resources().get("CPU") != 2 and time.perf_counter() < deadline:
         time.sleep(0.05)
     assert len(vendors.log) == asked
-    rest = asyncio.run(moa.answer_all(questions(24), MIXTURE, path="ray.sqlite", how="ray"))
+    rest = moa.run(moa.answer_all(questions(24), MIXTURE, path="ray.sqlite", how="ray"))
     assert len(rest) == 24
     assert max(Counter(each.body for each in vendors.answered).values()) == 1
 
@@ -155,7 +155,7 @@ def test_workers_have_the_keys_and_no_log_has_them(cluster, vendors, monkeypatch
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", f"{offline.start().url}/openai/v1")
     moa.setup("live")
-    answers = asyncio.run(moa.answer_all(questions(4), LUNA, path="ray.sqlite", how="ray"))
+    answers = moa.run(moa.answer_all(questions(4), LUNA, path="ray.sqlite", how="ray"))
     assert {(row.outcome, row.offline) for row in answers} == {("ok", False)}
     assert {asked.key for asked in vendors.log} == {f"Bearer {KEY}"}
     session = Path(cluster.head_node.get_session_dir_path())
