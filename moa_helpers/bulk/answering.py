@@ -141,11 +141,11 @@ class Answering(Work):
         try:
             return self.strategy.plan(question.prompt).estimate.most_usd or 0.0
         except (TypeError, ValueError) as error:
-            self._refuse(question, error)
+            self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
             return None
 
     async def answer(self, question: Question, by: Callable[[Question, Plan], Awaitable[Row]] | None = None) -> None:
-        """Ask a question, live or ``by`` others, unless its row is there, or is about to be, as another says the same."""
+        """Ask a question, live or by others, unless its row is there, or is about to be, as another says the same."""
         key = self._places[question.id].key
         if key in self._under_way:
             await self._under_way[key].wait()
@@ -155,14 +155,9 @@ class Answering(Work):
         try:
             plan = self.strategy.plan(question.prompt).bound(streamed=False)
             self.done(question, await (by(question, plan) if by else answered(plan)))
-        except ValueError as error:  # as of a stage that is too large for a rate
-            self._refuse(question, error)
         finally:
             del self._under_way[key]
             ended.set()
-
-    def _refuse(self, question: Question, error: Exception) -> None:
-        self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
 
     def answers(self) -> AnswerSet:
         """What was answered so far."""

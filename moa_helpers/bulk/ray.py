@@ -74,13 +74,13 @@ def joined(plan: Plan) -> tuple[Any, str]:
     return ray, machine
 
 
-def limiter(ray: Any, rates: Mapping[str, Rate]) -> Any:
+def limiter(ray: Any, rates: Mapping[str, Rate], longest: float) -> Any:
     """A new limiter, an actor on this node; it ends with the last handle to it."""
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
         ray.get_runtime_context().get_node_id(), soft=False
     )
     options = {"num_cpus": 0, "max_concurrency": 10_000, "scheduling_strategy": here}
-    return ray.remote(Limiter).options(**options).remote(rates or None)
+    return ray.remote(Limiter).options(**options).remote(rates, longest)
 
 
 class _Lost(Exception):
@@ -126,7 +126,7 @@ class _Cluster:
         self._work, self._numbers, self._changed = work, count(1), asyncio.Event()
         self._ray, machine = joined(work.strategy.plan("?").bound())
         rates = work.rates.given if work.rates else {}
-        self._limiter = limiter(self._ray, rates)
+        self._limiter = limiter(self._ray, rates, work.strategy.given["timeout"])
         self._given = Handed(machine), work.strategy, rates, self._limiter
         places = work.scope.limits.places()
         size = max(1, min(int(self._ray.available_resources().get("CPU", 0)), *places.values()))

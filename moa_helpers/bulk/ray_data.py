@@ -62,7 +62,7 @@ class Answering:
         self._column, self._path, self._limits = column, path, Limits(max_concurrency=max_concurrency)
         self._rates = Rates(rates).given
         ray, machine = joined(run(_planned(self._strategy)))
-        self._handed, self._limiter = Handed(machine), limiter(ray, self._rates)
+        self._handed, self._limiter = Handed(machine), limiter(ray, self._rates, self._strategy.given["timeout"])
 
     def __call__(self, batch: Any) -> Any:
         """The batch with its answers."""

@@ -42,6 +42,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
+AS_OF = "November 2026"  # what models.csv says held then
 _HERE = Path(__file__).parent
 VENDORS = {row["name"]: Vendor(**{k: v for k, v in row.items() if v}) for row in rows(_HERE / "vendors.csv")}
 
