@@ -130,6 +130,7 @@ class _Cluster:
         self._given = Handed(machine), work.strategy, rates, self._limiter
         places = work.scope.limits.places()
         size = max(1, min(int(self._ray.available_resources().get("CPU", 0)), *places.values()))
+        self._most = -(-work.at_once // size)  # questions that one has at the same time
         options = {"num_cpus": 1, "max_restarts": -1, "max_concurrency": 10_000, "scheduling_strategy": "SPREAD"}
         worker = self._ray.remote(Worker).options(**options)
         shares = [{name: most // size + (n < most % size) for name, most in places.items()} for n in range(size)]
@@ -139,12 +140,12 @@ class _Cluster:
         """Have the least busy worker answer a question, and another one if that dies."""
         for _ in range(MOST_LOST):
             known = await _known(self._work.scope.store, plan)
-            while not (ready := [worker for worker in self.workers if worker.ready]):
+            while not (free := [one for one in self.workers if one.ready and len(one.open) < self._most]):
                 self._changed.clear()
                 await self._changed.wait()
             self._work.store.check()
             with suppress(_Lost):
-                return await min(ready, key=lambda worker: len(worker.open)).ask(question, known)
+                return await min(free, key=lambda one: len(one.open)).ask(question, known)
         raise RuntimeError(
             f"{MOST_LOST} workers died one after the other while they had the question {question.id!r}. See Ray's logs: "
             "was there no memory left? Then start again; what is in the file is kept and costs nothing."
@@ -171,14 +172,15 @@ class _Cluster:
                 worker.lose()
 
     def _take(self, worker: _Ally, what: str, *given: Any) -> None:
-        if what == "ready":
-            worker.ready = True
-            self._changed.set()
-        elif what == "called":
+        if what == "called":
             store: Any = self._work.scope.store
             store.keep(*given)
+            return
+        if what == "ready":
+            worker.ready = True
         elif answer := worker.open.pop(given[0], None):
             answer.set_result(given[1]) if what == "answered" else answer.set_exception(given[1])
+        self._changed.set()
 
     def kill(self) -> None:
         """End all workers and what they are doing, at once."""
