@@ -20,6 +20,7 @@ from moa_helpers.events import (
 from moa_helpers.fanout import fan_out
 from moa_helpers.limits.members import Member
 from moa_helpers.limits.purse import Estimate
+from moa_helpers.limits.rates import Rate
 from moa_helpers.mixture import mixture_of_agents, stream_mixture
 from moa_helpers.prompts import aggregator_system
 from moa_helpers.results import Answer, Attempt, Failure, Replies, Reply
@@ -33,12 +34,14 @@ from moa_helpers.vendors.streams import close
 
 if TYPE_CHECKING:
     from moa_helpers import offline as offline
+    from moa_helpers.bulk.answering import answer_all
+    from moa_helpers.bulk.questions import Question, read_questions
+    from moa_helpers.bulk.rows import AnswerSet, Row
     from moa_helpers.evaluation import charts as charts
     from moa_helpers.evaluation import measures as measures
     from moa_helpers.evaluation.compare import compare, estimate_comparison
     from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
     from moa_helpers.evaluation.judging import Verdict, judge
-    from moa_helpers.evaluation.questions import Question, read_questions
     from moa_helpers.serve.running import serve
     from moa_helpers.ui import figures as figures
     from moa_helpers.ui.panel import watch
@@ -46,16 +49,19 @@ if TYPE_CHECKING:
 
 # What a lesson needs and a service does not: loaded on first use, as it brings pandas, matplotlib or ipywidgets.
 _LATER = {
+    "AnswerSet": "bulk.rows",
     "Answered": "evaluation.comparison",
     "Comparison": "evaluation.comparison",
     "Judged": "evaluation.comparison",
-    "Question": "evaluation.questions",
+    "Question": "bulk.questions",
+    "Row": "bulk.rows",
     "Verdict": "evaluation.judging",
+    "answer_all": "bulk.answering",
     "compare": "evaluation.compare",
     "estimate_comparison": "evaluation.compare",
     "judge": "evaluation.judging",
     "playground": "ui.playground",
-    "read_questions": "evaluation.questions",
+    "read_questions": "bulk.questions",
     "watch": "ui.panel",
 }
 _MODULES = {
@@ -81,6 +87,7 @@ if not TYPE_CHECKING:  # else a type checker would take any name for one that is
 __all__ = [
     "AggregatorDelta",
     "Answer",
+    "AnswerSet",
     "Answered",
     "Attempt",
     "Comparison",
@@ -95,15 +102,18 @@ __all__ = [
     "ProposerDelta",
     "ProposerDone",
     "Question",
+    "Rate",
     "Replies",
     "Reply",
     "Retry",
     "Retrying",
+    "Row",
     "Settings",
     "UnknownModel",
     "Verdict",
     "add_host",
     "aggregator_system",
+    "answer_all",
     "ask",
     "close",
     "compare",

@@ -48,7 +48,7 @@ class Plan:
         return self.limits.quorum or 1
 
     def bound(self, *, streamed: bool = True) -> Self:
-        """The same, bound to the clients that will ask, so that no later ``setup()`` redirects it; ``streamed`` or whole.
+        """The same, bound to the clients that will ask, whatever ``setup()`` does later; ``streamed`` or whole.
 
         Raises:
             MissingKey, ImportError: a vendor's key or its SDK is not there.

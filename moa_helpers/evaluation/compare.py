@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from moa_helpers import offline
+from moa_helpers.bulk.questions import Asked, Question
 from moa_helpers.calls import ask
 from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged
 from moa_helpers.evaluation.judging import judge
-from moa_helpers.evaluation.questions import Asked, Judges, Planned, Question, Strategies
+from moa_helpers.evaluation.questions import Judges, Planned, Strategies
 from moa_helpers.limits.checks import check_number
 from moa_helpers.limits.purse import Estimate, most
 from moa_helpers.limits.scope import Scope
@@ -20,7 +21,7 @@ from moa_helpers.limits.tasks import results, stop
 from moa_helpers.limits.values import Limits
 from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.results import Replies, Reply, total
-from moa_helpers.store.answers import Answers
+from moa_helpers.store.answers import Answers, key_of
 from moa_helpers.ui.cards import dollars
 from moa_helpers.ui.html import render
 from moa_helpers.ui.progress import follow, progress_view
@@ -209,8 +210,8 @@ class Work:
         if "aggregator" not in strategy:
             (how,) = strategy["reference_models"]
         who = world(offline=current().mode == "offline", chooses=True)  # the vendors, or stand-ins with certain traits
-        asked = (question.id, question.prompt, name, how, who)
-        if known := self.store.find_answer(Answered, *asked):
+        key = key_of(question.id, question.prompt, name, how, who)
+        if known := self.store.find_row(Answered, key):
             self.kept += known.calls
             return known
         if "aggregator" in strategy:
@@ -237,7 +238,7 @@ class Work:
         )
         stopped = any(reply.abandoned or reply.hedged for reply in replies)
         if stopped and text and all(reply.ok or reply.abandoned for reply in replies):
-            self.store.keep_answer(asdict(answered), *asked)
+            self.store.keep_row(key, asdict(answered))
         return answered
 
     async def _judge(self, question: Question, name: str, model: str, texts: Mapping[str, str]) -> Judged:

@@ -1,136 +1,26 @@
-"""What a comparison asks: the questions, which may come from a file, and the strategies; checked, priced, not begun."""
+"""What a comparison asks: the questions, the strategies and the judges; checked, priced, not begun."""
 
-import csv
-import json
-import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from inspect import signature
-from io import StringIO
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from moa_helpers import offline
+from moa_helpers.bulk.questions import Asked, questions_of
 from moa_helpers.estimating import estimate
 from moa_helpers.evaluation.comparison import NULL
 from moa_helpers.evaluation.judging import JUDGE_TOKENS
 from moa_helpers.limits.checks import check_number
-from moa_helpers.limits.conversations import Prompt, read_prompt
+from moa_helpers.limits.conversations import read_prompt
 from moa_helpers.limits.members import Member, Named
 from moa_helpers.limits.purse import Estimate, tokens
 from moa_helpers.mixture import mixture_of_agents
 from moa_helpers.plan import plan_fan_out, plan_mixture
 from moa_helpers.results import total
 from moa_helpers.steps.ranking import ranker_system
-from moa_helpers.texts import decoded
 from moa_helpers.vendors import settings
 
 VERDICT_TOKENS = 5  # what a judge is expected to write: a number
 Strategies: TypeAlias = Mapping[str, Named | Mapping[str, Any]]
 Judges: TypeAlias = Named | Sequence[Named] | None
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question to compare on, and an answer that is known to be right, if there is one, for the judge to see.
-
-    ``prompt`` is a text or a conversation, as in ``ask``.
-    """
-
-    id: str
-    prompt: Prompt
-    reference: str | None = None
-
-    @property
-    def text(self) -> str:
-        """All that is read of it."""
-        system, before, last = read_prompt(self.prompt)
-        return "\n".join([system or "", *(turn.text for turn in before), last]).strip()
-
-
-Asked: TypeAlias = str | Question | offline.Question
-
-
-def read_questions(path: str | Path) -> list[Question]:
-    """Questions from a file: JSON lines, or CSV with a header line.
-
-    Each has an ``id``, a ``prompt`` and, if you like, a ``reference``: an answer that is known to be right. In CSV, a
-    text that holds the separator must stand in quotation marks: what follows would be taken for the next column. The
-    name ends in ``.jsonl`` or ``.csv``; the text is UTF-8, or as Excel writes it: with semicolons or tabs, in UTF-16.
-
-    Raises:
-        ValueError: a question lacks something or has too much, or two have the same id; the message says which.
-        OSError: the file cannot be read.
-    """
-    path = Path(path)
-    kind = path.suffix.lower()
-    if kind not in (".jsonl", ".csv", ".tsv"):
-        raise ValueError(f"{path} is neither .jsonl nor .csv.")
-    entries: list[Any] = []
-    try:
-        text = re.sub(r"\r\n?", "\n", decoded(path.read_bytes())).lstrip("\ufeff\n")
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from None
-    try:
-        for row in filter(str.strip, text.split("\n")) if kind == ".jsonl" else _table(text):
-            entries.append(json.loads(row) if isinstance(row, str) else row)
-    except (ValueError, csv.Error, RecursionError) as error:
-        raise ValueError(f"Question {len(entries) + 1} in {path} cannot be read: {error}.") from None
-    found = []
-    for number, entry in enumerate(entries, 1):
-        given = entry if isinstance(entry, Mapping) else {}
-        name, prompt, reference = (given.get(field) for field in ("id", "prompt", "reference"))
-        name = "" if name is None else str(name).strip()
-        if not name or not isinstance(prompt, str) or not prompt.strip():
-            there = ", ".join(map(str, filter(None, given))) or "nothing"
-            raise ValueError(f"Question {number} in {path} has no id or no prompt. It has: {there}.")
-        if None in given:  # where csv puts what is too much
-            raise ValueError(f"Question {number} in {path} has too many cells: is there a comma outside of quotes?")
-        known = "" if reference is None else str(reference)
-        found.append(Question(name, prompt, known if known.strip() else None))
-    return questions_of(found) if found else []
-
-
-def _table(text: str) -> Iterator[dict[str | None, Any]]:
-    """The rows of a CSV file that have something in them, by the names in its header line."""
-    first, _, rest = text.partition("\n")
-    if told := re.fullmatch(r"\"?sep=(.)\"?\s*", first, re.I):  # Excel's own way to say what separates
-        separator, text = told[1], rest
-    else:
-        names = re.sub(r'"[^"]*"', "", first)  # the header, without what is quoted
-        separator = max(",;\t", key=names.count)
-    rows = csv.reader(StringIO(text), delimiter=separator, skipinitialspace=separator != "\t", strict=True)
-    header = [name.strip().lower() for name in next(rows, [])]
-    for row in rows:
-        if any(map(str.strip, row)):
-            cells: dict[str | None, Any] = dict(zip(header, row, strict=False))
-            yield cells | ({None: row[len(header) :]} if any(row[len(header) :]) else {})
-
-
-def questions_of(given: Sequence[Asked]) -> list[Question]:
-    """Questions in one form; a text is its own id. Raises TypeError or ValueError unless they are a list of such."""
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise TypeError(f"Give the questions as a list, not {type(given).__name__}.")
-    if not given:
-        raise ValueError("The list of questions is empty: give at least one.")
-    found = []
-    for number, asked in enumerate(given, 1):
-        if isinstance(asked, str):
-            asked = Question(asked, asked)
-        elif isinstance(asked, offline.Question):
-            asked = Question(asked.id, asked.prompt)
-        elif not isinstance(asked, Question):
-            raise TypeError(f"Question {number} must be a text or a Question, not {type(asked).__name__}.")
-        elif not isinstance(asked.id, str):
-            raise TypeError(f"The id of question {number} must be text, not {type(asked.id).__name__}.")
-        elif not isinstance(asked.reference, str | None):
-            raise TypeError(f"The reference of {asked.id!r} must be text, not {type(asked.reference).__name__}.")
-        found.append(asked)
-    twice = [name for name, often in Counter(question.id for question in found).items() if often > 1]
-    if twice:
-        raise ValueError(f"The id {twice[0]!r} is there twice: give each question its own.")
-    return found
 
 
 class Planned:

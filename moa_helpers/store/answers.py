@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import count
@@ -95,13 +95,17 @@ class Answers:
             self._problem, self._tried = str(error), False
             warnings.warn(f"A reply of {reply.model} could not be kept. {error}", stacklevel=2)
 
-    def find_answer(self, kind: Callable[..., T], *asked: object) -> T | None:
-        """What ``keep_answer`` kept for the same strategy, arguments and question, or None."""
-        return self._find(kind, _hash(asked))
+    def has(self, key: str) -> bool:
+        """Whether a good row is kept under this key, which ``key_of`` made."""
+        return bool(self._run("SELECT 1 FROM calls WHERE key = ? AND good LIMIT 1", key))
 
-    def keep_answer(self, answer: dict[str, Any], *asked: object) -> None:
-        """Keep a whole answer that its calls alone do not give again, as some were stopped when others came first."""
-        self._keep(_hash(asked), answer)
+    def find_row(self, kind: Callable[..., T], key: str) -> T | None:
+        """The last row that was kept under this key, good or not; None if there is none."""
+        return self._find(kind, key, "")
+
+    def keep_row(self, key: str, row: dict[str, Any], *, good: bool = True) -> None:
+        """Keep a whole answer: its calls alone do not give it again, where some were stopped when others came first."""
+        self._keep(key, row, good)
 
     def spent_since(self, moment: float) -> float:
         """US dollars that all calls have cost since then (as of ``time.time``), or what is certain of it."""
@@ -144,8 +148,8 @@ class Answers:
     def _keep(self, key: str, given: dict[str, Any], good: bool = True, usd: float = 0.0) -> None:
         self._run("INSERT INTO calls VALUES (?, ?, ?, ?, ?)", key, good, time.time(), usd, json.dumps(given))
 
-    def _find(self, kind: Callable[..., T], key: str) -> T | None:
-        found = self._run("SELECT given FROM calls WHERE key = ? AND good ORDER BY rowid DESC LIMIT 1", key)
+    def _find(self, kind: Callable[..., T], key: str, which: str = "AND good") -> T | None:
+        found = self._run(f"SELECT given FROM calls WHERE key = ? {which} ORDER BY rowid DESC LIMIT 1", key)
         try:
             return read(kind, json.loads(found[0][0])) if found else None
         except BROKEN as error:
@@ -212,10 +216,11 @@ def _key(request: Request, lane: Lane | None) -> str:
     later = {name: getattr(request, name) for name in ("before", "after", "effort", "extra")}
     if lane is None:  # 0.1 left these out of its comparisons
         later |= {"here": request.here, "reminder": request.reminder * request.here}
-    return _hash([*asked, *(pair for pair in later.items() if pair[1])])
+    return key_of(*asked, *(pair for pair in later.items() if pair[1]))
 
 
-def _hash(asked: Sequence[object]) -> str:
+def key_of(*asked: object) -> str:
+    """A hash of all that was asked."""
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).hexdigest()[:32]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.reading import events, is_end, mapping
-from moa_helpers.vendors.requests import Chunk, Request, count
+from moa_helpers.vendors.requests import Chunk, Request, about_rates, count
 from moa_helpers.vendors.thinking import told_apart
 from moa_helpers.vendors.transport import http_clients
 
@@ -38,6 +38,7 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
         **extra | {"extra_headers": request.headers | extra.get("extra_headers", {})},
     )
     async with answer, aclosing(events(answer.response)) as happened:
+        yield Chunk(headers=about_rates(answer.response.headers))
         async for event in happened:
             yield message_chunk(event)
 

@@ -8,7 +8,7 @@ from typing import Any
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.openai import chat_chunks
 from moa_helpers.vendors.reading import events
-from moa_helpers.vendors.requests import Chunk, Request
+from moa_helpers.vendors.requests import Chunk, Request, about_rates
 from moa_helpers.vendors.transport import http_clients
 
 METHOD = "chat.stream_async"  # of the SDK's client
@@ -54,6 +54,7 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
             **{**request.extra, "http_headers": request.headers | request.extra.get("http_headers", {})},
         )
         async with answer, aclosing(chat_chunks(events(answer.response))) as chunks:
+            yield Chunk(headers=about_rates(answer.response.headers))
             async for chunk in chunks:
                 yield chunk
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.reading import events, is_end, mapping
-from moa_helpers.vendors.requests import Chunk, Malformed, Request, count
+from moa_helpers.vendors.requests import Chunk, Malformed, Request, about_rates, count
 from moa_helpers.vendors.thinking import told_apart
 from moa_helpers.vendors.transport import http_clients
 
@@ -43,6 +43,7 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
         **{**extra, "extra_headers": request.headers | extra.get("extra_headers", {})},
     )
     async with answer, aclosing(chat_chunks(events(answer.response))) as chunks:
+        yield Chunk(headers=about_rates(answer.response.headers))
         async for chunk in chunks:
             yield chunk
 

@@ -132,6 +132,12 @@ class Chunk:
         object.__setattr__(self, "input_tokens", self.input_tokens or None)  # no prompt has none
 
 
+def about_rates(headers: Mapping[str, str]) -> dict[str, str] | None:
+    """Of a response's headers those that speak of rates, by their names in small letters; None if none does."""
+    small = {name.lower(): value for name, value in headers.items()}
+    return {name: value for name, value in small.items() if "ratelimit" in name or name == "retry-after"} or None
+
+
 def count(value: object) -> int | None:
     """A number of tokens; None for what cannot be one."""
     if isinstance(value, bool) or not isinstance(value, int | float):

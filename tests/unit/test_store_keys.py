@@ -7,7 +7,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
-from moa_helpers.store.answers import Answers
+from moa_helpers.store.answers import Answers, key_of
 from moa_helpers.vendors.requests import Request, Turn
 from moa_helpers.vendors.settings import world
 from tests.support import standins
@@ -85,7 +85,8 @@ def test_the_key_of_a_call_is_that_of_0_1(name, store):
 def test_the_key_of_an_answer_is_that_of_0_1(store):
     how = {"reference_models": [A, B], "aggregator": A, "hedge_after": 0.05, "quorum": None}
     for offline_ in (False, True):
-        store.keep_answer({"text": "Because."}, "q-1", "Why?", "a strategy", how, world(offline=offline_, chooses=True))
+        key = key_of("q-1", "Why?", "a strategy", how, world(offline=offline_, chooses=True))
+        store.keep_row(key, {"text": "Because."})
     keys = [row["key"] for row in rows(store.path)]
     assert keys == ["1164aea1a631f085619d2db3f506f737", "8b03e00af43f411c86c011ba4ee20829"]
 

@@ -1,0 +1,167 @@
+"""Many questions, answered in one of several ways; what is in the file already is not paid for again."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from moa_helpers.bulk.questions import Question, Source, opened
+from moa_helpers.bulk.rows import AnswerSet, Place, Row
+from moa_helpers.bulk.strategies import Strategy, answered
+from moa_helpers.bulk.work import Work
+from moa_helpers.limits.checks import check_number
+from moa_helpers.limits.members import Named
+from moa_helpers.limits.purse import Purse
+from moa_helpers.limits.rates import Rate, Rates
+from moa_helpers.limits.tasks import results
+from moa_helpers.limits.values import Limits
+from moa_helpers.results import Answer, Reply
+from moa_helpers.store.answers import Answers, key_of
+from moa_helpers.ui.progress import follow, progress_view
+from moa_helpers.vendors.settings import current, world
+
+How = Literal["live", "batch", "mixed", "ray"]
+WAYS = {"live": "answering", "batch": "batching", "mixed": "batching", "ray": "ray"}  # the files beside this one
+
+
+async def answer_all(
+    questions: Source,
+    mixture_or_model: Named | Mapping[str, Any],
+    *,
+    path: str | Path = "answers.sqlite",
+    how: How = "live",
+    max_concurrency: int | Mapping[str, int] = 8,
+    budget_usd: float | None = None,
+    rates: Mapping[str, Rate] | None = None,
+    max_tokens: int = 2048,
+    timeout: float = 60.0,
+    retries: int = 2,
+    patience: float = 24.0,
+    late: Literal["batch", "live"] = "batch",
+) -> AnswerSet:
+    """Answer any number of questions, by one model or by a mixture, and keep every call in a file.
+
+    A second start with the same file, after a stop or a crash, makes only those calls that are not in it, or failed.
+    Answers are asked whole, so the time to first token is unknown; that halves the CPU time of a call.
+
+    Args:
+        questions: texts or ``Question``s in a list, or in anything else that gives one after the other, such as a
+            generator; or a DataFrame or a file, as of ``read_questions``.
+        mixture_or_model: a model's name or a ``Member``; or the arguments of ``mixture_of_agents`` as a mapping, but
+            for ``deadline``, which would run while calls wait for a place.
+        path: the file, as of ``moa.keep``.
+        how: "live": ask now. "batch": by the vendors' batch APIs, at about half the price, within hours; "mixed": the
+            proposers so, and the last stage live. "ray": live, by the processes of a Ray cluster.
+        max_concurrency: most calls at the same time, as in ``fan_out``.
+        budget_usd: most US dollars to spend from now on: no question is begun that could cost more than is left, with
+            every answer at ``max_tokens``. Retries and second requests come on top; they count for the next question.
+        rates: for a vendor, how many requests and tokens a minute it allows.
+        max_tokens, timeout, retries: as in ``ask``, for each call, unless the mixture has its own.
+        patience: in a batch, hours that a stage may take.
+        late: how what failed in a batch, or was late, is asked again: in another one, or live.
+
+    Returns:
+        The answers, as a table or a file. Failures do not raise: they are rows without a text.
+
+    Raises:
+        TypeError, ValueError: the input is wrong, or the file holds something else; no call was made, but where a
+            generator gives a question later on that is wrong.
+        OSError: the file cannot be read or written; if that is so later on, no further call is made.
+        asyncio.CancelledError: if it is cancelled; the exception's ``answers`` have what was finished.
+    """
+    if max_concurrency is None:
+        raise TypeError("max_concurrency must be a number, or a mapping such as {'mistral': 2, 'all': 8}, not None.")
+    if how not in WAYS:
+        raise ValueError(f"how is {how!r}; it must be one of {', '.join(WAYS)}.")
+    check_number("patience", patience)
+    if late not in ("batch", "live"):
+        raise ValueError(f"late is {late!r}; it must be 'batch' or 'live'.")
+    limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
+    strategy = Strategy.of(mixture_or_model, max_tokens=max_tokens, timeout=timeout, retries=retries)
+    asked, known = opened(questions)
+    plan = strategy.plan("?").bound()
+    Purse(budget_usd=budget_usd).check(plan.estimate)
+    way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
+    with closing(Answers(path)) as store:
+        work, view = Answering(strategy, store, limits, Rates(rates), known), progress_view()
+        options = {} if how in ("live", "ray") else {"how": how, "patience": patience, "late": late}
+        task = asyncio.create_task(way.run(work, asked, **options), context=work.scope.context())
+        try:
+            await follow([task], lambda last: view.update(work, last))
+            results([task])
+        except BaseException as error:
+            error.answers = work.answers()  # type: ignore[attr-defined]
+            raise
+        return work.answers()
+
+
+class Answering(Work):
+    """Questions that are being answered, in one way or another: what all of them share.
+
+    Args:
+        strategy: how each is answered.
+        store, limits, rates, total: as of ``Work``.
+    """
+
+    def __init__(
+        self, strategy: Strategy, store: Answers, limits: Limits, rates: Rates | None = None, total: int | None = None
+    ) -> None:
+        super().__init__(store, limits, rates, total)
+        self.strategy = strategy
+        self._who = world(offline=current().mode == "offline", chooses=True)
+        self._places: dict[str, Place] = {}  # of the questions that were taken so far, by id
+        self._in_table: set[str] = set()  # keys of rows
+        self._under_way: dict[str, asyncio.Event] = {}  # the same, of what is asked now; set when it has ended
+
+    def found(self, question: Question) -> bool:
+        """Take a question, in its place in the table; whether its row is there already."""
+        key = key_of("answer_all", question.prompt, self.strategy.identity, self._who)
+        before = key not in self._in_table and self.store.has(key)
+        self._places[question.id] = Place(question.id, key, before)
+        if before:
+            self._in_table.add(key)
+        return key in self._in_table
+
+    def done(self, question: Question, result: Answer | Reply | Row) -> None:
+        """Keep how a question was answered. What failed is in the table, too, but asked again in the next start."""
+        row, key = result if isinstance(result, Row) else Row.of(question, result), self._places[question.id].key
+        self.store.keep_row(key, asdict(row), good=row.ok)
+        self._in_table.add(key)
+
+    def most_usd(self, question: Question) -> float | None:
+        """The most that a question may cost, in US dollars; None if its row is there, as for one that is refused."""
+        if self.found(question):
+            return None
+        try:
+            return self.strategy.plan(question.prompt).estimate.most_usd or 0.0
+        except (TypeError, ValueError) as error:
+            self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
+            return None
+
+    async def answer(self, question: Question) -> None:
+        """Ask a question live, unless its row is there, or is about to be, as another question says the same."""
+        key = self._places[question.id].key
+        if key in self._under_way:
+            await self._under_way[key].wait()
+        if key in self._in_table:
+            return
+        ended = self._under_way[key] = asyncio.Event()
+        try:
+            self.done(question, await answered(self.strategy.plan(question.prompt).bound(streamed=False)))
+        finally:
+            del self._under_way[key]
+            ended.set()
+
+    def answers(self) -> AnswerSet:
+        """What was answered so far."""
+        problem = " ".join(filter(None, (self.problem, self.store.problem)))
+        places = [place for place in self._places.values() if place.key in self._in_table]
+        return AnswerSet(self.store.path, self.known_usd, problem, places, self.store)
+
+
+async def run(work: Answering, questions: Iterator[Question]) -> None:
+    """The live way."""
+    await work.each(questions, work.most_usd, work.answer)

@@ -1,0 +1,159 @@
+"""The questions: from a list, a generator, a file or a DataFrame; each is checked before it is asked."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+from moa_helpers import offline
+from moa_helpers.limits.conversations import Prompt, read_prompt
+from moa_helpers.shown import lesson
+from moa_helpers.texts import decoded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, and an answer that is known to be right, if there is one, for a score or a judge to see.
+
+    ``prompt`` is a text or a conversation, as in ``ask``.
+    """
+
+    id: str
+    prompt: Prompt
+    reference: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All that is read of it."""
+        system, before, last = read_prompt(self.prompt)
+        return "\n".join([system or "", *(turn.text for turn in before), last]).strip()
+
+
+Asked: TypeAlias = str | Question | offline.Question
+Source: TypeAlias = Union[Iterable[Asked], str, Path, "pd.DataFrame"]
+
+
+def read_questions(path: str | Path) -> list[Question]:
+    """Questions from a file: JSON lines, CSV with a header line, or Parquet.
+
+    Each has an ``id``, a ``prompt`` (or ``question``) and, if you like, a ``reference``: an answer that is known to be
+    right. In CSV, a text that holds the separator must stand in quotation marks: what follows would be taken for the
+    next column. The name ends in ``.jsonl``, ``.csv`` or ``.parquet``; the text is UTF-8, or as Excel writes it: with
+    semicolons or tabs, in UTF-16.
+
+    Raises:
+        ValueError: a question lacks something or has too much, or two have the same id; the message says which.
+        ImportError: the file is Parquet, and pandas or pyarrow is missing.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind == ".parquet":
+        with lesson():
+            import pandas as pd
+        return _of_table(pd.read_parquet(path), str(path))
+    if kind not in (".jsonl", ".csv", ".tsv"):
+        raise ValueError(f"{str(path)[:200]!r} is neither a .jsonl, a .csv nor a .parquet file.")
+    entries: list[Any] = []
+    try:
+        text = re.sub(r"\r\n?", "\n", decoded(path.read_bytes())).lstrip("\ufeff\n")
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from None
+    try:
+        for row in filter(str.strip, text.split("\n")) if kind == ".jsonl" else _rows(text):
+            entries.append(json.loads(row) if isinstance(row, str) else row)
+    except (ValueError, csv.Error, RecursionError) as error:
+        raise ValueError(f"Question {len(entries) + 1} in {path} cannot be read: {error}.") from None
+    return _of_entries(entries, str(path)) if entries else []
+
+
+def _of_table(table: "pd.DataFrame", where: str = "the table") -> list[Question]:
+    """The questions of a table; without a column ``id`` its index says which is which."""
+    columns = table if "id" in table.columns else table.assign(id=table.index)
+    return _of_entries(columns.where(columns.notna(), None).to_dict("records"), where)
+
+
+def _of_entries(entries: Sequence[Any], where: str) -> list[Question]:
+    found = []
+    for number, entry in enumerate(entries, 1):
+        given = entry if isinstance(entry, Mapping) else {}
+        name, reference = given.get("id"), given.get("reference")
+        prompt = given.get("question") if given.get("prompt") is None else given["prompt"]
+        name = "" if name is None else str(name).strip()
+        if not name or not isinstance(prompt, str) or not prompt.strip():
+            there = ", ".join(map(str, filter(None, given))) or "nothing"
+            raise ValueError(f"Question {number} in {where} has no id or no prompt. It has: {there}.")
+        if None in given:  # where csv puts what is too much
+            raise ValueError(f"Question {number} in {where} has too many cells: is there a comma outside of quotes?")
+        known = "" if reference is None else str(reference)
+        found.append(Question(name, prompt, known if known.strip() else None))
+    return questions_of(found)
+
+
+def _rows(text: str) -> Iterator[dict[str | None, Any]]:
+    """The rows of a CSV file that have something in them, by the names in its header line."""
+    first, _, rest = text.partition("\n")
+    if told := re.fullmatch(r"\"?sep=(.)\"?\s*", first, re.I):  # Excel's own way to say what separates
+        separator, text = told[1], rest
+    else:
+        names = re.sub(r'"[^"]*"', "", first)  # the header, without what is quoted
+        separator = max(",;\t", key=names.count)
+    rows = csv.reader(StringIO(text), delimiter=separator, skipinitialspace=separator != "\t", strict=True)
+    header = [name.strip().lower() for name in next(rows, [])]
+    for row in rows:
+        if any(map(str.strip, row)):
+            cells: dict[str | None, Any] = dict(zip(header, row, strict=False))
+            yield cells | ({None: row[len(header) :]} if any(row[len(header) :]) else {})
+
+
+def opened(given: Source) -> tuple[Iterator[Question], int | None]:
+    """The questions of a source one by one, and how many there are, where that is known.
+
+    A file, a table or a list is checked whole before this returns; of anything else each question is as it comes. A
+    table has the columns of a file. What is wrong raises TypeError or ValueError.
+    """
+    if isinstance(given, str | Path):
+        given = read_questions(given)
+    elif hasattr(given, "columns"):
+        given = _of_table(given)
+    if isinstance(given, Sequence):
+        found = questions_of(given)
+        return iter(found), len(found)
+    if not isinstance(given, Iterable):
+        raise TypeError(f"Give the questions as a list, a file or a DataFrame, not {type(given).__name__}.")
+    return _checked(given), None
+
+
+def questions_of(given: Sequence[Asked]) -> list[Question]:
+    """Questions in one form; a text is its own id. Raises TypeError or ValueError unless they are a list of such."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise TypeError(f"Give the questions as a list, not {type(given).__name__}.")
+    if not given:
+        raise ValueError("The list of questions is empty: give at least one.")
+    return [*_checked(given)]
+
+
+def _checked(given: Iterable[Asked]) -> Iterator[Question]:
+    names: set[str] = set()
+    for number, asked in enumerate(given, 1):
+        if isinstance(asked, str):
+            asked = Question(asked, asked)
+        elif isinstance(asked, offline.Question):
+            asked = Question(asked.id, asked.prompt)
+        elif not isinstance(asked, Question):
+            raise TypeError(f"Question {number} must be a text or a Question, not {type(asked).__name__}.")
+        elif not isinstance(asked.id, str):
+            raise TypeError(f"The id of question {number} must be text, not {type(asked.id).__name__}.")
+        elif not isinstance(asked.reference, str | None):
+            raise TypeError(f"The reference of {asked.id!r} must be text, not {type(asked.reference).__name__}.")
+        if asked.id in names:
+            raise ValueError(f"The id {asked.id!r} is there twice: give each question its own.")
+        names.add(asked.id)
+        yield asked

@@ -1,0 +1,156 @@
+"""What was answered, a row a question: in the store's file, and from there in a table or another file."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from math import fsum
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING, NamedTuple
+
+from moa_helpers.bulk.questions import Question
+from moa_helpers.results import Answer, Replies, Reply, total
+from moa_helpers.shown import Shown, lesson
+from moa_helpers.store.answers import Answers
+from moa_helpers.ui.cards import STAND_INS, Card, card, dollars
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = 5  # rows on a card
+
+
+@dataclass(frozen=True)
+class Row:
+    """The answer to one question, or why there is none.
+
+    ``outcome`` is that of ``Answer``; of a single model it is "ok", or the kind of failure. ``calls`` counts all
+    attempts, ``seconds`` adds up the slowest call of each stage. ``cost_usd`` is what its calls cost when they were
+    made, in US dollars, or None if that is unknown; if it was ``kept``, they were made in an earlier start, and cost
+    nothing now. ``problem`` says what is wrong, if anything is.
+    """
+
+    id: str
+    question: str
+    text: str  # empty if there is no answer
+    outcome: str
+    cost_usd: float | None
+    calls: int
+    seconds: float
+    kept: bool = False
+    offline: bool = False
+    problem: str = ""
+
+    @classmethod
+    def of(cls, question: Question, result: Answer | Reply) -> "Row":
+        """The row of a question that was answered so."""
+        if isinstance(result, Reply):
+            stages, outcome = [Replies([result])], result.failure.kind if result.failure else "ok"
+            text = result.text if result.ok else ""
+        else:
+            last = (*result.failed_aggregators, result.aggregator)
+            stages = [*result.layers, *(Replies([reply]) for reply in last if reply)]
+            text, outcome = result.text, result.outcome
+        replies = [reply for stage in stages for reply in stage]
+        failures = dict.fromkeys(reply.failure.message for reply in replies if reply.failure)
+        return cls(
+            id=question.id,
+            question=question.text,
+            text=text,
+            outcome=outcome,
+            cost_usd=total(reply.first_cost_usd for reply in replies),
+            calls=sum(len(reply.attempts) for reply in replies),
+            seconds=fsum(max((reply.elapsed for reply in stage), default=0.0) for stage in stages),
+            kept=all(reply.kept for reply in replies),
+            offline=any(reply.offline for reply in replies),
+            problem=" ".join(failures),
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer."""
+        return bool(self.text)
+
+
+class Place(NamedTuple):
+    """Where a question's row is: its id, its key in the store, and whether it was there before."""
+
+    id: str
+    key: str
+    kept: bool
+
+
+@dataclass(frozen=True)
+class AnswerSet(Shown):
+    """What ``answer_all`` gave. Its rows are read from the store's file when they are needed, one at a time.
+
+    ``path`` is that file, ``problem`` says why not all questions were asked, and ``spent_usd`` is what this start cost,
+    or what is certain of it.
+    """
+
+    path: Path
+    spent_usd: float
+    problem: str = ""
+    _places: Sequence[Place] = field(default=(), repr=False)
+    _store: Answers | None = field(default=None, repr=False, compare=False)
+    _views = __name__
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Row]:
+        for place in self._places:
+            if self._store and (row := self._store.find_row(Row, place.key)):
+                yield replace(row, id=place.id, kept=place.kept or row.kept)
+
+    def table(self) -> "pd.DataFrame":
+        """One row a question, in the order in which they were given; the columns are the fields of ``Row``."""
+        with lesson():
+            import pandas as pd
+        return pd.DataFrame(map(asdict, self), columns=[each.name for each in fields(Row)])
+
+    def save(self, path: str | Path) -> Path:
+        """Write the table to a file: ``.csv`` or ``.jsonl`` row by row, ``.parquet`` at once.
+
+        Returns:
+            The file, which is there only once it is whole.
+
+        Raises:
+            ValueError: the name ends otherwise.
+            ImportError: Parquet needs the packages pandas and pyarrow.
+            OSError: it cannot be written.
+        """
+        path = Path(path)
+        unfinished = path.with_name(f"{path.name}.unfinished")
+        if path.suffix == ".parquet":
+            self.table().to_parquet(unfinished)
+        elif path.suffix in (".csv", ".jsonl"):
+            with unfinished.open("w", encoding="utf-8", newline="") as file:
+                if path.suffix == ".csv":
+                    writer = csv.DictWriter(file, [each.name for each in fields(Row)])
+                    writer.writeheader()
+                    writer.writerows(map(asdict, self))
+                else:
+                    file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self)
+        else:
+            raise ValueError(f"{path.name!r} must end in .csv, .jsonl or .parquet.")
+        os.replace(unfinished, path)
+        return path
+
+
+@card.register
+def _(answers: AnswerSet) -> Card:
+    shown: list[tuple[str, ...]] = []
+    costs, good, kept, offline = [], 0, 0, False
+    for row in answers:
+        costs.append(row.cost_usd)
+        good, kept, offline = good + row.ok, kept + row.kept, offline or row.offline
+        if len(shown) < SHOWN:
+            text = shorten(row.text or row.problem, 80, placeholder=" …")
+            shown.append((shorten(row.id, 60, placeholder=" …"), row.outcome, dollars(row.cost_usd), text))
+    spent = f"{dollars(total(costs))} in all, {dollars(answers.spent_usd)} in this start"
+    spent += f", {kept:,} kept" * bool(kept)
+    heading = f"{good:,} of {len(costs):,} questions answered · {spent}{STAND_INS * offline}"
+    return Card(heading, ("question", "outcome", "cost", "text"), shown, answers.problem)

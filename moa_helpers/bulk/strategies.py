@@ -1,0 +1,83 @@
+"""How a question is answered: by one model, or by a mixture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any, Self
+
+from moa_helpers.fanout import run_all
+from moa_helpers.limits.checks import check_number
+from moa_helpers.limits.conversations import Prompt
+from moa_helpers.limits.members import Member, Named
+from moa_helpers.limits.scope import Scope
+from moa_helpers.mixture import mixture_of_agents, run_mixture
+from moa_helpers.plan import Plan, plan_fan_out, plan_mixture
+from moa_helpers.results import Answer, Reply
+
+NOT_ASKED = ("timeout", "retries")  # they change how long is waited for an answer, and not what is asked
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What is asked, of whom: the arguments of ``mixture_of_agents``, or one reference model and no aggregator."""
+
+    given: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, given: Named | Mapping[str, Any], name: str = "", **options: Any) -> Self:
+        """The strategy for a model's name, a ``Member`` or a mixture's arguments.
+
+        Args:
+            given: the model, or the arguments.
+            name: what messages call it.
+            options: arguments that count where it has none of its own.
+
+        Raises:
+            TypeError, ValueError: it is none.
+        """
+        called = f"The strategy {name!r}" if name else "The strategy"
+        if isinstance(given, Named):
+            return cls({**options, "reference_models": [given]})
+        if not isinstance(given, Mapping):
+            raise TypeError(f"{called} must be a model's name or a Member, or a mapping, not {given!r}.")
+        known = [each for each in signature(mixture_of_agents).parameters if each != "prompt"]
+        if unknown := [repr(each) for each in given if each not in known]:
+            raise TypeError(f"{called} has {', '.join(unknown)}; a mixture takes {', '.join(known)}.")
+        if given.get("aggregator") is None:
+            raise TypeError(f"{called} has no aggregator: name it by a string such as 'openai:model-id'.")
+        if "max_tokens" in given:
+            check_number("max_tokens", given["max_tokens"], whole=True)
+        if given.get("hedge_with") is not None:
+            Member.of(given["hedge_with"])
+        if given.get("deadline") is not None:
+            raise ValueError(f"{called} has a deadline, which would run while it waits: use timeout.")
+        return cls({**options, **given})
+
+    @property
+    def single(self) -> bool:
+        """Whether it asks one model alone."""
+        return "aggregator" not in self.given
+
+    @property
+    def identity(self) -> Any:
+        """What makes its answers different from another's: all of it but for how long is waited."""
+        asked = {name: value for name, value in self.given.items() if name not in NOT_ASKED}
+        return asked["reference_models"][0] if self.single else asked
+
+    def plan(self, prompt: Prompt) -> Plan:
+        """What will be asked; arguments and errors are those of ``mixture_of_agents``."""
+        if self.single:
+            models, options = self.given["reference_models"], {**self.given}
+            del options["reference_models"]
+            return plan_fan_out(models, prompt, **options)
+        return plan_mixture(prompt, **self.given)
+
+
+async def answered(plan: Plan) -> Answer | Reply:
+    """Carry a bound plan out: a mixture gives an answer, one model alone a reply."""
+    if plan.final:
+        return await run_mixture(plan)
+    with Scope(plan.limits).open() as scope:
+        scope.purse.plan(plan.stages[0])
+        (reply,) = await run_all(plan.stages[0], scope, plan.seconds[0])
+        return reply

@@ -1,0 +1,146 @@
+"""Much work under way: so many items at once, within a budget, every call kept, and a line that says how far it is."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from moa_helpers.limits.purse import most
+from moa_helpers.limits.scope import Rates, Scope
+from moa_helpers.limits.tasks import results, stop
+from moa_helpers.limits.values import Limits
+from moa_helpers.results import Reply
+from moa_helpers.store.answers import Answers
+from moa_helpers.ui.cards import dollars
+from moa_helpers.ui.html import render
+from moa_helpers.vendors.requests import Request
+
+MOST_AT_ONCE = 64  # items, where only vendors have limits
+Item = TypeVar("Item")
+
+
+class Work:
+    """Work on many items, which share places, rates, a budget and a store. A progress view shows it.
+
+    Args:
+        store: where each call is kept as soon as it has ended.
+        limits: of which the places and ``budget_usd`` hold for all calls together.
+        rates: of the vendors, if they are known.
+        total: how many items there are, if that is known.
+    """
+
+    def __init__(self, store: Answers, limits: Limits, rates: Rates | None = None, total: int | None = None) -> None:
+        self.store, self.total = store, total
+        self.scope = Scope(limits, store=Lane(self), rates=rates, remembers=False)
+        self.at_once = limits.places().get("all", MOST_AT_ONCE)
+        self.ended = 0  # items
+        self.kept = self.made = 0  # calls
+        self.known_usd = self.unknown_usd = 0.0  # spent from this start on; the latter is the most that it may be
+        self.unknown = 0  # attempts whose cost is not known, maybe not even the most
+        self.problem = ""  # why not all was done
+        self._budget = math.inf if limits.budget_usd is None else limits.budget_usd
+        self._set_aside: dict[int, float] = {}  # the most that each item under way may cost
+        self._ended = asyncio.Event()  # set whenever an item has
+        self._began, self._worked_on = time.perf_counter(), 0
+
+    @property
+    def left_usd(self) -> float:
+        """What is left of the budget, in US dollars, once all that is under way has cost the most that it may."""
+        return self._budget - self.known_usd - self.unknown_usd - math.fsum(self._set_aside.values())
+
+    async def each(
+        self, items: Iterable[Item], price: Callable[[Item], float | None], do: Callable[[Item], Awaitable[None]]
+    ) -> None:
+        """Do it for each item, as many at once as there are places, while the budget lasts. No task outlives it.
+
+        ``price`` gives the most that an item may cost, None for nothing at all.
+        """
+        waiting = iter(items)
+        workers = [asyncio.create_task(self._take(waiting, price, do)) for _ in range(self.at_once)]
+        try:
+            await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            await stop(workers)
+        results(workers)
+
+    async def _take(
+        self, waiting: Iterator[Item], price: Callable[[Item], float | None], do: Callable[[Item], Awaitable[None]]
+    ) -> None:
+        for item in waiting:
+            most_usd = price(item)
+            if most_usd is not None:
+                if not await self._afford(most_usd):
+                    return
+                number = self._worked_on = self._worked_on + 1
+                self._set_aside[number] = most_usd
+                await do(item)
+                del self._set_aside[number]
+            else:
+                await do(item)
+            self.ended += 1
+            self._ended.set()
+
+    async def _afford(self, most_usd: float) -> bool:
+        while self._set_aside and most_usd > self.left_usd:
+            self._ended.clear()
+            await self._ended.wait()
+        if most_usd <= self.left_usd:
+            return True
+        again = "a budget_usd above that" if most_usd > self._budget else "the same budget_usd"
+        self.problem = (
+            f"Stopped: the next question may cost ${most_usd:.4f}, if nothing of it is in the file, and what is left "
+            f"of budget_usd does not reach for it. Start again with {again} to go on; what is in the file is kept and "
+            "costs nothing."
+        )
+        return False
+
+    def line(self) -> str:
+        """How far it is."""
+        made = f"{self.made:,} calls made" + f", {self.kept:,} found in the file" * bool(self.kept)
+        cost = dollars(None if self.unknown else self.known_usd, self.known_usd)
+        of = "" if self.total is None else f" of {self.total:,}"
+        return f"{self.ended:,}{of} questions · {made} · {cost}{self._forecast()}"
+
+    def html(self, *, whole: bool = False) -> str:
+        """The same as HTML."""
+        return str(render("comparing.html", total=self.total, ended=self.ended, line=self.line()))
+
+    def _forecast(self) -> str:
+        """What is still to come, if it goes on as it did: shown from the first tenth on."""
+        asked = self._worked_on - len(self._set_aside)
+        if self.total is None or not asked or not self.total / 10 <= self.ended < self.total:
+            return ""
+        share = (self.total - self.ended) / asked
+        seconds = share * (time.perf_counter() - self._began)
+        wait = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        return f" · about {wait} and {dollars(share * self.known_usd)} to go"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The store of a work's calls, which counts them; those of a comparison are kept by question and strategy."""
+
+    work: Work
+    name: tuple[str, str] | None = None
+    recorded_speed = False
+
+    def find(self, request: Request) -> Reply | None:
+        """What this request was answered before, and in this lane."""
+        reply = self.work.store.find(request, self.name)
+        self.work.kept += reply is not None
+        return reply
+
+    def keep(self, request: Request, reply: Reply) -> None:
+        """Keep how a call ended, and count what it cost."""
+        unknown = sum(attempt.cost_usd is None for attempt in reply.attempts)
+        self.work.made += 1
+        self.work.known_usd += reply.least_usd
+        self.work.unknown += unknown
+        self.work.unknown_usd += unknown * (most(request) or 0.0)
+        self.work.store.keep(request, reply, self.name)
+
+    def check(self) -> None:
+        """Raise OSError if what is answered from now on could not be kept."""
+        self.work.store.check()

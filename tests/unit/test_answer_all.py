@@ -1,0 +1,306 @@
+"""answer_all(): what it asks, what it finds in the file, what it refuses, and how it keeps to its limits."""
+
+import asyncio
+import json
+import re
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+import moa_helpers as moa
+from tests.support import standins
+from tests.support.scripts import HAIKU, LUNA, OSS, SMALL, answers, fails, hangs
+
+MIXTURE = {"reference_models": [LUNA, HAIKU, SMALL], "aggregator": LUNA}
+QUESTIONS = [f"What is {number} plus {number}?" for number in range(12)]
+COLUMNS = ["id", "question", "text", "outcome", "cost_usd", "calls", "seconds", "kept", "offline", "problem"]
+
+
+@pytest.fixture
+def answer_all(run, monkeypatch, script):
+    """The same as ``moa.answer_all``, against stand-ins on a virtual clock."""
+    standins.enter(monkeypatch, script)
+    return lambda *given, **options: run(moa.answer_all(*given, **options))
+
+
+# What it gives
+
+
+def test_a_row_a_question(answer_all, script):
+    found = answer_all(QUESTIONS, MIXTURE)
+    table = found.table()
+    assert list(table.columns) == COLUMNS
+    assert list(table.question) == list(table.id) == QUESTIONS
+    assert set(table.outcome) == {"complete"}
+    assert set(table.calls) == {4}
+    assert not table.kept.any()
+    assert table.offline.all()
+    assert table.cost_usd.sum() == pytest.approx(found.spent_usd)
+    assert len(script.asked) == 4 * len(QUESTIONS) == 4 * len(found)
+    assert not any(asked.request.streamed for asked in script.asked)
+
+
+def test_one_model_alone(answer_all, script):
+    script[LUNA] = [answers("Two.")]
+    found = [*answer_all(QUESTIONS[:2], LUNA)]
+    assert [(row.text, row.outcome, row.calls) for row in found] == [("Two.", "ok", 1)] * 2
+
+
+def test_what_failed_is_a_row_and_asked_again_in_the_next_start(answer_all, script):
+    script[LUNA] = lambda request: fails(400) if "3 plus" in request.prompt else answers("Six.")
+    found = answer_all(QUESTIONS, LUNA)
+    (row,) = (row for row in found if not row.ok)
+    assert (row.id, row.text, row.outcome) == (QUESTIONS[3], "", "bad_request")
+    assert "HTTP 400" in row.problem
+    script[LUNA] = [answers("Six.")]
+    found = answer_all(QUESTIONS, LUNA)
+    assert [asked.request.prompt for asked in script.asked] == [QUESTIONS[3]]
+    assert [row.kept for row in found] == [row.id != QUESTIONS[3] for row in found]
+    assert all(row.ok for row in found)
+
+
+def test_of_a_mixture_that_failed_only_what_failed_is_asked_again(answer_all, script):
+    script[SMALL] = [fails(400)]
+    script[LUNA] = lambda request: fails(400) if request.role == "aggregator" else answers("Two.")
+    assert [row.outcome for row in answer_all(QUESTIONS[:1], MIXTURE)] == ["aggregator_failed"]
+    script.acts = {}
+    (row,) = answer_all(QUESTIONS[:1], MIXTURE)
+    assert (row.outcome, row.kept, row.calls) == ("complete", False, 4)
+    assert [(asked.model, asked.request.role) for asked in script.asked] == [(SMALL, "layer 1"), (LUNA, "aggregator")]
+
+
+def test_a_second_start_makes_no_call_and_costs_nothing(answer_all, script):
+    first = answer_all(QUESTIONS, MIXTURE)
+    second = answer_all(QUESTIONS, MIXTURE)
+    assert not script.asked
+    assert second.spent_usd == 0
+    assert second.table().kept.all()
+    pd.testing.assert_frame_equal(second.table().drop(columns="kept"), first.table().drop(columns="kept"))
+
+
+@pytest.mark.parametrize("other", [{"max_tokens": 100}, {"reference_models": [LUNA, HAIKU]}, {"quorum": 2}])
+def test_another_strategy_finds_the_calls_that_are_the_same_and_no_rows(answer_all, script, other):
+    answer_all(QUESTIONS[:1], MIXTURE)
+    found = answer_all(QUESTIONS[:1], MIXTURE | other)
+    assert len(script.asked) == {"max_tokens": 4, "reference_models": 1, "quorum": 0}[next(iter(other))]
+    assert len(found) == 1
+
+
+def test_how_long_is_waited_is_no_other_strategy(answer_all, script):
+    answer_all(QUESTIONS[:1], MIXTURE)
+    assert answer_all(QUESTIONS[:1], MIXTURE | {"timeout": 5, "retries": 0}, timeout=7).table().kept.all()
+
+
+def test_what_a_single_call_was_answered_is_found(run, answer_all, script):
+    async def kept():
+        with moa.keep("answers.sqlite"):
+            return await moa.ask(LUNA, QUESTIONS[0])
+
+    reply = run(kept())
+    (row,) = answer_all(QUESTIONS[:1], LUNA)
+    assert (row.text, row.kept, row.cost_usd) == (reply.text, True, reply.cost_usd)
+
+
+def test_two_questions_that_say_the_same_are_asked_once(answer_all, script):
+    same = [moa.Question(str(number), QUESTIONS[0]) for number in range(5)]
+    found = answer_all(same, MIXTURE)
+    assert [row.id for row in found] == list("01234")
+    assert {row.text for row in found} == {found.table().text[0]}
+    assert len(script.asked) == 4
+
+
+# Where questions come from
+
+
+def test_questions_from_a_file_a_table_and_a_generator(answer_all, script, tmp_path):
+    (tmp_path / "q.csv").write_text("id,prompt\na,Why?\nb,How?\n")
+    (tmp_path / "q.jsonl").write_text('{"id": "a", "question": "Why?"}\n{"id": "b", "prompt": "How?"}\n')
+    table = pd.DataFrame({"prompt": ["Why?", "How?"]}, index=["a", "b"])
+    generator = (moa.Question(name, text) for name, text in [("a", "Why?"), ("b", "How?")])
+    for source in ("q.csv", tmp_path / "q.jsonl", table, table.reset_index(names="id"), generator):
+        found = answer_all(source, LUNA)
+        assert [(row.id, row.question) for row in found] == [("a", "Why?"), ("b", "How?")]
+    assert answer_all(found.table(), LUNA).table().kept.all()  # what it gave is a table of questions, too
+
+
+def test_a_generator_is_read_no_further_than_it_is_worked_on(answer_all, script):
+    taken = []
+
+    def questions():
+        for text in QUESTIONS:
+            taken.append(len(script.asked))
+            yield text
+
+    answer_all(questions(), LUNA, max_concurrency=2)
+    assert all(asked >= number - 2 for number, asked in enumerate(taken))
+
+
+@pytest.mark.parametrize(
+    ("questions", "error", "words"),
+    [
+        ("Why is the sky blue?", ValueError, "neither a .jsonl"),
+        (7, TypeError, "a list, a file or a DataFrame"),
+        ([], ValueError, "empty"),
+        (["Why?", 7], TypeError, "Question 2"),
+        (["Why?", "Why?"], ValueError, "twice"),
+        (iter(["Why?", "Why?"]), ValueError, "twice"),
+        (pd.DataFrame({"text": ["Why?"]}), ValueError, "no id or no prompt"),
+        (pd.DataFrame({"prompt": ["Why?", None]}), ValueError, "Question 2"),
+        (pd.DataFrame({"prompt": ["Why?", "How?"]}, index=[1, 1]), ValueError, "twice"),
+        ("missing.csv", FileNotFoundError, "missing"),
+    ],
+)
+def test_questions_that_are_none(answer_all, script, questions, error, words):
+    with pytest.raises(error, match=words):
+        answer_all(questions, LUNA)
+    assert len(script.asked) <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"how": "fast"}, ValueError, "live, batch, mixed, ray"),
+        ({"late": "never"}, ValueError, "'batch' or 'live'"),
+        ({"patience": 0}, ValueError, "patience"),
+        ({"max_concurrency": None}, TypeError, "max_concurrency"),
+        ({"budget_usd": 1e-9}, ValueError, "budget_usd"),
+        ({"max_tokens": 0}, ValueError, "max_tokens"),
+        ({"rates": {"nobody": moa.Rate(requests=5)}}, ValueError, "nobody"),
+        ({"path": "missing/answers.sqlite"}, OSError, "missing"),
+    ],
+)
+def test_bad_input_makes_no_call(answer_all, script, options, error, words):
+    with pytest.raises(error, match=words):
+        answer_all(QUESTIONS, MIXTURE, **options)
+    assert not script.asked
+
+
+@pytest.mark.parametrize(
+    "strategy", [7, "nobody:nothing", {}, {"reference_models": [LUNA]}, MIXTURE | {"deadline": 5}, MIXTURE | {"no": 1}]
+)
+def test_a_strategy_that_is_none(answer_all, script, strategy):
+    with pytest.raises((TypeError, ValueError)):
+        answer_all(QUESTIONS, strategy)
+    assert not script.asked
+
+
+def test_a_question_that_is_refused_is_a_row(answer_all, script):
+    long = "Why? " * 100_000
+    found = [*answer_all(["Why?", long, " "], MIXTURE | {"budget_usd": 0.1})]
+    assert [row.outcome for row in found] == ["complete", "refused", "refused"]
+    assert "budget_usd" in found[1].problem
+    assert len(script.asked) == 4
+
+
+# Limits
+
+
+def test_places_hold_for_all_questions_together(answer_all, script):
+    answer_all(QUESTIONS, MIXTURE, max_concurrency={"anthropic": 1, "all": 5})
+    assert script.most["anthropic"] == 1
+    assert script.most["all"] == 5
+
+
+def test_a_budget_is_kept_and_the_rest_is_answered_in_the_next_start(answer_all, script):
+    one = moa.estimate(QUESTIONS[0], [LUNA, HAIKU, SMALL], LUNA).most_usd
+    first = answer_all(QUESTIONS, MIXTURE, budget_usd=1.5 * one)
+    assert 0 < len(first) < len(QUESTIONS)
+    assert "Start again with" in first.problem
+    assert first.problem in str(first)
+    assert first.spent_usd <= 1.5 * one
+    second = answer_all(QUESTIONS, MIXTURE)
+    assert len(second) == len(QUESTIONS)
+    assert sum(row.kept for row in second) == len(first)
+
+
+def test_a_price_that_is_unknown_is_no_budget(answer_all, script):
+    with pytest.raises(ValueError, match="no price is known"):
+        answer_all(QUESTIONS, "openai:gpt-of-my-own", budget_usd=1)
+    assert not script.asked
+
+
+def test_rates_hold(answer_all, script):
+    answer_all(QUESTIONS, LUNA, rates={"openai": moa.Rate(requests=5)})
+    times = [asked.at for asked in script.asked]
+    assert all(later - earlier >= 60 for earlier, later in zip(times, times[5:], strict=False))
+
+
+def test_what_one_call_was_asked_to_wait_all_wait(answer_all, script):
+    script[LUNA] = [fails(429, retry_after=30), answers()]
+    answer_all(QUESTIONS, LUNA, max_concurrency=1)
+    assert [asked.at >= 30 for asked in script.asked] == [False] + [True] * len(QUESTIONS)
+
+
+def test_cancelled_it_keeps_what_was_finished(run, answer_all, script):
+    script[LUNA] = lambda request: hangs() if "5 plus" in request.prompt else answers("Ten.")
+
+    async def stopped():
+        task = asyncio.create_task(moa.answer_all(QUESTIONS, LUNA, max_concurrency=2, timeout=1000))
+        await asyncio.sleep(100)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as raised:
+            await task
+        return raised.value.answers
+
+    found = run(stopped())
+    assert {row.id for row in found} == {*QUESTIONS} - {QUESTIONS[5]}
+
+
+def test_a_disk_that_is_full_stops_it(answer_all, script, monkeypatch):
+    from moa_helpers.store.answers import Answers
+
+    def full(self):
+        if len(script.asked) >= 3:
+            raise OSError("The disk is full.")
+
+    monkeypatch.setattr(Answers, "check", full)
+    with pytest.raises(OSError, match="full") as raised:
+        answer_all(QUESTIONS, LUNA, max_concurrency=1)
+    assert len(raised.value.answers) == len(script.asked) == 3
+
+
+# Files and views
+
+
+def test_files(answer_all, script, tmp_path):
+    script[LUNA] = [answers('Yes, "two";\nor three.')]
+    found = answer_all(QUESTIONS[:3], LUNA)
+    table = found.table()
+    for name in ("a.csv", "a.jsonl"):
+        assert found.save(tmp_path / name) == tmp_path / name
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "a.csv", keep_default_na=False), table)
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    pd.testing.assert_frame_equal(pd.DataFrame(lines), table)
+    assert {each.name for each in tmp_path.glob("a.*")} == {"a.csv", "a.jsonl"}
+    with pytest.raises(ValueError, match="must end in"):
+        found.save("answers.xlsx")
+
+
+def test_the_card(answer_all, script):
+    script[LUNA] = [answers("<script>alert(1)</script>")]
+    shown = answer_all(QUESTIONS, LUNA)
+    assert str(shown).startswith("12 of 12 questions answered · $0.000")
+    assert "offline stand-ins" in str(shown)
+    assert "<script>" not in shown._repr_html_()
+    again = answer_all(QUESTIONS, LUNA)
+    assert "$0.000000 in this start, 12 kept" in str(again)
+
+
+def test_a_cost_that_is_unknown_stays_so(answer_all, script):
+    script[OSS] = [answers("Two.", tokens=None)]
+    found = answer_all(QUESTIONS[:2], OSS)
+    assert found.table().cost_usd.isna().all()
+    assert "unknown in all" in str(found)
+
+
+def test_the_line_says_how_far_it_is_and_what_is_to_come(answer_all, monkeypatch):
+    lines = []
+    view = SimpleNamespace(update=lambda work, last: lines.append(work.line()))
+    monkeypatch.setattr("moa_helpers.bulk.answering.progress_view", lambda: view)
+    answer_all(QUESTIONS, LUNA, max_concurrency=1)
+    assert lines[0].startswith("0 of 12 questions · 0 calls made")
+    assert lines[-1].startswith("12 of 12 questions · 12 calls made")
+    assert "to go" not in lines[-1]
+    half = next(line for line in lines if line.startswith("6 of"))
+    assert re.search(r" · about 1 s and \$0\.\d+ to go$", half), half
