@@ -127,9 +127,13 @@ class Answering(Work):
             self._in_table.add(key)
         return key in self._in_table
 
+    def key(self, question: Question) -> str:
+        """The key of the row of a question that was taken."""
+        return self._places[question.id].key
+
     def done(self, question: Question, result: Answer | Reply | Row) -> None:
         """Keep how a question was answered. What failed is in the table, too, but asked again in the next start."""
-        row, key = result if isinstance(result, Row) else Row.of(question, result), self._places[question.id].key
+        row, key = result if isinstance(result, Row) else Row.of(question, result), self.key(question)
         self.store.keep_row(key, asdict(row), good=row.ok)
         self._in_table.add(key)
 

@@ -6,11 +6,11 @@ from moa_helpers.limits.scope import Store
 from moa_helpers.results import Failure, Reply
 from moa_helpers.store.answers import Answers, key_of_request
 from moa_helpers.store.jobs import Item, Ledger, Planned, failed_reply
+from moa_helpers.vendors.batches import goes_by_batch
 from moa_helpers.vendors.errors import failed
 from moa_helpers.vendors.requests import Request
 
 LAST = 1_000_000  # the number of the aggregators' stage
-HEADERS = ("extra_headers", "http_headers", "extra_query")  # what no line of a batch can hold
 
 
 class Asking:
@@ -110,12 +110,7 @@ class Asking:
 
     def _goes_live(self, request: Request, item: Item | None) -> bool:
         late = self._late_live and item is not None and item.state == "again"
-        return late or not by_batch(request) or (self._mixed and _stage(request) == LAST)
-
-
-def by_batch(request: Request) -> bool:
-    """Whether a request can go in a batch: its vendor has them, and no header belongs to it."""
-    return request.model.vendor.batch is not None and not request.here and not {*HEADERS} & {*request.extra}
+        return late or not goes_by_batch(request) or (self._mixed and _stage(request) == LAST)
 
 
 def _stage(request: Request) -> int:

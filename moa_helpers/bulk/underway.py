@@ -11,10 +11,11 @@ from typing import Any, BinaryIO, TypeVar
 
 from moa_helpers.bulk.work import Work
 from moa_helpers.limits.tasks import pause
+from moa_helpers.offline.jobs import HOUR
 from moa_helpers.results import Attempt, Failure, Reply
 from moa_helpers.store.jobs import Item, Job, Ledger
 from moa_helpers.vendors.arriving import Arriving
-from moa_helpers.vendors.batches import NotAnswered, Result, Seen, adapter
+from moa_helpers.vendors.batches import NotAnswered, Result, Seen, adapter, at_batch_price
 from moa_helpers.vendors.errors import ADVICE, RETRIED, explain
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current, priced, reach
@@ -23,7 +24,6 @@ from moa_helpers.vendors.whole import chunks
 
 PACE = (2.0, 60.0)  # seconds between two looks, which grow while nothing happens
 OFFLINE = (0.05, 0.5)  # the same where the embedded vendors' clock goes fast
-OFFLINE_HOUR = 1.0  # seconds that an hour takes by that clock
 ANSWERS, SENDS = 120.0, 1800.0  # seconds that a vendor has to answer, and to take or give a file
 AROUND = 300.0  # seconds by which the clocks of a vendor and of this machine may differ
 AT_ONCE = 200  # results that are written together
@@ -41,7 +41,7 @@ class UnderWay:
 
     def __init__(self, ledger: Ledger, work: Work, patience: float) -> None:
         self._ledger, self._work, self._offline = ledger, work, current().mode == "offline"
-        self._hour, self._pace = (OFFLINE_HOUR, OFFLINE) if self._offline else (3600.0, PACE)
+        self._hour, self._pace = (HOUR, OFFLINE) if self._offline else (3600.0, PACE)
         self._patience, self._wait, self._due = patience * self._hour, 0.0, 0.0
         self._others: set[str] = set()  # jobs at a vendor that turned out not to be ours
 
@@ -145,8 +145,7 @@ class UnderWay:
 
     def _reply(self, item: Item, result: Result, job: Job, seen: Seen) -> Reply:
         """What became of a request, as the reply of a call."""
-        model = priced(item.model)
-        request = Request(model.by_batch() or model, "", offline=self._offline)
+        request = at_batch_price(Request(priced(item.model), "", offline=self._offline))
         now, failure = Arriving(request.model), None
         took = time.time() - job.made if seen.seconds is None else seen.seconds
         try:

@@ -168,6 +168,10 @@ class Ledger:
         rows = [Planned(*row) for row in self._run(sql, run, most)]
         return [row._replace(entered=json.loads(row.entered), waits=json.loads(row.waits)) for row in rows]  # type: ignore[arg-type]
 
+    def waits(self, run: str) -> bool:
+        """Whether a question of this run has no answer yet."""
+        return bool(self._run("SELECT 1 FROM plans WHERE run = ? LIMIT 1", run))
+
     def enter(self, question: str, stage: int, entered: Sequence[str]) -> None:
         """Write down whose replies a stage is about to be asked with."""
         sql = "UPDATE plans SET stage = ?, entered = ? WHERE question = ?"
