@@ -3,16 +3,18 @@
 import asyncio
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import moa_helpers as moa
-from moa_helpers import offline
+from moa_helpers import calls, offline
 from moa_helpers.catalogue import VENDORS
 from moa_helpers.offline.server import Server
 from moa_helpers.vendors import colab as google
+from moa_helpers.vendors import streams
 from tests.support.recorder import Recorder
 from tests.support.scripts import HAIKU, LUNA, SMALL
 from tests.support.waiting import wait_until
@@ -110,6 +112,24 @@ def _recorder():
     server = Server(Recorder())
     yield server
     server.stop()
+
+
+@pytest.fixture(params=["streamed", "whole"])
+def way(request, monkeypatch):
+    """Both ways to send a request, one after the other."""
+    if request.param == "whole":
+        ask_whole(monkeypatch)
+    return request.param
+
+
+@pytest.fixture
+def asked_whole(monkeypatch):
+    """All requests are sent unstreamed."""
+    ask_whole(monkeypatch)
+
+
+def ask_whole(monkeypatch):
+    monkeypatch.setattr(calls, "stream", lambda request: streams.stream(replace(request, streamed=False)))
 
 
 @pytest.fixture
