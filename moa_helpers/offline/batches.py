@@ -1,23 +1,22 @@
 """The vendors' batch APIs, in three dialects: files and batches, Mistral's jobs, Anthropic's message batches."""
 
-import asyncio
-import json
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from aiohttp import BodyPartReader, web
 
 from moa_helpers.offline import door
 from moa_helpers.offline.asked import Refused, malformed, named, parsed, shown
+from moa_helpers.offline.batch_files import File, apart
 from moa_helpers.offline.faults import Faults
-from moa_helpers.offline.jobs import LIMITS, OVER, QUICKEST, SLOWEST, Answer, File, Job, Jobs
+from moa_helpers.offline.jobs import LIMITS, OVER, QUICKEST, SLOWEST, Answer, Job, Jobs
 from moa_helpers.offline.turns import dice
 from moa_helpers.offline.wire import Dialect
 
 ENDPOINT = "/v1/chat/completions"
-SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class Batches:
@@ -49,7 +48,7 @@ class Batches:
         await self.jobs.stop()
 
     async def _upload(self, request: web.Request) -> web.Response:
-        owner, dialect, most = door.key_of(request), _of_files(request), _bytes(request, Dialect("openai"))
+        owner, dialect, most = _owner(request), _of_files(request), _bytes(request, Dialect("openai"))
         if request.content_type != "multipart/form-data":
             raise malformed("a file comes as multipart/form-data")
         purpose, file = None, None
@@ -73,7 +72,7 @@ class Batches:
         return web.json_response(_shown(file, dialect))
 
     async def _files(self, request: web.Request) -> web.Response:
-        owner, dialect = door.key_of(request), _of_files(request)
+        owner, dialect = _owner(request), _of_files(request)
         files = [file for file in reversed(self.jobs.files.values()) if file.owner == owner]
         return _page(request, dialect, "files", files, lambda file: _shown(file, dialect))
 
@@ -88,7 +87,7 @@ class Batches:
         return await _sent(request, self._found(request, self.jobs.files, "file"), "application/octet-stream")
 
     async def _create(self, request: web.Request) -> web.Response:
-        dialect, owner, vendor = door.dialect_of(request), door.key_of(request), door.vendor_of(request)
+        dialect, owner, vendor = door.dialect_of(request), _owner(request), door.vendor_of(request)
         given, inline = await self._read(request, dialect, owner)
         inputs = self._inputs(given, inline, dialect, owner)
         first = next((line for file in inputs for _, line in file.each()), b"")
@@ -107,8 +106,8 @@ class Batches:
         if dialect.name == "anthropic":
             await self.jobs.check(job)
             if job.problems:
-                wrong = job.problems[0]
-                raise Refused(400, f"requests.{wrong['line'] - 1}: {wrong['message']}")
+                line, message = job.problems[0]["line"], job.problems[0]["message"]
+                raise Refused(400, f"requests{f'.{line - 1}' if line else ''}: {message}")
         self.jobs.add(job)
         return web.json_response(job.shown())
 
@@ -123,7 +122,7 @@ class Batches:
                 raise Refused(413, f"The request is too large: it may have {most // 2**20} MB.")
         lines = File("requests", owner, self.jobs.now())
         try:
-            given = await _apart(body.decode("utf-8-sig"), lines)
+            given = await apart(body.decode("utf-8-sig"), lines)
         except (ValueError, RecursionError) as error:
             raise malformed(f"its JSON cannot be read ({str(error)[:80]})") from None
         return given, lines if given.pop("requests", None) else None
@@ -152,16 +151,20 @@ class Batches:
 
     def _found(self, request: web.Request, table: Mapping[str, Any], what: str) -> Any:
         """A file or job of whoever asks; one of another key is not there."""
-        owner, found = door.key_of(request), table.get(request.match_info["id"])
-        if found is None or found.owner != owner:
+        owner, found = _owner(request), table.get(request.match_info["id"])
+        other = isinstance(found, Job) and found.dialect != door.dialect_of(request)
+        if found is None or found.owner != owner or other:
             raise Refused(404, f"There is no {what} {shown(request.match_info['id'])}.", code="not_found")
-        if isinstance(found, Job) and found.dialect.name != door.dialect_of(request).name:
-            raise Refused(404, f"There is no {what} {shown(found.id)} in this format.", code="not_found")
         return found
 
     async def _list(self, request: web.Request) -> web.Response:
-        owner, dialect = door.key_of(request), door.dialect_of(request)
-        jobs = [job for job in reversed(self.jobs.known.values()) if (job.owner, job.dialect) == (owner, dialect)]
+        owner, dialect = _owner(request), door.dialect_of(request)
+        try:
+            since = datetime.fromisoformat(request.query.get("created_after", "1970-01-02T00:00:00Z")).timestamp()
+        except ValueError:
+            raise malformed("created_after must be a date and time", "created_after", "invalid_value") from None
+        known = [job for job in reversed(self.jobs.known.values()) if job.created >= since]
+        jobs = [job for job in known if (job.owner, job.dialect) == (owner, dialect)]
         return _page(request, dialect, "jobs", jobs, Job.shown)
 
     async def _job(self, request: web.Request) -> web.Response:
@@ -171,9 +174,7 @@ class Batches:
     async def _cancel(self, request: web.Request) -> web.Response:
         job = self._found(request, self.jobs.known, "batch")
         if job.state in OVER:
-            raise Refused(
-                409, f"The batch is over ({job.dialect.of_batches('states')[job.state]}): it cannot be canceled."
-            )
+            raise Refused(409, "The batch is over: it cannot be canceled any more.")
         if job.state != "canceling":
             job.turned("canceling", self.jobs.now())
         return web.json_response(job.shown())
@@ -192,6 +193,11 @@ class Batches:
         if "results_gone" in job.faults:
             raise Refused(404, "The results of this batch are no longer there (a fault on demand).", code="not_found")
         return await _sent(request, job.results["result"], "application/x-jsonl")
+
+
+def _owner(request: web.Request) -> str:
+    """Whoever asks, of which vendor: nobody else sees a file or a job."""
+    return f"{door.vendor_of(request)} {door.key_of(request)}"
 
 
 def _of_files(request: web.Request) -> Dialect:
@@ -216,7 +222,8 @@ def _page(
 ) -> web.Response:
     """A page of a list whose newest entry comes first."""
     query, ids = request.query, [each.id for each in found]
-    size = _whole(query, "page_size" if dialect.name == "mistral" else "limit", 20 if part == "jobs" else 10_000, 1)
+    name, usual = ("page_size", 100) if dialect.name == "mistral" else ("limit", 20 if part == "jobs" else 10_000)
+    size = _whole(query, name, usual, 1)
     begin = _whole(query, "page", 0, 0) * size
     if after := query.get("after") or query.get("after_id"):
         begin = ids.index(after) + 1 if after in ids else len(ids)
@@ -260,37 +267,6 @@ def _whose(first: bytes, job: Job) -> tuple[str, str]:
     except (Refused, AttributeError):
         return job.vendor or job.dialect.name, ""
     return model.vendor.name, model.name
-
-
-async def _apart(text: str, lines: File) -> dict[str, Any]:
-    """What an object holds. Of its list of requests, which may be huge, each goes into a line of a file of its own."""
-    read, given = json.JSONDecoder(parse_constant=int).raw_decode, {}
-
-    def after(place: int, mark: str = "") -> int:
-        if not text.startswith(mark, place):
-            raise json.JSONDecodeError(f"Expecting {mark}", text, place)
-        return SPACE.match(text, place + len(mark)).end()  # type: ignore[union-attr]
-
-    place = after(after(0), "{")
-    while not text.startswith("}", place):
-        name, place = read(text, place)
-        place = after(after(place), ":")
-        if name == "requests" and text.startswith("[", place):
-            place = after(place, "[")
-            while not text.startswith("]", place):
-                _, end = read(text, place)
-                lines.append(text[place:end].replace("\n", " ").replace("\r", " ").encode() + b"\n")
-                place = after(end)
-                place = place if text.startswith("]", place) else after(place, ",")
-                await asyncio.sleep(0)  # so that others are not held up
-            given[name], place = True, place + 1
-        else:
-            given[str(name)], place = read(text, place)
-        place = after(place)
-        place = place if text.startswith("}", place) else after(place, ",")
-    if after(place, "}") < len(text):
-        raise json.JSONDecodeError("Extra data", text, place)
-    return given
 
 
 async def _sent(request: web.Request, file: File, kind: str) -> web.StreamResponse:

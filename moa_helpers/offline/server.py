@@ -134,6 +134,8 @@ class OfflineVendors:
             return refused.status, dialect.error(refused.status, refused.message, refused.param, refused.code), kind
         plan = await _plan(asked, kind, self._cache)
         self._cache.keep(asked.model, asked.prefixes or [])
+        counts = {"input_tokens": plan.input_tokens, "output_tokens": plan.output_tokens}
+        job.counts.update(counts, cached_tokens=plan.cached_tokens or 0)
         if len(self.batched) < MOST_BATCHED:
             self.batched[str(line.get("custom_id"))] += 1
         return 200, dialect.body(plan), kind

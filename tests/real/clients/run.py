@@ -1,11 +1,13 @@
 """Other people's clients ask a mixture that ``python -m moa_helpers.serve`` offers as a model: ``make clients``.
 
 Each client is a script of its own, with a server of its own over the offline vendors, and runs in an environment that
-the package is not in. It prints what came of each case; here that is looked through and shown as a table.
+the package is not in. One asks the offline vendors themselves, by batch. A client prints what came of each case; here
+that is looked through and shown as a table.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +26,7 @@ SCRIPTS = [  # script, package; the slowest first
     ("langchain_models.py", "langchain-core"),
     ("litellm_library.py", "litellm"),
     ("inspect_task.py", "inspect-ai"),
+    ("inspect_batch.py", "inspect-ai"),
     ("vercel_sdk.mjs", "ai"),
     ("openai_sdk.py", OLDER),
     ("openai_sdk.py", "openai"),
@@ -31,6 +34,8 @@ SCRIPTS = [  # script, package; the slowest first
 ]
 FAULTS = "mistral=500; anthropic:claude-opus-5-5=stalled_stream"  # what mixture.toml counts on
 WORDS = {"unknown": "There is no mixture", "all fail": "every reference model of layer 1 failed"}
+MIXTURES = ["moa_helpers.serve", str(HERE / "mixture.toml")]
+BATCHES = ["moa_helpers.offline", "--speed", "20", "--faults", "*=shuffled"]
 SKY = bank.match("Why is the sky blue?")
 
 
@@ -68,7 +73,7 @@ def transcript(script, package):
     """The client with its version, what it showed in each case, and the error with which it ended, if it did."""
     python = script.endswith(".py")
     command = [VENV / "bin/python", HERE / script] if python else ["node", VENV / "npm" / script]
-    with served() as url:
+    with served(BATCHES if script == "inspect_batch.py" else MIXTURES) as url:
         more = {"MIXTURES_URL": url, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "AI_SDK_LOG_WARNINGS": "false"}
         more |= {"PYTHONPATH": str(VENV / "older")} if package == OLDER else {}
         done = subprocess.run(command, capture_output=True, text=True, cwd=VENV, env=os.environ | more)
@@ -83,16 +88,17 @@ def transcript(script, package):
 
 
 @contextmanager
-def served():
-    """A server of the mixtures in mixture.toml, in a process of its own; its address."""
+def served(what):
+    """A server of the mixtures in mixture.toml, or of the offline vendors, in a process of its own; its address."""
     environment.clean()
-    command = [sys.executable, "-m", "moa_helpers.serve", str(HERE / "mixture.toml"), "--port", "0"]
+    command = [sys.executable, "-m", *what, "--port", "0"]
     offline = os.environ | {"MOA_OFFLINE_FAULTS": FAULTS, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=offline) as server:
         line = server.stdout.readline()
-        assert " at http" in line, line + server.stderr.read()
+        url = re.search(r"http://[^\s;]+", line)
+        assert url, line + server.stderr.read()
         try:
-            yield line.partition(" at ")[2].split()[0].rstrip(";")
+            yield url[0]
         finally:
             server.terminate()
             log = server.communicate()[1]
