@@ -44,6 +44,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
+AS_OF = "November 2026"  # what models.csv says held then
 _HERE = Path(__file__).parent
 VENDORS = {
     row["name"]: Vendor(**{name: float(value) if name == "batch" else value for name, value in row.items() if value})

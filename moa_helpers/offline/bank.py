@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from moa_helpers.catalogue import rows
 from moa_helpers.offline.matching import asked, asks_anything, ends
 
 LIST, GO_LIVE = "It knows these:", "go live:"  # what stands around the list of the prepared questions
 LONG = 1_000  # characters
 LOOKED_AT = 5_000  # characters at each end of messages that ask nothing
 VARIANT = re.compile(r"\(variant (\d+)\)")
+ANSWERED = ("{why} **Answer: {answer}**", "{why} The answer is {answer}.", r"{why} So: \boxed{{{answer}}}")
+OPEN = ("{why} I would rather not settle on one answer.", "{why} So it stays open.", "{why} There is no one answer.")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Question:
     prompt: str
     pick: int | None  # how many topics an answer takes up; None: all
     points: tuple[Point, ...]
+    reference: str | None = None  # the right answer, where there is one; the points are that and wrong ones then
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,20 @@ class Score:
     possible: int
 
 
-def questions(variants: int = 1) -> tuple[Question, ...]:
-    """The prepared questions, each in so many variants: with a number at the end, and what is known drawn anew."""
+def questions(variants: int = 1, *, checkable: bool = False) -> tuple[Question, ...]:
+    """The prepared questions, each in so many variants: with a number at the end, and what is known drawn anew.
+
+    Those that are ``checkable`` have a ``reference``, the one right answer: sums, dates, choices, spelling, logic.
+    """
     if variants < 1:
         raise ValueError(f"variants is {variants}; each question is there at least once.")
+    once = _checkable() if checkable else _bank()
     more = [
         replace(question, id=f"{question.id}-{number}", prompt=f"{question.prompt} (variant {number})")
         for number in range(2, variants + 1)
-        for question in _bank()
+        for question in once
     ]
-    return (*_bank(), *more)
+    return (*once, *more)
 
 
 @cache
@@ -71,6 +79,20 @@ def _bank() -> tuple[Question, ...]:
     return tuple(found)
 
 
+@cache
+def _checkable() -> tuple[Question, ...]:
+    found = []
+    for row in rows(Path(__file__).with_name("checkable.csv")):
+        said = {row["id"]: (row["right"], row["why"])}
+        said |= {f"{row['id']}-{wrong}": (row[f"wrong_{wrong}"], row[f"why_{wrong}"]) for wrong in ("1", "2")}
+        points: list[Point] = []
+        for name, (answer, why) in said.items():
+            one, two, three = (form.format(why=why, answer=answer) for form in (ANSWERED if answer else OPEN))
+            points.append(Point(name, "Working", not points, row["id"] if points else None, (one, two, three)))
+        found.append(Question(row["id"], row["kind"], row["prompt"], None, tuple(points), row["right"]))
+    return tuple(found)
+
+
 def match(prompt: str, material: str = "") -> Question | None:
     """The prepared question that a prompt asks, in other words or inside a longer text; None if it asks none of them.
 
@@ -83,13 +105,17 @@ def match(prompt: str, material: str = "") -> Question | None:
     if len(text) > LONG:  # it may run into the question without a mark
         for question in _bank():
             text = text.replace(question.prompt, f"| {question.prompt}")
+    plain = " ".join(text.split()).casefold()
+    for question in _checkable():  # word for word, with something before it or behind
+        if plain.startswith(question.prompt.casefold()) or plain.endswith(question.prompt.casefold()):
+            return question
     if found := asked(text):
         return next(question for question in _bank() if question.id == found)
     if not material or asks_anything(text):
         return None
     told = ends(material, LOOKED_AT)
-    points, best = max(((len(points_in(question, told)), question) for question in _bank()), key=lambda pair: pair[0])
-    return best if points else None
+    most = max((*_bank(), *_checkable()), key=lambda question: len(points_in(question, told)))
+    return most if points_in(most, told) else None
 
 
 def unprepared() -> str:

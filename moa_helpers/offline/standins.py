@@ -109,6 +109,11 @@ def _known(model: Model, question: Question, prompt: str, sample: int) -> list[P
         alike = what == "knows" and _draw("alike", point.id, *variant) < traits.alike
         return _draw(what, "" if alike else model.name, point.id, *variant, *([str(sample)] if what == "says" else []))
 
+    if question.reference:  # one answer; in some samples it slips
+        right, *wrong = question.points
+        wrong.sort(key=lambda point: luck("believes", point))
+        likely = [right, *wrong] if luck("knows", right) < recall else wrong
+        return [likely[luck("says", right) >= traits.said]]
     believed = {point.contradicts for point in question.points if not point.true and luck("knows", point) < credulity}
 
     def knows(point: Point) -> bool:
@@ -132,6 +137,8 @@ def _lies(question: Question) -> list[Point]:
     denied = {point.contradicts for point in question.points}
     false = [point for point in question.points if not point.true]
     harmless = [point for point in question.points if point.true and point.id not in denied]
+    if question.reference:
+        return false[:1]
     topics = {point.topic for point in false}
     return false + [point for point in harmless if question.pick is None or point.topic in topics][:3]
 
@@ -139,6 +146,8 @@ def _lies(question: Question) -> list[Point]:
 def _merge(question: Question, said: Sequence[Iterable[Point]], model: Model) -> list[Point]:
     """Keep what the references say; of two points that contradict each other, the one more often or else first said."""
     support: Counter[Point] = Counter(point for points in said for point in points)  # in the order of first mention
+    if question.reference:  # one answer: the one most often, or else first said
+        return [point for point, _ in support.most_common(1)]
     order, named, dropped = list(support), {point.id: point for point in support}, set()
     for false in support:
         if other := named.get(false.contradicts or ""):

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from moa_helpers.catalogue import Api, Vendor
 from moa_helpers.vendors import anthropic, colab, mistral, openai
 from moa_helpers.vendors.reading import LARGEST, events, of_whole
-from moa_helpers.vendors.requests import Chunk, Malformed, Refused, Request
+from moa_helpers.vendors.requests import Chunk, Malformed, Refused, Request, about_rates
 from moa_helpers.vendors.transport import loopback, proxy_for, tls
 
 Post: TypeAlias = Callable[..., Any]
@@ -91,7 +91,7 @@ async def _exchange(request: Request, sdk: ModuleType, post: Post) -> AsyncGener
     async with post(query and request.sdk.qs.stringify(query), data=sent, headers=headers) as response:
         if response.status >= 300:
             raise BadStatus(response, await _text(response))
-        yield Chunk(headers=response.headers)
+        yield Chunk(headers=about_rates(response.headers))
         in_httpx_words = SimpleNamespace(headers=response.headers, status_code=response.status)
         in_httpx_words.aiter_bytes = response.content.iter_any
         async with aclosing(events(in_httpx_words)) as happened:

@@ -10,6 +10,7 @@ from moa_helpers.offline import bank, standins
 from tests.support.scripts import HAIKU, LUNA, SMALL
 
 QUESTIONS = offline.questions()
+CHECKABLE = offline.questions(checkable=True)
 FIRST = QUESTIONS[0].prompt
 MODELS = [LUNA, HAIKU, SMALL]  # one of each voice, and all of the same tier
 
@@ -29,7 +30,7 @@ def test_the_bank_has_questions_of_different_kinds():
 
 
 def test_rules_of_the_bank():
-    for prepared in QUESTIONS:
+    for prepared in (*QUESTIONS, *CHECKABLE):
         points = {point.id: point for point in prepared.points}
         assert len(points) == len(prepared.points)
         wordings = [wording for point in prepared.points for wording in point.wordings]
@@ -49,7 +50,54 @@ def test_rules_of_the_bank():
         assert prepared.pick is None or prepared.pick <= len(topics)
 
 
+def test_what_can_be_checked_has_one_right_answer():
+    assert {question.kind for question in CHECKABLE} == {"number", "date", "choice", "spelling", "logic"}
+    assert len({question.id for question in (*QUESTIONS, *CHECKABLE)}) == 50
+    for question in CHECKABLE:
+        right, *wrong = question.points
+        assert (right.true, [point.true for point in wrong]) == (True, [False, False])
+        assert all(question.reference in wording for wording in right.wordings)
+        assert offline.score(question.prompt, right.wordings[0]) == offline.Score(1, 0, 1)
+        assert offline.score(question.prompt, wrong[1].wordings[2]) == offline.Score(0, 1, 1)
+        for asked in (
+            f"Say why. {question.prompt}",
+            f"{question.prompt.upper()}\n\nThink first.",
+            question.prompt + " (variant 7)",
+        ):
+            assert bank.match(asked).id == question.id
+        assert bank.match(f"Translate {question.prompt} into French") is None
+        assert bank.match("", right.wordings[1]).id == question.id
+    assert offline.questions(3, checkable=True)[-1].prompt == CHECKABLE[-1].prompt + " (variant 3)"
+
+
 # What the stand-ins say
+
+
+def right_of(model, questions=CHECKABLE, said=says, **options):
+    return [offline.score(q.prompt, said(model, q.prompt, **options)).covered for q in questions]
+
+
+def test_a_question_that_can_be_checked_is_answered_by_what_a_stand_in_knows():
+    many = offline.questions(10, checkable=True)
+    share = sum(right_of(LUNA, many)) / len(many)
+    assert share == pytest.approx(0.55 * 0.85, abs=0.06), "what its tier knows, but for slips"
+    assert right_of(LUNA, sample=1) != right_of(LUNA) != right_of(HAIKU)
+    assert right_of(LUNA, lie=True) == [0] * 40
+    with offline.knowledge(recall={LUNA: 1.0, HAIKU: 0.0}, said=1.0):
+        assert (right_of(LUNA), right_of(HAIKU)) == ([1] * 40, [0] * 40)
+
+
+def test_of_answers_to_it_the_one_said_most_often_is_taken():
+    for question in CHECKABLE:
+        right, one, other = (point.wordings for point in question.points)
+        for texts, covered in (
+            ([one[0], right[1], right[2]], 1),
+            ([right[0], one[1], one[2]], 0),
+            ([right[0], one[1], other[2]], 1),  # first said
+            ([other[0], right[1], one[2]], 0),
+        ):
+            score = offline.score(question.prompt, merged(MODELS, question.prompt, texts))
+            assert (score.covered, score.wrong) == (covered, 1 - covered)
 
 
 def test_answers_are_repeatable_samples_differ_and_say_that_they_are_stand_ins():

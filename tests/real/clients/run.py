@@ -1,8 +1,8 @@
 """Other people's clients ask a mixture that ``python -m moa_helpers.serve`` offers as a model: ``make clients``.
 
 Each client is a script of its own, with a server of its own over the offline vendors, and runs in an environment that
-the package is not in. One asks the offline vendors themselves, by batch. A client prints what came of each case; here
-that is looked through and shown as a table.
+the package is not in. It prints what came of each case; here that is looked through and shown as a table. inspect_ai
+also asks the offline vendors themselves, by batch, and reads the log of a comparison.
 """
 
 import json
@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import moa_helpers as moa
 from moa_helpers.offline import bank
 from tests.support import environment
 
@@ -27,6 +28,7 @@ SCRIPTS = [  # script, package; the slowest first
     ("litellm_library.py", "litellm"),
     ("inspect_task.py", "inspect-ai"),
     ("inspect_batch.py", "inspect-ai"),
+    ("inspect_log.py", "inspect-ai"),
     ("vercel_sdk.mjs", "ai"),
     ("openai_sdk.py", OLDER),
     ("openai_sdk.py", "openai"),
@@ -42,6 +44,7 @@ SKY = bank.match("Why is the sky blue?")
 def main():
     """Install what is missing, run all scripts, print what they tell; returns how many failed."""
     subprocess.run([ROOT / "tools/install", VENV, "--target", VENV / "older", "--no-deps", "-q", OLDER], check=True)
+    compare()
     scripts = [(script, package) for script, package in SCRIPTS if script.endswith(".py") or has_npm()]
     with ThreadPoolExecutor(2) as pool:
         told = list(pool.map(lambda each: transcript(*each), scripts))
@@ -53,6 +56,18 @@ def main():
     if len(scripts) < len(SCRIPTS):
         print("\nThe Vercel AI SDK was left out: it needs node (22 or later) and npm.")
     return sum(bool(error) for _, _, error in told)
+
+
+def compare():
+    """Write the logs of a comparison, which ``inspect_log.py`` reads."""
+    environment.clean()
+    moa.setup("offline")
+    model = "openai:gpt-6-luna"
+    strategies = {"single": model, "moa": {"reference_models": [model] * 2, "aggregator": model}}
+    (VENV / "logs").mkdir(exist_ok=True)
+    found = moa.run(moa.compare(bank.questions()[:3], strategies, judge=model, path=VENV / "comparison.sqlite"))
+    for name in ("comparison.eval", "comparison.json"):
+        found.to_inspect(VENV / "logs" / name)
 
 
 def has_npm():
