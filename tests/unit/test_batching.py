@@ -6,7 +6,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
-from moa_helpers.bulk import batching, underway
+from moa_helpers.bulk import batching, jobs, underway
 from moa_helpers.catalogue import find
 from moa_helpers.store.answers import Answers
 from moa_helpers.store.jobs import Ledger
@@ -26,9 +26,10 @@ def vendors(monkeypatch, script):
     """Scripted batches of all vendors; what is asked live is scripted, too. Times are those of the virtual clock."""
     standins.enter(monkeypatch, script)
     vendors = Vendors()
-    for module in (batching, underway):
+    for module in (batching, underway, jobs):
         monkeypatch.setattr(module, "adapter", lambda vendor: vendors[vendor.name])
-    monkeypatch.setattr(underway, "client", lambda model: None)
+    for module in (underway, jobs):
+        monkeypatch.setattr(module, "client", lambda model: None)
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000 + time.perf_counter())
     return vendors
 
@@ -439,13 +440,18 @@ def test_two_strategies_share_a_file(answer_all, vendors, killed):
 
 def test_nothing_is_submitted_that_could_cost_more_than_is_left(answer_all, vendors):
     most = moa.estimate(QUESTIONS[0], **MIXTURE).most_usd
-    found = answer_all(budget_usd=most)  # at the price of a batch it is enough for two at a time
+    found = answer_all(budget_usd=most * 1.01)  # at the price of a batch it is enough for two at a time
     assert found.spent_usd <= most
     assert models(vendors)[0][1] == 2
     assert outcomes(found) == ["complete"] * 5, "as they cost less than they might, the others can follow"
-    found = answer_all([f"Another {number}?" for number in range(5)], budget_usd=most / 3)
-    assert not list(found)
+    found = answer_all([f"Another {number}?" for number in range(5)], budget_usd=most / 2 * 1.01)
+    assert len(found) == 1
     assert "budget_usd" in found.problem
+    with pytest.raises(ValueError, match="lower max_tokens"):
+        answer_all(["A third?"], budget_usd=most / 3)
+    assert answer_all(["A third?"], budget_usd=most * 0.98, how="mixed").problem == ""
+    with pytest.raises(ValueError, match="lower max_tokens"):
+        answer_all(["A fourth?"], budget_usd=most * 0.9, how="mixed")
 
 
 # What is under way
@@ -464,12 +470,12 @@ def test_jobs_are_listed_and_cancelled(answer_all, vendors, killed, run):
         answer_all()
     vendors.at = lambda here: None
     under_way = moa.jobs("answers.sqlite")
-    assert [job.vendor for job in under_way] == ["openai", "anthropic", "mistral"]
+    assert sorted(job.vendor for job in under_way) == ["anthropic", "mistral", "openai"]
     assert list(under_way.table().requests) == [5, 5, 5]
     assert "3 batches under way, 15 requests" in str(under_way)
     assert "no count until it ends" in str(under_way)
 
-    first, *_ = under_way
+    first = next(job for job in under_way if job.vendor == "openai")
     with pytest.raises(ValueError, match="No batch under way has the id 'x'"):
         run(under_way.cancel("x"))
     run(under_way.cancel(first.id))
