@@ -214,7 +214,7 @@ class Comparing(Work):
         result = await answered(strategy.plan(question.prompt).bound(streamed=False))
         row, replies = Row.of(question, result), [result] if isinstance(result, Reply) else result.replies
         same: dict[str, Any] = {each: getattr(row, each) for each in SAME}
-        points = _points(question, row.text) if all(reply.offline for reply in replies) else {}
+        points: dict[str, Any] = _points(question, row.text) if all(reply.offline for reply in replies) else {}
         found = Answered(question.id, name, characters=len(row.text), **same, **points)
         stopped = any(reply.abandoned or reply.hedged for reply in replies)
         if stopped and row.text and all(reply.ok or reply.abandoned for reply in replies):
