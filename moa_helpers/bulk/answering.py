@@ -12,6 +12,7 @@ from moa_helpers.bulk.questions import Question, Source, opened
 from moa_helpers.bulk.rows import AnswerSet, Place, Row
 from moa_helpers.bulk.strategies import Strategy, answered
 from moa_helpers.bulk.work import Work
+from moa_helpers.estimating import batched
 from moa_helpers.limits.checks import check_number
 from moa_helpers.limits.members import Named
 from moa_helpers.limits.purse import Purse
@@ -84,7 +85,8 @@ async def answer_all(
     strategy = Strategy.of(mixture_or_model, max_tokens=max_tokens, timeout=timeout, retries=retries)
     asked, known = opened(questions)
     plan, held = strategy.plan("?").bound(), Rates(rates)
-    Purse(budget_usd=budget_usd).check(plan.estimate)
+    batches = batched(plan.stages, plan.final, mixed=how == "mixed")
+    Purse(budget_usd=budget_usd).check(batches if how in ("batch", "mixed") else plan.estimate)
     for request in (one for stage in (*plan.stages, plan.final) for one in stage):
         held.check(request)
     way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
@@ -128,9 +130,13 @@ class Answering(Work):
             self._in_table.add(key)
         return key in self._in_table
 
+    def key(self, question: Question) -> str:
+        """The key of the row of a question that was taken."""
+        return self._places[question.id].key
+
     def done(self, question: Question, result: Answer | Reply | Row) -> None:
         """Keep how a question was answered. What failed is in the table, too, but asked again in the next start."""
-        row, key = result if isinstance(result, Row) else Row.of(question, result), self._places[question.id].key
+        row, key = result if isinstance(result, Row) else Row.of(question, result), self.key(question)
         self.store.keep_row(key, asdict(row), good=row.ok)
         self._in_table.add(key)
 
