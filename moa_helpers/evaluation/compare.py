@@ -109,13 +109,14 @@ async def compare(
     limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
     options = {"max_tokens": max_tokens, "timeout": timeout, "retries": retries}
     plan = Planned(questions, strategies, judge, null_checks, share_panel, **options)
-    plan.check(priced=budget_usd is not None)
+    held = Rates(rates)
+    plan.check(held, priced=budget_usd is not None)
     check_score(score)
     old = Path(path).with_suffix(".jsonl")
     with closing(Answers(old.with_suffix(".sqlite") if Path(path) == old else path)) as store:
         if old.exists() and (Path(path) == old or old.name == "comparison.jsonl"):
             store.take_in(old, Answered)
-        return await _followed(Comparing(plan, store, limits, Rates(rates), score))
+        return await _followed(Comparing(plan, store, limits, held, score))
 
 
 async def _followed(work: "Comparing") -> Comparison:
