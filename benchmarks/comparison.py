@@ -49,7 +49,7 @@ def run(url: str, count: int, path: str) -> dict[str, float]:
 
 
 def megabytes() -> float:
-    """The most memory that this process has had so far; what it inherits in ``ru_maxrss`` from its parent not counted."""
+    """The most memory that this process has had so far, without what ``ru_maxrss`` inherits from its parent."""
     if sys.platform == "linux":
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         return int(status["VmHWM"].split()[0]) / 1024

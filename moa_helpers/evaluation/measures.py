@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from moa_helpers.shown import lesson
 
 Z = NormalDist().inv_cdf(0.975)  # how many standard deviations a normal 95 % interval reaches
 DRAWS, FIT_DRAWS = 2000, 500  # of a bootstrap; of one that fits a curve to each draw
@@ -148,14 +150,14 @@ def kappa(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -> Int
     return _bounded(found[0], known) if len(known) else Interval(math.nan, math.nan, math.nan)
 
 
-def alpha(ratings: Sequence[Sequence[float]]) -> float:
+def alpha(ratings: Any) -> float:
     """Krippendorff's α (2004) of two raters or more: 1 is full agreement, 0 what chance gives.
 
-    ``ratings`` has a list for each rater, with NaN where there is none; the values have an order, and no more
+    ``ratings`` has a row for each rater, with NaN where there is none; the values have an order, and no more
     ("ordinal"). It is NaN where all values are the same. From the package ``krippendorff``.
     """
-    import krippendorff
-
+    with lesson():
+        import krippendorff
     found = np.asarray(ratings, dtype=float)
     rated = found[:, (~np.isnan(found)).sum(axis=0) > 1]
     if len(np.unique(rated[~np.isnan(rated)])) < 2:

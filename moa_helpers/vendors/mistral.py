@@ -31,10 +31,12 @@ _begun: ContextVar[list[Any]] = ContextVar("_begun")  # the responses that have 
 
 
 async def _note(response: Any) -> None:
-    _begun.get([]).append(response)
-    if response.status_code == 200:
+    begun = _begun.get(None)  # None for what is no stream, such as a file
+    if begun is not None:
+        begun.append(response)
+    if begun is not None and response.status_code == 200:
         response.headers["content-type"] = "text/event-stream"  # of anything else the SDK would read the whole
-    else:
+    elif response.status_code != 200:
         await response.aread()  # the SDK stumbles over an error without a body, unless it was read
 
 
