@@ -76,7 +76,7 @@ wheel: $(VENV)/ready ## build dist/moa_helpers-*.whl
 colab: wheel ## build dist/colab/*.ipynb: notebooks that hold the package, each to upload alone to Google Colab
 	$(VENV)/bin/python tools/colab.py notebooks dist/*.whl
 
-bench: bench-overhead bench-tail bench-survival bench-liars bench-panel bench-comparison bench-serve ## benchmarks; about 40 minutes
+bench: bench-overhead bench-tail bench-survival bench-liars bench-panel bench-comparison bench-serve bench-bulk ## benchmarks; about 50 minutes
 
 bench-%: .venv-bench/ready
 	.venv-bench/bin/python benchmarks/$*.py
