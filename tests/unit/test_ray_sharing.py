@@ -1,6 +1,7 @@
 """What the way through Ray is made of, without Ray: rates that processes share, settings that are handed over."""
 
 import asyncio
+import math
 import pickle
 import sys
 from dataclasses import replace
@@ -69,7 +70,7 @@ def test_no_minute_has_more_than_the_rate_whoever_asks(run):
 def test_the_turn_of_a_dead_process_ends_with_the_longest_attempt(run):
     async def main():
         dead, other = sharing({"openai": moa.Rate(requests=1)}, longest=30.0)
-        await dead.turn("openai", 10).__aenter__()
+        await dead._limiter.turn.remote("openai", 10, math.inf)  # and never settled
         async with other.turn("openai", 10):
             return clock.now()
 
