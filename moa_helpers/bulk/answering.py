@@ -19,7 +19,6 @@ from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.rates import Rate, Rates
 from moa_helpers.limits.tasks import results
 from moa_helpers.limits.values import Limits
-from moa_helpers.plan import Plan
 from moa_helpers.results import Answer, Reply
 from moa_helpers.store.answers import Answers, key_of
 from moa_helpers.ui.progress import follow, progress_view
@@ -150,7 +149,7 @@ class Answering(Work):
             self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
             return None
 
-    async def answer(self, question: Question, by: Callable[[Question, Plan], Awaitable[Row]] | None = None) -> None:
+    async def answer(self, question: Question, by: Callable[[Question], Awaitable[Row]] | None = None) -> None:
         """Ask a question, live or by others, unless its row is there, or is about to be, as another says the same."""
         key = self._places[question.id].key
         if key in self._under_way:
@@ -159,11 +158,13 @@ class Answering(Work):
             return
         ended = self._under_way[key] = asyncio.Event()
         try:
-            plan = self.strategy.plan(question.prompt).bound(streamed=False)
-            self.done(question, await (by(question, plan) if by else answered(plan)))
+            self.done(question, await (by or self._live)(question))
         finally:
             del self._under_way[key]
             ended.set()
+
+    async def _live(self, question: Question) -> Answer | Reply:
+        return await answered(self.strategy.plan(question.prompt).bound(streamed=False))
 
     def answers(self) -> AnswerSet:
         """What was answered so far."""
