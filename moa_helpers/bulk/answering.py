@@ -1,7 +1,7 @@
 """Many questions, answered in one of several ways; what is in the file already is not paid for again."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from importlib import import_module
@@ -149,8 +149,8 @@ class Answering(Work):
             self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
             return None
 
-    async def answer(self, question: Question) -> None:
-        """Ask a question live, unless its row is there, or is about to be, as another question says the same."""
+    async def answer(self, question: Question, by: Callable[[Question], Awaitable[Row]] | None = None) -> None:
+        """Ask a question, live or by others, unless its row is there, or is about to be, as another says the same."""
         key = self._places[question.id].key
         if key in self._under_way:
             await self._under_way[key].wait()
@@ -158,10 +158,13 @@ class Answering(Work):
             return
         ended = self._under_way[key] = asyncio.Event()
         try:
-            self.done(question, await answered(self.strategy.plan(question.prompt).bound(streamed=False)))
+            self.done(question, await (by or self._live)(question))
         finally:
             del self._under_way[key]
             ended.set()
+
+    async def _live(self, question: Question) -> Answer | Reply:
+        return await answered(self.strategy.plan(question.prompt).bound(streamed=False))
 
     def answers(self) -> AnswerSet:
         """What was answered so far."""

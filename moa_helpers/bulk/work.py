@@ -32,7 +32,7 @@ class Work:
     """
 
     def __init__(self, store: Answers, limits: Limits, rates: Rates | None = None, total: int | None = None) -> None:
-        self.store, self.total = store, total
+        self.store, self.rates, self.total = store, rates, total
         self.scope = Scope(limits, store=Lane(self), rates=rates, remembers=False)
         self.at_once = limits.places().get("all", MOST_AT_ONCE)
         self.ended = 0  # items

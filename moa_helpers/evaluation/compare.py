@@ -1,6 +1,7 @@
 """Does it help? Several ways to answer, on the same questions, scored and judged; every call is kept in a file."""
 
 import asyncio
+import math
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +32,7 @@ from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current, world
 
 NULL_TEXT = "Thank you for your question. There is nothing that I can say about it."
+SAME = ("outcome", "text", "calls", "cost_usd", "seconds", "offline")  # what an Answered has of a Row
 T = TypeVar("T")
 
 
@@ -107,13 +109,14 @@ async def compare(
     limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
     options = {"max_tokens": max_tokens, "timeout": timeout, "retries": retries}
     plan = Planned(questions, strategies, judge, null_checks, share_panel, **options)
-    plan.check(priced=budget_usd is not None)
+    held = Rates(rates)
+    plan.check(held, priced=budget_usd is not None)
     check_score(score)
     old = Path(path).with_suffix(".jsonl")
     with closing(Answers(old.with_suffix(".sqlite") if Path(path) == old else path)) as store:
         if old.exists() and (Path(path) == old or old.name == "comparison.jsonl"):
             store.take_in(old, Answered)
-        return await _followed(Comparing(plan, store, limits, Rates(rates), score))
+        return await _followed(Comparing(plan, store, limits, held, score))
 
 
 async def _followed(work: "Comparing") -> Comparison:
@@ -133,7 +136,8 @@ class Comparing(Work):
 
     def __init__(self, plan: Planned, store: Answers, limits: Limits, rates: Rates, score: Scorer | None) -> None:
         super().__init__(store, limits, rates, len(plan.questions))
-        self._plan, self._score, self._shared_usd = plan, score, 0.0
+        self._plan, self._score = plan, score
+        self._shared_usd: list[float] = []  # what panels cost beyond the first strategy that counts them
         self._found: dict[int, tuple[list[Answered], list[Scored], list[Judged]]] = {}  # by the number of the question
 
     async def run(self) -> None:
@@ -154,7 +158,7 @@ class Comparing(Work):
             problem=" ".join(filter(None, (self.problem, self.store.problem))),
             questions=tuple(self._plan.questions),
             given=self._plan.given,
-            shared_usd=self._shared_usd,
+            shared_usd=math.fsum(self._shared_usd),
         )
 
     async def _work_on(self, number: int) -> None:
@@ -198,7 +202,7 @@ class Comparing(Work):
             scope.purse.plan(asked)
             replies = await run_all(asked, scope)
         cost = total(reply.first_cost_usd for reply in replies)
-        self._shared_usd += (cost or 0.0) * (len(mixtures) - 1)
+        self._shared_usd.append((cost or 0.0) * (len(mixtures) - 1))
         return [*zip(asked, replies, strict=True)]
 
     async def _answer(self, question: Question, name: str) -> Answered:
@@ -210,18 +214,9 @@ class Comparing(Work):
             return known
         result = await answered(strategy.plan(question.prompt).bound(streamed=False))
         row, replies = Row.of(question, result), [result] if isinstance(result, Reply) else result.replies
-        found = Answered(
-            question=question.id,
-            strategy=name,
-            outcome=row.outcome,
-            text=row.text,
-            calls=row.calls,
-            cost_usd=row.cost_usd,
-            seconds=row.seconds,
-            characters=len(row.text),
-            offline=row.offline,
-            **(_points(question, row.text) if all(reply.offline for reply in replies) else {}),
-        )
+        same: dict[str, Any] = {each: getattr(row, each) for each in SAME}
+        points: dict[str, Any] = _points(question, row.text) if all(reply.offline for reply in replies) else {}
+        found = Answered(question.id, name, characters=len(row.text), **same, **points)
         stopped = any(reply.abandoned or reply.hedged for reply in replies)
         if stopped and row.text and all(reply.ok or reply.abandoned for reply in replies):
             self.store.keep_row(key, asdict(found))

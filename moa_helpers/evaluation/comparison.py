@@ -83,9 +83,9 @@ class Comparison(Shown):
     path: Path
     problem: str = ""
     scored: tuple[Scored, ...] = ()
+    shared_usd: float = 0.0  # that several strategies' answers count, and that was paid once
     questions: "tuple[Question, ...]" = field(default=(), repr=False)
     given: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
-    shared_usd: float = 0.0  # that several strategies' answers count, and that was paid once
     _views = "moa_helpers.evaluation.views"
 
     @property
@@ -173,8 +173,8 @@ class Comparison(Shown):
         """How far the judges, the score and you agree on whether a strategy's answers beat the baseline's.
 
         One row a pair of raters: the ``questions`` that both rated, how often they said the ``same``, Cohen's ``kappa``
-        with its interval, and Krippendorff's ``alpha``; the last row has the ``alpha`` of all of them. Answers that are
-        missing are left out, and those of which the score read nothing.
+        with its interval, and Krippendorff's ``alpha``; the last row has the ``alpha`` of all of them. Of the pairs the
+        judges rate those that they were asked about, and the score those of which it read both.
 
         Args:
             strategy: not the baseline.

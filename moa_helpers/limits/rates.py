@@ -21,7 +21,8 @@ from moa_helpers.limits.tasks import TICK, pause
 from moa_helpers.vendors.requests import Request
 
 # Own code: aiolimiter, pyrate-limiter, limits and throttled-py count a call when it begins and take no tokens back.
-MINUTE = 60.0  # seconds
+MINUTE = 61.0  # seconds; the vendor's, and one for a request that was given up while it was on its way
+LONGEST_HOLD = 120.0  # seconds
 # How vendors name what they tell of a minute; Groq's requests are those of a day. {}: limit, remaining or reset.
 _HEADERS = {
     "requests": ("x-ratelimit-{}-requests", "anthropic-ratelimit-requests-{}", "x-ratelimit-{}-req-minute"),
@@ -55,13 +56,14 @@ class Rate:
 
 @dataclass
 class Turn:
-    """The room of one attempt: the tokens that are set aside for it, or that it is known to have used."""
+    """The room of one attempt, in tokens. Set ``sent`` to False if nothing was sent after all: it is free at once."""
 
     tokens: int
+    sent: bool = True
 
-    def used(self, tokens: int) -> None:
-        """Say how many tokens it took in the end."""
-        self.tokens = tokens
+    def used(self, tokens: int | None) -> None:
+        """Say how many tokens it took in the end; None: unknown, so all that was set aside counts."""
+        self.tokens = self.tokens if tokens is None else tokens
 
 
 class Rates:
@@ -108,7 +110,7 @@ class Rates:
                 await window.enter(tokens)
         except TimeoutError:
             await pause(until - time.perf_counter())  # where the loop's clock is ahead
-            yield Turn(0)
+            yield Turn(0, sent=False)
             return
         turn = Turn(tokens)
         try:
@@ -120,7 +122,7 @@ class Rates:
         """Send a vendor nothing for so long, two minutes at most; what is no span of time is ignored."""
         if seconds is not None and 0 < seconds < math.inf:
             window = self._windows[vendor]
-            window.until = max(window.until, time.perf_counter() + min(seconds, 2 * MINUTE))
+            window.until = max(window.until, time.perf_counter() + min(seconds, LONGEST_HOLD))
 
     def learn(self, vendor: str, headers: Mapping[str, str]) -> None:
         """Take from a response's headers what the vendor tells: a limit counts where it is lower than the rate given.
@@ -158,7 +160,10 @@ class _Window:
 
     def leave(self, turn: Turn, tokens: int) -> None:
         self._tokens += turn.tokens - tokens
-        self._ended.append((time.perf_counter(), turn.tokens))
+        if turn.sent:
+            self._ended.append((time.perf_counter(), turn.tokens))
+        else:
+            self._ended.appendleft((-math.inf, turn.tokens))  # long ago
 
     def _left(self, tokens: int) -> float:
         """Seconds until there may be room for so many tokens; 0.0 if there is now."""

@@ -4,6 +4,7 @@ The SDK's client says where to ask and with which headers. aiohttp asks there, a
 """
 
 import json
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from types import ModuleType, SimpleNamespace
@@ -129,9 +130,9 @@ async def _open(request: Request, sdk: ModuleType) -> AsyncGenerator[Post | None
         return
     own = sdk.door(request.sdk)[1]
     headers = {name.lower(): value for name, value in own.items() if isinstance(value, str)}  # no mark that says: none
-    if url.raw_user is not None or url.raw_password is not None:
-        headers["authorization"] = aiohttp.BasicAuth(url.user or "", url.password or "", "utf-8").encode()
-        url = url.with_user(None)
+    if url.user or url.password:
+        login = f"{url.user or ''}:{url.password or ''}".encode()
+        headers["authorization"], url = f"Basic {b64encode(login).decode()}", url.with_user(None)
     secure = tls(request.model.vendor.api) if url.scheme == "https" else False
     async with aiohttp.ClientSession(
         headers=headers,

@@ -9,7 +9,7 @@ from moa_helpers.limits.rates import Rate, Rates
 from moa_helpers.limits.scope import Scope
 from tests.support.scripts import HAIKU, LUNA, SMALL, SOL, answers, fails
 
-A_MINUTE_LATER = pytest.approx(61.2)  # than the end of an answer of three words, of which the first took a second
+A_MINUTE_LATER = pytest.approx(62.2)  # than the end of an answer of three words, of which the first took a second
 
 
 async def within(rates, call):
@@ -41,7 +41,7 @@ def test_each_attempt_takes_room_and_one_that_failed_takes_all_that_was_set_asid
     script[LUNA] = [fails(500), fails(429), answers()]
     (reply,) = run(within({"openai": Rate(requests=1)}, lambda: moa.fan_out([LUNA], question, retries=2)))
     assert reply.ok
-    assert script.times() == pytest.approx([0, 60, 120], abs=1e-6)
+    assert script.times() == pytest.approx([0, 61, 122], abs=1e-6)
 
 
 def test_a_call_that_waits_for_its_rate_until_the_deadline_is_never_sent(script, run, question):
@@ -102,7 +102,7 @@ def test_rates_of_a_scope_around_hold_as_well(script, run, question):
             await moa.fan_out([LUNA], question)
 
     run(asked())
-    assert script.times() == [0, 0, A_MINUTE_LATER, pytest.approx(62.4)]
+    assert script.times() == [0, 0, A_MINUTE_LATER, pytest.approx(63.4)]
 
 
 def test_a_call_that_is_cancelled_in_line_is_not_sent_and_keeps_no_room(script, run, question):

@@ -3,7 +3,9 @@
 import asyncio
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,6 +67,28 @@ def vendors(_fresh, monkeypatch):
     yield vendors
     wait_until(lambda: vendors.under_way <= before)
     assert vendors.under_way <= before, "a connection is still under way at the server"
+
+
+@pytest.fixture(scope="session")
+def clients():
+    """The SDKs' clients that ask for batches, of the classes in ``tests.support.batches``; each is made once."""
+    with ExitStack() as stack:
+
+        @cache
+        def client(kind, *options):
+            made = kind(*options)
+            stack.callback(getattr(made.client, "close", lambda: None))
+            return made
+
+        yield client
+
+
+@pytest.fixture(params=["OpenAI", "Mistrals", "Anthropic"])
+def vendor(request, clients):
+    """One of them after the other."""
+    from tests.support import batches
+
+    return clients(getattr(batches, request.param))
 
 
 @pytest.fixture
