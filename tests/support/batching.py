@@ -134,10 +134,22 @@ class Vendor:
         if self.name == "anthropic":
             content = [{"type": "text", "text": text_of(body)}]
             usage = {"input_tokens": read, "output_tokens": wrote}
-            return {"type": "message", "role": "assistant", "model": body["model"], "content": content, "stop_reason": "end_turn", "usage": usage}
+            return {
+                "type": "message",
+                "role": "assistant",
+                "model": body["model"],
+                "content": content,
+                "stop_reason": "end_turn",
+                "usage": usage,
+            }
         message = {"role": "assistant", "content": text_of(body)}
         usage = {"prompt_tokens": read, "completion_tokens": wrote}
-        return {"object": "chat.completion", "model": body.get("model"), "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+        return {
+            "object": "chat.completion",
+            "model": body.get("model"),
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": usage,
+        }
 
 
 class Vendors(dict):

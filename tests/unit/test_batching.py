@@ -305,7 +305,9 @@ def test_at_anthropic_a_job_of_somebody_else_is_not_taken_for_ours(answer_all, v
     anthropic.acts = [Act(), Act(submit=APIStatusError(500), taken=False), Act()]
 
     async def before():
-        lines = "".join('{"custom_id": "%032d", "body": {"model": "m", "messages": [{"content": ""}]}}\n' % n for n in range(5))
+        lines = "".join(
+            '{"custom_id": "%032d", "body": {"model": "m", "messages": [{"content": ""}]}}\n' % n for n in range(5)
+        )
         await anthropic.submit(None, "theirs", "m", lines.splitlines())
 
     vendors.other = before
