@@ -1,6 +1,6 @@
 """Ten thousand questions by batch, while all that can go wrong does, and the program is killed again and again.
 
-``make bench-batch``. A question is a mixture of three proposers with a quorum of two, and an aggregator. The embedded
+``make bench-batch``. A question is a mixture of three proposers and an aggregator. The embedded
 vendors run in a process of their own, whose clock passes an hour in a second while a job is open; each fault of batches
 hits 2 % of the jobs, or of the requests in them. The program that asks is killed with SIGKILL at ten moments. What was
 paid for is counted in the vendors' own results, read from them at the end.
@@ -41,18 +41,17 @@ QUESTIONS, KILLS, CHANCE, SPEED, LIVE_SPEED = (
     1.0,
     50.0,
 )
+MOMENTS = (10.0, 80.0)  # seconds after a start, within which it is killed
 SAMPLE = 200  # questions that are also asked live, for the price
-MIXTURE = {"reference_models": common.MODELS, "aggregator": common.AGGREGATOR, "quorum": 2, "max_tokens": 1024}
+MIXTURE = {"reference_models": common.MODELS, "aggregator": common.AGGREGATOR, "max_tokens": 1024}
 PACE = (0.2, 2.0)  # seconds between two looks at the jobs, as the clock goes fast
-FILE = "answers.sqlite"
 
 
 def asked(url: str, how: str, count: int) -> None:
     """Answer the questions in this process, and write down what came of it; run by itself."""
     common.use(url)
     underway.PACE = PACE
-    path = FILE if how == "batch" else "live.sqlite"
-    found = moa.run(moa.answer_all(common.prompts(count), MIXTURE, path=path, how=how, max_concurrency=16))
+    found = moa.run(moa.answer_all(common.prompts(count), MIXTURE, path=f"{how}.sqlite", how=how, max_concurrency=16))
     outcomes: Counter[str] = Counter()
     costs = []
     for row in found:
@@ -115,7 +114,7 @@ def main() -> None:
         os.chdir(folder)
         while True:
             process = start(url, "batch", QUESTIONS)
-            until = time.perf_counter() + (moments.uniform(4, 30) if kills < KILLS else math.inf)
+            until = time.perf_counter() + (moments.uniform(*MOMENTS) if kills < KILLS else math.inf)
             while process.poll() is None and time.perf_counter() < until:
                 memory = max(memory, peak(process))
                 time.sleep(0.2)
