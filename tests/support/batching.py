@@ -1,7 +1,7 @@
 """Vendors with batches, scripted: what becomes of each job, when, and a record of what was sent and answered.
 
-``vendors["openai"] = [Job(hours=3, part=0.5), Job()]`` has OpenAI's first job expire half done, and all others end well.
-Hours are those of the embedded vendors' clock, a virtual second each.
+``vendors["openai"].acts = [Act(part=0.5), Act()]`` has OpenAI's first job end half done, and all others end well. Hours
+are those of the embedded vendors' clock, a virtual second each.
 """
 
 import json

@@ -79,10 +79,10 @@ def test_jobs_are_cancelled_at_the_vendors(run, monkeypatch, vendors, answer_all
 def test_three_hundred_questions_all_faults_and_kills(tmp_path, monkeypatch, run):
     """What a vendor has the results of, it was asked once."""
     wrong = ";".join(f"*={kind},chance=0.02" for kind, of in faults.OF.items() if of in ("item", "job"))
-    command = [sys.executable, "-m", "moa_helpers.offline", "--port", "0", "--speed", "20", "--faults", wrong]
+    command = [sys.executable, "-m", "moa_helpers.offline", "--port", "0", "--speed", "100", "--faults", wrong]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MOA_")}
     environment["PYTHONPATH"] = str(ROOT)
-    ended, points = [], [(name, after) for name in ("begin", "submit", "note", "settle", "end") for after in (0, 1)]
+    ended, points = [], [("begin", 0), ("submit", 1), ("note", 2), ("settle", 3), ("end", 0), ("settle", 1)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
         try:
             url = server.stdout.readline().split()[2]
@@ -98,7 +98,7 @@ def test_three_hundred_questions_all_faults_and_kills(tmp_path, monkeypatch, run
             answered = run(_answered())
         finally:
             server.terminate()
-    assert [each.returncode for each in ended[:-1]].count(batched.KILLED) >= 8
+    assert [each.returncode for each in ended[:-1]].count(batched.KILLED) >= 4
     outcomes = json.loads(ended[-1].stdout)
     assert len(outcomes) == 300
     assert {*outcomes} <= {"complete", "partial"}
