@@ -5,10 +5,12 @@ import json
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import moa_helpers as moa
+from moa_helpers.bulk.questions import opened
 from tests.support import standins
 from tests.support.scripts import HAIKU, LUNA, OSS, SMALL, answers, fails, hangs
 
@@ -124,6 +126,14 @@ def test_questions_from_a_file_a_table_and_a_generator(answer_all, script, tmp_p
     assert answer_all(found.table(), LUNA).table().kept.all()  # what it gave is a table of questions, too
 
 
+@pytest.mark.parametrize("gap", [None, np.nan, pd.NA])
+def test_a_gap_in_a_table_is_no_reference_and_turns_no_whole_number_into_another(gap):
+    table = pd.DataFrame({"prompt": ["Why?", "How?"], "reference": [42, gap]}, index=[7, 8])
+    questions, count = opened(table)
+    assert [(each.id, each.reference) for each in questions] == [("7", "42"), ("8", None)]
+    assert count == 2
+
+
 def test_a_generator_is_read_no_further_than_it_is_worked_on(answer_all, script):
     taken = []
 
@@ -140,7 +150,11 @@ def test_a_generator_is_read_no_further_than_it_is_worked_on(answer_all, script)
     ("questions", "error", "words"),
     [
         ("Why is the sky blue?", ValueError, "neither a .jsonl"),
-        (7, TypeError, "a list, a file or a DataFrame"),
+        (7, TypeError, "a list, a file or a pandas DataFrame"),
+        ({"a": "Why?"}, TypeError, "not dict"),
+        (SimpleNamespace(columns=["id", "prompt"]), TypeError, "pandas DataFrame"),
+        (pd.DataFrame({"id": [1.0, np.nan], "prompt": ["Why?", "How?"]}), ValueError, "Question 2 .* no id"),
+        (pd.DataFrame({"id": [pd.NaT], "prompt": ["Why?"]}), ValueError, "Question 1 .* It has: prompt"),
         ([], ValueError, "empty"),
         (["Why?", 7], TypeError, "Question 2"),
         (["Why?", "Why?"], ValueError, "twice"),
