@@ -123,7 +123,8 @@ class Answering(Work):
 
     def found(self, question: Question) -> bool:
         """Take a question, in its place in the table; whether its row is there already."""
-        key = key_of("answer_all", question.prompt, self.strategy.identity, self._who)
+        how = self.strategy.identity, self.strategy.given["max_tokens"]
+        key = key_of("answer_all", repr(question.prompt), *how, self._who)  # what is no prompt has a key, too
         before = key not in self._in_table and self.store.has(key)
         self._places[question.id] = Place(question.id, key, before)
         if before:

@@ -89,6 +89,12 @@ def test_another_strategy_finds_the_calls_that_are_the_same_and_no_rows(answer_a
     assert len(found) == 1
 
 
+def test_an_answer_of_one_model_with_fewer_tokens_is_not_kept_for_more(answer_all, script):
+    answer_all(QUESTIONS[:1], LUNA, max_tokens=50)
+    assert not answer_all(QUESTIONS[:1], LUNA, max_tokens=500).table().kept.any()
+    assert [asked.request.max_tokens for asked in script.asked] == [500]
+
+
 def test_how_long_is_waited_is_no_other_strategy(answer_all, script):
     answer_all(QUESTIONS[:1], MIXTURE)
     assert answer_all(QUESTIONS[:1], MIXTURE | {"timeout": 5, "retries": 0}, timeout=7).table().kept.all()
@@ -206,6 +212,13 @@ def test_a_question_that_is_refused_is_a_row(answer_all, script):
     assert [row.outcome for row in found] == ["complete", "refused", "refused"]
     assert "budget_usd" in found[1].problem
     assert len(script.asked) == 4
+
+
+@pytest.mark.parametrize("odd", [None, 7, [], [1], {1: 2, "a": 3}, [{1: 2, "a": 3}], [object()], (circle := [0])])
+def test_what_is_no_prompt_is_a_row_and_stops_nothing(answer_all, script, odd):
+    circle[:] = [circle]
+    found = answer_all([moa.Question("odd", odd), moa.Question("good", "Why?")], MIXTURE)
+    assert [row.outcome for row in found] == ["refused", "complete"]
 
 
 # Limits
