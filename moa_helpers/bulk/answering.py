@@ -23,7 +23,7 @@ from moa_helpers.plan import Plan
 from moa_helpers.results import Answer, Reply
 from moa_helpers.store.answers import Answers, key_of
 from moa_helpers.ui.progress import follow, progress_view
-from moa_helpers.vendors.settings import current, world
+from moa_helpers.vendors.settings import current, held, world
 
 How = Literal["live", "batch", "mixed", "ray"]
 WAYS = {"live": "answering", "batch": "batching", "mixed": "batching", "ray": "ray"}  # the files beside this one
@@ -84,14 +84,14 @@ async def answer_all(
     limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
     strategy = Strategy.of(mixture_or_model, max_tokens=max_tokens, timeout=timeout, retries=retries)
     asked, known = opened(questions)
-    plan, held = strategy.plan("?").bound(), Rates(rates)
+    plan, minutes = strategy.plan("?").bound(), Rates(rates)
     batches = batched(plan.stages, plan.final, mixed=how == "mixed")
     Purse(budget_usd=budget_usd).check(batches if how in ("batch", "mixed") else plan.estimate)
     for request in (one for stage in (*plan.stages, plan.final) for one in stage):
-        held.check(request)
+        minutes.check(request)
     way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
-    with closing(Answers(path)) as store:
-        work, view = Answering(strategy, store, limits, held, known), progress_view()
+    with held(), closing(Answers(path)) as store:
+        work, view = Answering(strategy, store, limits, minutes, known), progress_view()
         options = {} if how in ("live", "ray") else {"how": how, "patience": patience, "late": late}
         task = asyncio.create_task(way.run(work, asked, **options), context=work.scope.context())
         try:

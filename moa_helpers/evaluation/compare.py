@@ -29,7 +29,7 @@ from moa_helpers.results import Reply, total
 from moa_helpers.store.answers import Answers, key_of
 from moa_helpers.ui.progress import follow, progress_view
 from moa_helpers.vendors.requests import Request
-from moa_helpers.vendors.settings import current, world
+from moa_helpers.vendors.settings import current, held, world
 
 NULL_TEXT = "Thank you for your question. There is nothing that I can say about it."
 SAME = ("outcome", "text", "calls", "cost_usd", "seconds", "offline")  # what an Answered has of a Row
@@ -112,7 +112,7 @@ async def compare(
     plan.check(priced=budget_usd is not None)
     check_score(score)
     old = Path(path).with_suffix(".jsonl")
-    with closing(Answers(old.with_suffix(".sqlite") if Path(path) == old else path)) as store:
+    with held(), closing(Answers(old.with_suffix(".sqlite") if Path(path) == old else path)) as store:
         if old.exists() and (Path(path) == old or old.name == "comparison.jsonl"):
             store.take_in(old, Answered)
         return await _followed(Comparing(plan, store, limits, Rates(rates), score))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers.bulk.questions import opened
+from moa_helpers.vendors import settings
 from tests.support import standins
 from tests.support.scripts import HAIKU, LUNA, OSS, SMALL, answers, fails, hangs
 
@@ -116,6 +118,19 @@ def test_two_questions_that_say_the_same_are_asked_once(answer_all, script):
     assert [row.id for row in found] == list("01234")
     assert {row.text for row in found} == {found.table().text[0]}
     assert len(script.asked) == 4
+
+
+def test_what_setup_changes_meanwhile_counts_from_the_next_start_on(answer_all, script, monkeypatch):
+    def questions():
+        yield QUESTIONS[0]
+        monkeypatch.setattr(settings, "_current", replace(settings.current(), mode="live"))
+        yield QUESTIONS[1]
+
+    assert answer_all(questions(), MIXTURE, max_concurrency=1).table().offline.tolist() == [True, True]
+    assert settings.current().mode == "live"
+    live = answer_all(QUESTIONS[:2], MIXTURE).table()
+    assert not live.offline.any()
+    assert not live.kept.any()
 
 
 # Where questions come from
