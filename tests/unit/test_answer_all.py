@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import moa_helpers as moa
+from moa_helpers.bulk import rows
 from moa_helpers.bulk.questions import opened
 from moa_helpers.vendors import settings
 from tests.support import standins
@@ -328,6 +329,30 @@ def test_files(answer_all, script, tmp_path):
     assert {each.name for each in tmp_path.glob("a.*")} == {"a.csv", "a.jsonl"}
     with pytest.raises(ValueError, match="must end in"):
         found.save("answers.xlsx")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(answer_all, script, tmp_path, monkeypatch, name):
+    found, full = answer_all(["Why?", "Half a character: \ud83d."], LUNA), tmp_path / "folder"
+    (full / name).mkdir(parents=True)
+    for place in (full / name, tmp_path / "missing" / name):
+        with pytest.raises(OSError, match="folder"):
+            found.save(place)
+    monkeypatch.setattr(rows, "asdict", lambda row: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        found.save(full / f"other-{name}")
+    assert [each.name for each in full.iterdir()] == [name]
+    monkeypatch.undo()
+    assert "Half a character: ?." in found.save(tmp_path / name).read_text()
+
+
+def test_a_file_that_was_removed_is_no_table_without_rows(answer_all, script, tmp_path):
+    found = answer_all(QUESTIONS[:2], LUNA)
+    for each in tmp_path.glob("answers.sqlite*"):
+        each.unlink()
+    with pytest.raises(FileNotFoundError, match="removed"):
+        found.table()
+    assert "AnswerSet" in repr(found)
 
 
 def test_the_card(answer_all, script):
