@@ -1,7 +1,9 @@
-"""Text out of a file that anyone's editor or spreadsheet may have written."""
+"""Text out of a file that anyone's editor or spreadsheet may have written, and files of our own."""
 
 import codecs
+import os
 from contextlib import suppress
+from pathlib import Path
 
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF16_LE: "utf-16"}
 _MARKS |= {codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_BE: "utf-16"}
@@ -16,3 +18,19 @@ def decoded(written: bytes) -> str:
         with suppress(UnicodeDecodeError):
             return written.decode(name)
     raise ValueError("it is no text in UTF-8 or UTF-16: save it as UTF-8")
+
+
+def save(path: str | Path, written: bytes) -> Path:
+    """Write a file whole or not at all, in place of one that is there; returns its path. Raises OSError."""
+    place = Path(path).expanduser()
+    if place.is_dir():
+        raise IsADirectoryError(f"{place} is a folder: name a file in it.")
+    if not place.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {place.parent} to write {place.name} in: make it first.")
+    part = place.with_name(f"{place.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(written)
+        part.replace(place)
+    finally:
+        part.unlink(missing_ok=True)
+    return place

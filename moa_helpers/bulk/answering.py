@@ -82,11 +82,13 @@ async def answer_all(
     limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
     strategy = Strategy.of(mixture_or_model, max_tokens=max_tokens, timeout=timeout, retries=retries)
     asked, known = opened(questions)
-    plan = strategy.plan("?").bound()
+    plan, held = strategy.plan("?").bound(), Rates(rates)
     Purse(budget_usd=budget_usd).check(plan.estimate)
+    for request in (one for stage in (*plan.stages, plan.final) for one in stage):
+        held.check(request)
     way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
     with closing(Answers(path)) as store:
-        work, view = Answering(strategy, store, limits, Rates(rates), known), progress_view()
+        work, view = Answering(strategy, store, limits, held, known), progress_view()
         options = {} if how in ("live", "ray") else {"how": how, "patience": patience, "late": late}
         task = asyncio.create_task(way.run(work, asked, **options), context=work.scope.context())
         try:
@@ -125,9 +127,13 @@ class Answering(Work):
             self._in_table.add(key)
         return key in self._in_table
 
+    def key(self, question: Question) -> str:
+        """The key of the row of a question that was taken."""
+        return self._places[question.id].key
+
     def done(self, question: Question, result: Answer | Reply | Row) -> None:
         """Keep how a question was answered. What failed is in the table, too, but asked again in the next start."""
-        row, key = result if isinstance(result, Row) else Row.of(question, result), self._places[question.id].key
+        row, key = result if isinstance(result, Row) else Row.of(question, result), self.key(question)
         self.store.keep_row(key, asdict(row), good=row.ok)
         self._in_table.add(key)
 
@@ -138,7 +144,7 @@ class Answering(Work):
         try:
             return self.strategy.plan(question.prompt).estimate.most_usd or 0.0
         except (TypeError, ValueError) as error:
-            self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
+            self._refuse(question, error)
             return None
 
     async def answer(self, question: Question) -> None:
@@ -151,9 +157,14 @@ class Answering(Work):
         ended = self._under_way[key] = asyncio.Event()
         try:
             self.done(question, await answered(self.strategy.plan(question.prompt).bound(streamed=False)))
+        except ValueError as error:  # as of a stage that is too large for a rate
+            self._refuse(question, error)
         finally:
             del self._under_way[key]
             ended.set()
+
+    def _refuse(self, question: Question, error: Exception) -> None:
+        self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
 
     def answers(self) -> AnswerSet:
         """What was answered so far."""

@@ -41,14 +41,14 @@ class Work:
         self.unknown = 0  # attempts whose cost is not known, maybe not even the most
         self.problem = ""  # why not all was done
         self._budget = math.inf if limits.budget_usd is None else limits.budget_usd
-        self._set_aside: dict[int, float] = {}  # the most that each item under way may cost
+        self.set_aside: dict[int | str, float] = {}  # the most that each item under way may cost
         self._ended = asyncio.Event()  # set whenever an item has
         self._began, self._worked_on = time.perf_counter(), 0
 
     @property
     def left_usd(self) -> float:
         """What is left of the budget, in US dollars, once all that is under way has cost the most that it may."""
-        return self._budget - self.known_usd - self.unknown_usd - math.fsum(self._set_aside.values())
+        return self._budget - self.known_usd - self.unknown_usd - math.fsum(self.set_aside.values())
 
     async def each(
         self, items: Iterable[Item], price: Callable[[Item], float | None], do: Callable[[Item], Awaitable[None]]
@@ -74,18 +74,22 @@ class Work:
                 if not await self._afford(most_usd):
                     return
                 number = self._worked_on = self._worked_on + 1
-                self._set_aside[number] = most_usd
+                self.set_aside[number] = most_usd
                 await do(item)
-                del self._set_aside[number]
+                del self.set_aside[number]
             else:
                 await do(item)
             self.ended += 1
             self._ended.set()
 
     async def _afford(self, most_usd: float) -> bool:
-        while self._set_aside and most_usd > self.left_usd:
+        while self.set_aside and most_usd > self.left_usd:
             self._ended.clear()
             await self._ended.wait()
+        return self.affords(most_usd)
+
+    def affords(self, most_usd: float) -> bool:
+        """Whether the budget reaches for what may cost so much; where not, that is the work's problem."""
         if most_usd <= self.left_usd:
             return True
         again = "a budget_usd above that" if most_usd > self._budget else "the same budget_usd"
@@ -95,6 +99,14 @@ class Work:
             "costs nothing."
         )
         return False
+
+    def count(self, reply: Reply, most_usd: float | None) -> None:
+        """Count a call that has ended, and what it cost: if that is unknown, the most that it may be."""
+        unknown = sum(attempt.cost_usd is None for attempt in reply.attempts)
+        self.made += 1
+        self.known_usd += reply.least_usd
+        self.unknown += unknown
+        self.unknown_usd += unknown * (most_usd or 0.0)
 
     def line(self) -> str:
         """How far it is."""
@@ -109,7 +121,7 @@ class Work:
 
     def _forecast(self) -> str:
         """What is still to come, if it goes on as it did: shown from the first tenth on."""
-        asked = self._worked_on - len(self._set_aside)
+        asked = self._worked_on - len(self.set_aside)
         if self.total is None or not asked or not self.total / 10 <= self.ended < self.total:
             return ""
         share = (self.total - self.ended) / asked
@@ -134,11 +146,7 @@ class Lane:
 
     def keep(self, request: Request, reply: Reply) -> None:
         """Keep how a call ended, and count what it cost."""
-        unknown = sum(attempt.cost_usd is None for attempt in reply.attempts)
-        self.work.made += 1
-        self.work.known_usd += reply.least_usd
-        self.work.unknown += unknown
-        self.work.unknown_usd += unknown * (most(request) or 0.0)
+        self.work.count(reply, most(request))
         self.work.store.keep(request, reply, self.name)
 
     def check(self) -> None:

@@ -6,7 +6,7 @@ The figures are in ``models.csv`` beside this file; each row names its source. T
 import csv
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,8 @@ class Vendor:
     key_variable: str | None = None  # None: this vendor needs no key
     url_variable: str = ""
     optional_key_variable: str | None = None  # of a vendor that may have a key and needs none
+    batch: float | None = None  # the share of its prices that it takes in its batch API, if it has one
+    batch_source: str = ""
     stream_options: bool = True  # whether it takes the parameter, and so reports tokens
     origin: str = ""  # of a host of the reader's own: who named it
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False, repr=False)  # of such a host
@@ -42,8 +44,12 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
+AS_OF = "November 2026"  # what models.csv says held then
 _HERE = Path(__file__).parent
-VENDORS = {row["name"]: Vendor(**{k: v for k, v in row.items() if v}) for row in rows(_HERE / "vendors.csv")}
+VENDORS = {
+    row["name"]: Vendor(**{name: float(value) if name == "batch" else value for name, value in row.items() if value})
+    for row in rows(_HERE / "vendors.csv")
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,11 @@ class Model:
     def takes_temperature(self) -> bool:
         """Whether a temperature may be sent. To a model that is not in the catalogue it may: its vendor decides."""
         return self.accepts_temperature in ("yes", "unknown") and self.vendor.api != "anthropic"
+
+    def times(self, share: float) -> "Model":
+        """The same at so much of its price."""
+        into, out = (usd and usd * share for usd in (self.usd_in_per_m, self.usd_out_per_m))
+        return replace(self, usd_in_per_m=into, usd_out_per_m=out)
 
     def cost(self, input_tokens: int | None, output_tokens: int | None) -> float | None:
         """Price of a call in US dollars, or None where a price or a token count is unknown."""

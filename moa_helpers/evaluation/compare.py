@@ -164,7 +164,8 @@ class Work:
         judgements = tuple(each for _, group in self._found for each in group)
         names, judges = tuple(self._plan.strategies), tuple(self._plan.judges)
         problem = " ".join(filter(None, (self._problem, self.store.problem)))
-        return Comparison(names, judges, self.total, answers, judgements, self.store.path, problem)
+        asked = tuple(self._plan.questions), self._plan.given
+        return Comparison(names, judges, self.total, answers, judgements, self.store.path, problem, *asked)
 
     def line(self) -> str:
         """How far it is."""

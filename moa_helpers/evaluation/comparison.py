@@ -1,9 +1,10 @@
 """What a comparison of strategies found: who wins, what it costs, and whether the judge can be trusted."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moa_helpers.evaluation import measures
 from moa_helpers.evaluation.measures import Interval
@@ -13,6 +14,7 @@ from moa_helpers.shown import Shown, view
 if TYPE_CHECKING:
     import pandas as pd
 
+    from moa_helpers.evaluation.questions import Question
 
 NULL = "null answer"  # the name of the control
 
@@ -54,7 +56,8 @@ class Judged:
 class Comparison(Shown):
     """What ``compare`` found. The first of ``strategies`` is the baseline, against which the others are judged.
 
-    ``planned`` is the number of questions, ``problem`` why not all were asked, ``path`` the file that keeps the calls.
+    ``planned`` is the number of questions, ``problem`` why not all were asked, ``path`` the file that keeps the calls,
+    ``questions`` all that were to be asked, ``given`` each strategy as ``compare`` was given it.
     """
 
     strategies: tuple[str, ...]
@@ -64,6 +67,8 @@ class Comparison(Shown):
     judgements: tuple[Judged, ...]
     path: Path
     problem: str = ""
+    questions: "tuple[Question, ...]" = field(default=(), repr=False)
+    given: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
     _views = "moa_helpers.evaluation.views"
 
     @property
@@ -144,6 +149,22 @@ class Comparison(Shown):
         ``measures.position_bias``), ``null_lost`` (the share of null answers that lost), ``verdict``.
         """
         return view(self._views, "judges_table", self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write it all into one HTML file to hand on, which needs no network and holds no script; returns its path.
+
+        Tables, pictures, where strategies and judges disagree, each answer, prices, versions, and what it does not
+        show. A file that is there is replaced. Raises OSError if it cannot be written.
+        """
+        return view("moa_helpers.evaluation.report", "report", self, path)  # type: ignore[no-any-return]
+
+    def to_inspect(self, path: str | Path) -> Path:
+        """Write it as a log of inspect_ai's, for ``inspect view``: one sample for each answer; returns its path.
+
+        ``path`` ends in ``.eval``, which its viewer finds by any name, or in ``.json``. A file that is there is
+        replaced. Raises ValueError for another ending, and OSError if it cannot be written.
+        """
+        return view("moa_helpers.evaluation.inspecting", "to_inspect", self, path)  # type: ignore[no-any-return]
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ class Planned:
                 )
         check_number("max_tokens", options["max_tokens"], whole=True)
         check_number("null_checks", null_checks, least=0, whole=True)
-        self.questions = questions_of(questions)
+        self.questions, self.given = questions_of(questions), dict(strategies)
         if not isinstance(judge, Named | Sequence | None):
             raise TypeError(f"The judge is a model's name or a Member, or a list of them, not {judge!r}.")
         judges = [judge] if isinstance(judge, Named) else judge or ()

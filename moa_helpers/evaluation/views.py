@@ -71,6 +71,22 @@ def judges_table(comparison: Comparison) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=JUDGES_COLUMNS).set_index("judge")
 
 
+def words(name: str) -> str:
+    """A column's or an argument's name for the reader."""
+    return name.removesuffix("_usd").replace("_", " ")
+
+
+def described(given: Any) -> str:
+    """A strategy as ``compare`` was given it, in words; what a Member passes on to its vendor is named, not shown."""
+    if isinstance(given, Mapping):
+        return "; ".join(f"{words(str(name))}: {described(value)}" for name, value in given.items())
+    if isinstance(given, list | tuple):
+        return ", ".join(
+            f"({described(each)})" if isinstance(each, list | tuple) else described(each) for each in given
+        )
+    return str(given)
+
+
 def warnings(comparison: Comparison) -> tuple[str, ...]:
     """What makes the judgements doubtful."""
     rows = [_judge_row(comparison, name) for name in comparison.judges]

@@ -55,14 +55,13 @@ class Rate:
 
 @dataclass
 class Turn:
-    """The room of one attempt. With ``sent`` set to False nothing was sent after all, and it is free at once."""
+    """The room of one attempt: the tokens that are set aside for it, or that it is known to have used."""
 
     tokens: int
-    sent: bool = True
 
-    def used(self, tokens: int | None) -> None:
-        """Say how many tokens it took in the end; None: unknown, so all that was set aside counts."""
-        self.tokens = self.tokens if tokens is None else tokens
+    def used(self, tokens: int) -> None:
+        """Say how many tokens it took in the end."""
+        self.tokens = tokens
 
 
 class Rates:
@@ -103,14 +102,15 @@ class Rates:
         may be sent.
         """
         self._check(vendor, tokens)
-        window, turn = self._windows[vendor], Turn(tokens)
+        window = self._windows[vendor]
         try:
             async with asyncio.timeout(None if until == math.inf else until - time.perf_counter()):
                 await window.enter(tokens)
         except TimeoutError:
             await pause(until - time.perf_counter())  # where the loop's clock is ahead
-            yield Turn(0, sent=False)
+            yield Turn(0)
             return
+        turn = Turn(tokens)
         try:
             yield turn
         finally:
@@ -158,10 +158,7 @@ class _Window:
 
     def leave(self, turn: Turn, tokens: int) -> None:
         self._tokens += turn.tokens - tokens
-        if turn.sent:
-            self._ended.append((time.perf_counter(), turn.tokens))
-        else:
-            self._ended.appendleft((-math.inf, turn.tokens))
+        self._ended.append((time.perf_counter(), turn.tokens))
 
     def _left(self, tokens: int) -> float:
         """Seconds until there may be room for so many tokens; 0.0 if there is now."""

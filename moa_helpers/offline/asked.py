@@ -54,12 +54,11 @@ class Asked:
     with_usage: bool
 
 
-def read(body: bytes, headers: Mapping[str, str], vendor: str | None, *, messages: bool) -> Asked:
-    """What a request asks; ``vendor`` None: the model's id says it; ``messages``: it is in Anthropic's format.
+def read(asked: Mapping[str, Any], headers: Mapping[str, str], vendor: str | None, *, messages: bool) -> Asked:
+    """What a request's body asks; ``vendor`` None: the model's id says it; ``messages``: it is in Anthropic's format.
 
     Raises ``Refused`` if it cannot be read, or the vendor would refuse it.
     """
-    asked = parsed(body, headers)
     model = named(asked.get("model"), vendor, messages=messages)
     try:
         check(asked, _PARAMETERS, "A stand-in answers in plain text; leave it out.")
@@ -75,7 +74,7 @@ def read(body: bytes, headers: Mapping[str, str], vendor: str | None, *, message
         prompt=next(filter(None, reversed(users)), ""),
         input_tokens=tokens(length),
         prefixes=prefixes(model, asked, tokens(length)),
-        sample=_sample(headers.get("x-moa-sample", "")) or asked.get("seed") or asked.get("random_seed") or 0,
+        sample=_sample(headers.get("x-moa-sample", "")) or _sample_of(asked.get("metadata") or {}) or _seed(asked),
         choices=asked.get("n") or 1,
         limit=asked.get("max_completion_tokens") or asked.get("max_tokens"),
         stops=tuple(filter(None, [stop] if isinstance(stop, str) else stop)),
@@ -248,6 +247,16 @@ def text_of(content: Any, at: str, passed_over: Collection[str], why: str) -> st
         elif kind not in passed_over:
             raise Refused(400, f"{at}[{place}]: it is no text. {why}", f"{at}[{place}]", "unsupported_value")
     return "".join(texts)
+
+
+def _seed(asked: Mapping[str, Any]) -> int:
+    return asked.get("seed") or asked.get("random_seed") or 0
+
+
+def _sample_of(metadata: Mapping[str, Any]) -> int:
+    """A line of a batch has no headers, so it says ``"metadata": {"user_id": "sample-3"}``, a form all vendors know."""
+    found = re.fullmatch(r"sample-(\d{1,18})", str(metadata.get("user_id", "")))
+    return int(found[1]) if found else 0
 
 
 def _sample(text: str) -> int:

@@ -10,9 +10,12 @@ from moa_helpers.catalogue import VENDORS
 from moa_helpers.offline.asked import LARGEST, Refused, shown
 from moa_helpers.offline.wire import Dialect
 
-SERVED = "POST /v1/chat/completions, POST /v1/messages and GET /v1/models; each also after a vendor, as in /openai/v1"
+SERVED = (
+    "POST /v1/chat/completions, POST /v1/messages, GET /v1/models, and the batch APIs (/v1/files and /v1/batches, "
+    "/v1/messages/batches, /v1/batch/jobs); each also after a vendor, as in /openai/v1"
+)
 LOOPBACK = re.compile(r"(https?://)?(localhost\.?|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
-MESSAGES = ("/messages", "/messages/count_tokens", "/messages/batches")
+MESSAGES = re.compile(r"/messages(/count_tokens|/batches(/.*)?)?$")
 
 
 @web.middleware
@@ -83,6 +86,14 @@ async def marked(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.setdefault(dialect_of(request).request_id_header(), _new_id())
 
 
+def key_of(request: web.Request) -> str:
+    """The API key that a request brings; any text will do, but there must be one."""
+    key = request.headers.get("x-api-key") or re.sub("(?i)^bearer *", "", request.headers.get("authorization", ""))
+    if not key:
+        raise Refused(401, "No API key: send one (any text will do offline).")
+    return key
+
+
 def vendor_of(request: web.Request) -> str | None:
     """The vendor in the path, if any; the path of one that does not exist is not served."""
     vendor = request.match_info.get("vendor")
@@ -95,9 +106,9 @@ def dialect_of(request: web.Request, vendor: str | None = None, *, with_usage: b
     """The format of an answer: Anthropic's to what is asked in it, else that of the model's vendor, if it is known."""
     vendor = vendor or request.path.strip("/").partition("/")[0]
     to_anthropic = vendor == "anthropic" or "anthropic-version" in request.headers
-    if request.path.endswith(MESSAGES) or (to_anthropic and "/chat/" not in request.path):
+    if MESSAGES.search(request.path) or (to_anthropic and "/chat/" not in request.path):
         return Dialect("anthropic")
-    return Dialect("mistral" if vendor == "mistral" else "openai", with_usage)
+    return Dialect("mistral" if vendor == "mistral" or "/batch/jobs" in request.path else "openai", with_usage)
 
 
 def _new_id() -> str:

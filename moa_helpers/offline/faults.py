@@ -1,7 +1,7 @@
 """Faults on demand: which request fails, and how."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +10,10 @@ from typing import Any
 from moa_helpers.catalogue import VENDORS, rows
 from moa_helpers.offline.turns import Turns, dice
 
-KINDS = {row["kind"]: row["meaning"] for row in rows(Path(__file__).with_name("faults.csv"))}
-DRAWN = [kind for kind in KINDS if kind != "any"]
+_ROWS = rows(Path(__file__).with_name("faults.csv"))
+KINDS = {row["kind"]: row["meaning"] for row in _ROWS}
+OF = {row["kind"]: row["of"] for row in _ROWS}  # a call, which an item of a batch is, too; an item; or a whole job
+DRAWN = [kind for kind in KINDS if OF[kind] == "call" and kind != "any"]
 TEXTS = ("liar", "injector", "length", "any")
 OPTIONS: dict[str, Callable[[str], Any]] = {"retry_after": float, "times": int, "chance": float}
 LONGEST_WAIT = 1e9  # seconds of retry_after
@@ -56,19 +58,30 @@ class Faults:
         self._seed = seed
         self._turns = Turns()
 
-    def next(self, vendor: str, model_name: str, prompt: str = "", header: str | None = None) -> Fault | None:
+    def next(
+        self, vendor: str, model_name: str, prompt: str = "", header: str | None = None, *, item: bool = False
+    ) -> Fault | None:
         """The fault that hits this request, if any; one asked for by the request's own header comes first."""
+        of = ("call", "item") if item else ("call",)
+        return next(self._hits(of, vendor, model_name, prompt, header), None)
+
+    def of_job(self, vendor: str, model_name: str, first: str, header: str | None = None) -> set[str]:
+        """The kinds of all faults that hit a batch as a whole; ``first`` is its first line."""
+        return {fault.kind for fault in self._hits(("job",), vendor, model_name, first, header)}
+
+    def _hits(
+        self, of: Collection[str], vendor: str, model_name: str, prompt: str, header: str | None
+    ) -> Iterator[Fault]:
         of_request = parse(f"*={header}") if header else []
         number = self._turns.next(model_name, prompt)
         for fault in of_request + self._active:
-            if fault.where not in ("*", vendor, model_name) or fault.times == 0:
+            if OF[fault.kind] not in of or fault.where not in ("*", vendor, model_name) or fault.times == 0:
                 continue
             drawn = dice(self._seed, f"{fault.where}={fault.kind}", model_name, number, prompt=prompt)
             if drawn.random() < fault.chance:
                 if fault.times is not None:
                     fault.times -= 1
-                return replace(fault, kind=drawn.choice(DRAWN)) if fault.kind == "any" else fault
-        return None
+                yield replace(fault, kind=drawn.choice(DRAWN)) if fault.kind == "any" else fault
 
     def of_text(self) -> list[tuple[str, str, float]]:
         """The faults that are on and change what an answer says, but leave it an answer: where, kind and chance."""
@@ -85,7 +98,11 @@ class Faults:
 
 
 def parse(text: str) -> list[Fault]:
-    """Read faults as in ``mistral=429,retry_after=2,times=1; openai:model-id=hang; *=any,chance=0.1``."""
+    """Read faults as in ``mistral=429,retry_after=2,times=1; openai:model-id=hang; *=any,chance=0.1``.
+
+    ``faults.csv`` says what each kind hits: a call (live, or an item of a batch), an item alone, or a batch as a whole,
+    whose model is that of its first line.
+    """
     faults = []
     for entry in filter(None, re.split(r"\s*;\s*", text.strip())):
         where, _, rest = entry.partition("=")

@@ -3,14 +3,13 @@
 import asyncio
 import json
 import math
-import re
 import socket
 import struct
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from itertools import zip_longest
 from typing import Any, NoReturn
 
@@ -18,14 +17,17 @@ from aiohttp import web
 
 from moa_helpers.catalogue import listed
 from moa_helpers.offline import door, standins
-from moa_helpers.offline.asked import LARGEST, Asked, Refused, named, read, shown, tokens
+from moa_helpers.offline.asked import LARGEST, Asked, Refused, named, parsed, read, shown, tokens
+from moa_helpers.offline.batches import Batches
 from moa_helpers.offline.caching import PromptCache
 from moa_helpers.offline.faults import KINDS, Faults
+from moa_helpers.offline.jobs import Job
 from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.wire import Choice, Dialect, Plan
 
 TICK = 0.04  # seconds between two pieces of a stream
 MOST_COUNTED = 10_000  # models in ``asked``
+MOST_BATCHED = 1_000_000  # ids in ``batched``
 BASES = ("/v1", "/api/v1", "/{vendor}/v1", "/{vendor}/openai/v1", "/{vendor}/api/v1")  # as vendors' own addresses end
 FAILED, ON_DEMAND = "the answer failed halfway", "(a fault on demand)"
 NO_JSON = b'event: content_block_delta\ndata: {"id": "offline", "choices": [{"delta\n\n'
@@ -35,7 +37,8 @@ CUT = ("truncated_body", "truncated_stream", "stalled_stream", "error_event", "m
 class OfflineVendors:
     """All vendors at once, as one web application. Without a vendor in the path, the model's id says whose it is.
 
-    ``faults`` and ``speed`` may be changed while it runs. ``asked`` counts requests by model, ``under_way`` open ones.
+    ``faults`` and ``speed`` may be changed while it runs. ``asked`` counts live requests by model, ``batched`` the
+    answers in batches by custom_id, ``under_way`` open live requests; GET /offline/counts tells them.
     """
 
     def __init__(self, *, seed: int = 0, speed: float = 1.0, faults: str = "") -> None:
@@ -44,9 +47,11 @@ class OfflineVendors:
         self.speed = speed
         self.faults = Faults(faults, seed)
         self.asked: Counter[str] = Counter()
+        self.batched: Counter[str] = Counter()
         self.under_way = 0
         self._latency = Latency(seed)
         self._cache = PromptCache()
+        self._batches = Batches(self._item, self.faults, lambda: self.speed, seed)
 
     def application(self) -> web.Application:
         """The application, ready to be served."""
@@ -57,7 +62,13 @@ class OfflineVendors:
             application.router.add_post(f"{base}/messages", self._answer)
             application.router.add_get(f"{base}/models", self._models)
             application.router.add_get(f"{base}/models/{{id:.+}}", self._models)
+            self._batches.serve(application, base)
+        application.router.add_get("/offline/counts", self._counts)
+        application.on_cleanup.append(self._batches.stop)
         return application
+
+    async def _counts(self, request: web.Request) -> web.Response:
+        return web.json_response({"asked": self.asked, "batched": self.batched, "under_way": self.under_way})
 
     async def _models(self, request: web.Request) -> web.Response:
         vendor, dialect = door.vendor_of(request), door.dialect_of(request)
@@ -82,11 +93,9 @@ class OfflineVendors:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         vendor = door.vendor_of(request)
-        if not (
-            request.headers.get("x-api-key") or re.sub("(?i)^bearer *", "", request.headers.get("authorization", ""))
-        ):
-            raise Refused(401, "No API key: send one (any text will do offline).")
-        asked = read(await request.read(), request.headers, vendor, messages=request.path.endswith("/messages"))
+        door.key_of(request)
+        body = parsed(await request.read(), request.headers)
+        asked = read(body, request.headers, vendor, messages=request.path.endswith("/messages"))
         model = asked.model
         dialect = door.dialect_of(request, model.vendor.name, with_usage=asked.with_usage)
         try:
@@ -108,6 +117,28 @@ class OfflineVendors:
         self._cache.keep(model, asked.prefixes or [])
         duration = max(tokens(len(choice.text)) for choice in plan.choices) / rate / self.speed
         return await _send(request, dialect, plan, duration, kind, stream=asked.stream)
+
+    async def _item(self, job: Job, line: Mapping[str, Any]) -> tuple[int, Any, str]:
+        """What a request of a batch is answered: the HTTP status, the body, and the kind of the fault that hit it."""
+        dialect, kind = job.dialect, ""
+        try:
+            asked = read(line["body"], job.headers, job.vendor, messages=dialect.name == "anthropic")
+            if asked.stream:
+                raise Refused(400, "stream: an answer in a batch is not streamed.", "stream")
+            fault = self.faults.next(asked.model.vendor.name, asked.model.name, asked.prompt, item=True)
+            kind = fault.kind if fault else ""
+            if "error_file_only" in job.faults or kind in ("reset", "hang", "item_400", *CUT) or kind.isdigit():
+                status = int(kind) if kind.isdigit() else 400 if kind == "item_400" else 500
+                raise _failing(dialect, status, KINDS.get(kind, FAILED) if kind.isdigit() else FAILED)
+        except Refused as refused:
+            return refused.status, dialect.error(refused.status, refused.message, refused.param, refused.code), kind
+        plan = await _plan(asked, kind, self._cache)
+        self._cache.keep(asked.model, asked.prefixes or [])
+        counts = {"input_tokens": plan.input_tokens, "output_tokens": plan.output_tokens}
+        job.counts.update(counts, cached_tokens=plan.cached_tokens or 0)
+        if len(self.batched) < MOST_BATCHED:
+            self.batched[str(line.get("custom_id"))] += 1
+        return 200, dialect.body(plan), kind
 
 
 class Server:

@@ -99,6 +99,11 @@ class Dialect:
         ends = {"first_id": models[0].id, "last_id": models[-1].id} if models else {"first_id": None, "last_id": None}
         return filled(_formats()[self.name]["list"], ends | {"models": [self.listed(model) for model in models]})
 
+    def of_batches(self, part: str, **values: Any) -> Any:
+        """A part of the format of the batch APIs: a file, a job, a list, a line of results; None: it has no such."""
+        template = _formats()[self.name][part]
+        return template and filled(template, values)
+
     def _each(self, part: str, plan: Plan) -> bytes:
         return b"".join(self._events(self._fill(part, plan, number)) for number in range(len(plan.choices)))
 

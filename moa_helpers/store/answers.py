@@ -82,7 +82,7 @@ class Answers:
 
     def find(self, request: Request, lane: Lane | None = None) -> Reply | None:
         """What a request was answered before, or None. A comparison finds only what it asked in the same lane."""
-        return self._find(Reply, _key(request, lane))
+        return self._find(Reply, key_of_request(request, lane))
 
     def keep(self, request: Request, reply: Reply, lane: Lane | None = None) -> None:
         """Write down how a call ended. A failed one may have cost something, but is not found later.
@@ -90,7 +90,7 @@ class Answers:
         Where it cannot be written there is a warning, as the reply itself is good; ``check`` raises from then on.
         """
         try:
-            self._keep(_key(request, lane), asdict(reply), reply.ok, reply.least_usd)
+            self._keep(key_of_request(request, lane), asdict(reply), reply.ok, reply.least_usd)
         except OSError as error:
             self._problem, self._tried = str(error), False
             warnings.warn(f"A reply of {reply.model} could not be kept. {error}", stacklevel=2)
@@ -120,7 +120,7 @@ class Answers:
         if self._run("SELECT 1 FROM taken_in WHERE (name, size) = (?, ?)", *mark):
             return
         calls = [(key, good, usd, json.dumps(given)) for key, good, usd, given in jsonl.calls(old, whole)]
-        with self._using() as connection, connection:  # of which the latter commits, or rolls back
+        with self.using() as connection, connection:  # of which the latter commits, or rolls back
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("INSERT OR IGNORE INTO taken_in VALUES (?, ?)", mark)
             new = "WHERE NOT EXISTS (SELECT 1 FROM calls WHERE (key, given) = (?, ?))"
@@ -156,11 +156,12 @@ class Answers:
             raise ValueError(f"In {self.path}, the call {key} cannot be read ({error}): delete it there.") from None
 
     def _run(self, sql: str, *values: object) -> list[Any]:
-        with self._using() as connection:
+        with self.using() as connection:
             return connection.execute(sql, values).fetchall()
 
     @contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
+    def using(self) -> Iterator[sqlite3.Connection]:
+        """The open file, for one thread at a time."""
         with _lock:
             try:
                 self._connection = self._connection or _connect(self._place)
@@ -208,7 +209,8 @@ def _connect(place: Path) -> sqlite3.Connection:
     return connection
 
 
-def _key(request: Request, lane: Lane | None) -> str:
+def key_of_request(request: Request, lane: Lane | None = None) -> str:
+    """What a request is found by."""
     # Files of every version are found by these values in this order: to change one is to pay again for what is kept.
     answers = world(offline=request.offline, chooses="<candidate-" in (request.system or "") + request.after)
     asked = (*(lane or (None, None)), request.model.name, request.system, request.prompt, request.max_tokens)

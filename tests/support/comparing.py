@@ -1,4 +1,4 @@
-"""A comparison in a process of its own, to be killed: ``python -m tests.support.comparing REQUESTS HANG``.
+"""A comparison, or many answers, in a process of its own, to be killed: see ``start`` in ``unit/test_killed.py``.
 
 Its calls are kept in ``comparison.sqlite`` here, and each request is counted by a line in the file REQUESTS before it
 is answered. From the request HANG on it answers none any more, and says so on stdout.
@@ -16,6 +16,7 @@ import moa_helpers as moa
 from moa_helpers import offline
 from moa_helpers.vendors.requests import Chunk
 from tests.support import scripts, standins
+from tests.support.kept import FILE
 from tests.support.replies import A, B, C
 
 STRATEGIES = {
@@ -29,6 +30,12 @@ AT_ONCE = 4
 def compare():
     """The comparison, which is the same in every process."""
     return moa.compare(offline.questions(), STRATEGIES, judge=B, max_concurrency=AT_ONCE, null_checks=10)
+
+
+async def answer_all():
+    """Many answers, in the same file; as a table."""
+    found = await moa.answer_all(offline.questions(), STRATEGIES["moa"], path=FILE, max_concurrency=AT_ONCE)
+    return found.table().drop(columns=["kept", "seconds"])
 
 
 async def stream(request):
@@ -49,4 +56,7 @@ if __name__ == "__main__":
         standins.enter(patch, scripts.Script())
         patch.setattr(scripts.STREAM, stream)
         moa.setup("offline")
-        print(standins.without_times(moa.run(compare())).to_csv())
+        if sys.argv[3] == "compare":
+            print(standins.without_times(moa.run(compare())).to_csv())
+        else:
+            print(moa.run(answer_all()).to_csv())

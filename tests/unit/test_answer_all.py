@@ -166,6 +166,7 @@ def test_questions_that_are_none(answer_all, script, questions, error, words):
         ({"max_concurrency": None}, TypeError, "max_concurrency"),
         ({"budget_usd": 1e-9}, ValueError, "budget_usd"),
         ({"max_tokens": 0}, ValueError, "max_tokens"),
+        ({"rates": {"mistral": moa.Rate(tokens=2000)}}, ValueError, "a minute"),
         ({"rates": {"nobody": moa.Rate(requests=5)}}, ValueError, "nobody"),
         ({"path": "missing/answers.sqlite"}, OSError, "missing"),
     ],
@@ -224,6 +225,13 @@ def test_rates_hold(answer_all, script):
     answer_all(QUESTIONS, LUNA, rates={"openai": moa.Rate(requests=5)})
     times = [asked.at for asked in script.asked]
     assert all(later - earlier >= 60 for earlier, later in zip(times, times[5:], strict=False))
+
+
+def test_a_stage_that_is_too_large_for_a_rate_is_a_row(answer_all, script):
+    script[HAIKU] = lambda request: answers("Two. " * (1000 if "3 plus" in request.prompt else 1), per_piece=0)
+    found = answer_all(QUESTIONS, MIXTURE, rates={"openai": moa.Rate(tokens=4000)})
+    assert [row.outcome for row in found if row.id == QUESTIONS[3]] == ["refused"]
+    assert [row.outcome for row in found].count("complete") == 11
 
 
 def test_what_one_call_was_asked_to_wait_all_wait(answer_all, script):

@@ -1,4 +1,4 @@
-"""compare() killed without a chance to clean up, and started anew: nothing is paid for twice."""
+"""compare() and answer_all() killed without a chance to clean up, and started anew: nothing is paid for twice."""
 
 import os
 import random
@@ -24,9 +24,9 @@ def asked():
     return REQUESTS.read_text().splitlines() if REQUESTS.exists() else []
 
 
-def start(hang=NEVER, killed_when=None):
-    """Run the comparison in a process of its own; ``killed_when(process)`` returns at the moment to kill it."""
-    command = [sys.executable, "-m", "tests.support.comparing", str(REQUESTS), str(hang)]
+def start(hang=NEVER, killed_when=None, what="compare"):
+    """Run ``what`` in a process of its own; ``killed_when(process)`` returns at the moment to kill it."""
+    command = [sys.executable, "-m", "tests.support.comparing", str(REQUESTS), str(hang), what]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MOA_MODE": "offline"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         if killed_when:
@@ -55,6 +55,18 @@ def test_killed_at_an_ordered_moment(undisturbed, run, script):
     assert len(script.asked) == calls - kept, "nothing that is in the file is asked again"
     assert again.equals(table)
     assert len(rows()) == calls
+
+
+def test_answer_all_killed_at_an_ordered_moment(run, monkeypatch, script):
+    standins.enter(monkeypatch, script)
+    table = run(comparing.answer_all())
+    calls = len(script.asked)
+    FILE.unlink()
+    start(hang=17, killed_when=lambda process: process.stdout.readline(), what="answer_all")
+    kept = sum("model" in row["given"] for row in rows())
+    assert 0 < len(asked()) - kept <= comparing.AT_ONCE, "what is asked again was under way, not more"
+    assert run(comparing.answer_all()).equals(table)
+    assert len(script.asked) == calls - kept, "nothing that is in the file is asked again"
 
 
 @pytest.mark.slow

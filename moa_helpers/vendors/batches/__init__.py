@@ -7,14 +7,16 @@ Each file speaks to one SDK, by the same five functions: ``line`` writes a reque
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from moa_helpers.catalogue import Vendor
 from moa_helpers.vendors.bodies import words
 from moa_helpers.vendors.reading import mapping
+from moa_helpers.vendors.requests import Request
 
+HEADERS = ("extra_headers", "http_headers", "extra_query")  # of a Member's extra, what no line of a file can hold
 NAME = "moa_job"  # under which a job's own name stands in its metadata
 
 
@@ -54,6 +56,17 @@ class NotAnswered(Exception):
     def __init__(self, result: Result) -> None:
         super().__init__(words(result.error) or "No reason was given")
         self.status_code, self.body = result.status, result.error
+
+
+def goes_by_batch(request: Request) -> bool:
+    """Whether a request can go in a batch: its vendor has them, and all of it is in its body."""
+    return request.model.vendor.batch is not None and not request.here and not {*HEADERS} & {*request.extra}
+
+
+def at_batch_price(request: Request) -> Request:
+    """The request as it is priced in a batch; one that cannot go so stays as it is."""
+    share = request.model.vendor.batch
+    return replace(request, model=request.model.times(share)) if share and goes_by_batch(request) else request
 
 
 def adapter(vendor: Vendor) -> Any:

@@ -8,7 +8,7 @@ from moa_helpers.vendors.batches import Made, Result, Seen, lines
 from moa_helpers.vendors.reading import mapping
 
 LINES, BYTES = 100_000, 32_000_000  # the vendor takes 256 MB; but its SDK takes them as objects, not as a file
-ONE_MODEL = False
+ONE_MODEL, NAMED = False, False
 _STATUS = {  # HTTP's, for the type of an error
     "invalid_request_error": 400,
     "authentication_error": 401,

@@ -1,5 +1,6 @@
 """Mistral's batch jobs, by its SDK. All requests of a job are for one model, which is named beside its file."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -7,9 +8,10 @@ from typing import Any, BinaryIO
 from moa_helpers.vendors.batches import NAME, Made, Result, Seen, lines, result
 
 LINES, BYTES = 100_000, 100_000_000  # the vendor's pages name 100,000 requests and 1,000,000: this is the smaller
-ONE_MODEL = True
+ONE_MODEL = NAMED = True
 ENDED = ("SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED")
 PAGE = 100
+_LINE = re.compile(r"(?i)line (\d+)\b")
 
 
 def line(key: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +51,8 @@ async def look(sdk: Any, id: str) -> Seen:
         done=job.completed_requests,
         seconds=float(job.completed_at - job.created_at) if job.completed_at else None,
         files=tuple(filter(None, (job.output_file, job.error_file))),
-        problem="; ".join(error.message for error in job.errors[:3]),
+        refused={int(found[1]): error.message for error in job.errors or () if (found := _LINE.match(error.message))},
+        problem="; ".join(error.message for error in (job.errors or [])[:3]),
     )
 
 

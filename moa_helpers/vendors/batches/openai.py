@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 from moa_helpers.vendors.batches import NAME, Made, Result, Seen, lines, result
 
 LINES, BYTES = 50_000, 100_000_000  # the most of a file; OpenAI takes 200 MB, Groq 100 MB
-ONE_MODEL = True
+ONE_MODEL = NAMED = True
 PATH = "/v1/chat/completions"
 ENDED = ("completed", "failed", "expired", "cancelled")
 
@@ -20,9 +20,7 @@ async def submit(sdk: Any, name: str, model: str, file: BinaryIO) -> str:
     """Make a job of the file; the vendor's id for it."""
     sent = await sdk.files.create(file=(f"{name}.jsonl", file, "application/jsonl"), purpose="batch")
     metadata = {NAME: name}
-    job = await sdk.batches.create(
-        input_file_id=sent.id, endpoint=PATH, completion_window="24h", metadata=metadata
-    )
+    job = await sdk.batches.create(input_file_id=sent.id, endpoint=PATH, completion_window="24h", metadata=metadata)
     return str(job.id)
 
 

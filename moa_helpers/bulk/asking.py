@@ -1,0 +1,128 @@
+"""How a question goes on: its mixture is run on what the store has, and what it asks for beyond that is noted."""
+
+from dataclasses import replace
+
+from moa_helpers.limits.scope import Store
+from moa_helpers.results import Failure, Reply
+from moa_helpers.store.answers import Answers, key_of_request
+from moa_helpers.store.jobs import Item, Ledger, Planned, failed_reply
+from moa_helpers.vendors.batches import goes_by_batch
+from moa_helpers.vendors.errors import failed
+from moa_helpers.vendors.requests import Request
+
+LAST = 1_000_000  # the number of the aggregators' stage
+
+
+class Asking:
+    """The store of one run of a question's mixture: it gives what is known, and notes what is wanted.
+
+    With a quorum a stage begins once that is in, else once all calls of the one before have ended. As it begins, the
+    replies that entered are written down: a later one must not change the prompt of what is paid for already.
+
+    Args:
+        store: the answers; ``lane`` keeps what is asked live.
+        ledger: what is known of batches.
+        saved: how far the question was before; None at its beginning.
+        quorum: how many good replies a stage needs for the next to begin; None: waits for all.
+        mixed: whether the last stage goes live.
+        late_live: whether what failed in a batch goes live.
+    """
+
+    recorded_speed = False
+
+    def __init__(
+        self,
+        store: Answers,
+        lane: Store,
+        ledger: Ledger,
+        saved: Planned | None,
+        quorum: int | None,
+        *,
+        mixed: bool,
+        late_live: bool,
+    ) -> None:
+        self._store, self._lane, self._ledger, self._saved, self._quorum = store, lane, ledger, saved, quorum
+        self._mixed, self._late_live = mixed, late_live
+        self.stage = saved.stage if saved else 1
+        self.entered = list(saved.entered) if saved else []  # keys of replies that entered this stage
+        self.wanted: dict[str, Request] = {}  # what of the stage is to be sent in a batch
+        self.waits: list[str] = []  # the same, and what is under way
+        self.live = False  # whether something of it is to be asked live
+        self._at, self._good, self._here = 1, list[str](), 0  # the stage that is asked; good replies in all, and in it
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is missing any more."""
+        return not (self.waits or self.live)
+
+    def planned(self, question: str, run: str, asked: str) -> Planned:
+        """How far the question is now."""
+        need = None if self._quorum is None or self._at == LAST else max(1, self._quorum - self._here)
+        return Planned(question, run, asked, self.stage, self.entered, self.waits, need, self.live)
+
+    def find(self, request: Request) -> Reply | None:
+        """What is known of a request; None: it is asked live, now."""
+        key, stage = key_of_request(request), _stage(request)
+        if not self.ended and (stage == self._at == LAST or (stage > self._at and self._quorum is None)):
+            return _without(request, Failure("pending", "What comes before it has not ended."))
+        if stage > self._at:
+            self._begin(stage)
+        item = self._ledger.item(key)
+        if stage < self.stage and key not in self.entered:
+            return _late(request, item)
+        if reply := self._store.find(request):
+            self._good.append(key)
+            self._here += 1
+            return reply
+        if item and item.state == "failed":
+            return _late(request, item)
+        if self._goes_live(request, item):
+            if self._saved and self._saved.live:
+                return None
+            self.live = True
+        else:
+            self.waits.append(key)
+            if item is None or item.state != "open":
+                self.wanted[key] = request
+        return _without(request, Failure("pending", "It has not ended."))
+
+    def keep(self, request: Request, reply: Reply) -> None:
+        """A call that was made live has ended."""
+        key = key_of_request(request)
+        self._lane.keep(request, reply)
+        if reply.ok:
+            self._good.append(key)
+            self._here += 1
+        elif not reply.abandoned:
+            self._ledger.fail(key, reply)
+
+    def check(self) -> None:
+        """Raise if what is answered from now on could not be kept."""
+        self._lane.check()
+
+    def _begin(self, stage: int) -> None:
+        self._at, self._here, self.live = stage, 0, False
+        self.wanted, self.waits = {}, []
+        if stage > self.stage:
+            self.stage, self.entered = stage, [*self._good]
+            if self._saved:
+                self._ledger.enter(self._saved.question, stage, self.entered)
+
+    def _goes_live(self, request: Request, item: Item | None) -> bool:
+        late = self._late_live and item is not None and item.state == "again"
+        return late or not goes_by_batch(request) or (self._mixed and _stage(request) == LAST)
+
+
+def _stage(request: Request) -> int:
+    number = request.role.removeprefix("layer ")
+    return LAST if request.role == "aggregator" else int(number) if number.isdecimal() else 1
+
+
+def _late(request: Request, item: Item | None) -> Reply:
+    if item and item.state == "failed":
+        return replace(failed_reply(item), model=request.model.name, offline=request.offline)
+    return _without(request, failed("cancelled", request.model.name))
+
+
+def _without(request: Request, failure: Failure) -> Reply:
+    return Reply(request.model.name, failure=failure, cost_usd=0.0, offline=request.offline)

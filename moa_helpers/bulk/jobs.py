@@ -1,0 +1,105 @@
+"""What is under way at the vendors, for the reader: listed, and cancelled."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moa_helpers.shown import Shown, lesson
+from moa_helpers.store.answers import Answers
+from moa_helpers.store.jobs import Job, Ledger
+from moa_helpers.ui.cards import STAND_INS, Card, card
+from moa_helpers.vendors.batches import adapter
+from moa_helpers.vendors.settings import current, priced
+from moa_helpers.vendors.streams import client
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("vendor", "id", "state", "requests", "done", "submitted", "hours")
+
+
+def jobs(path: str | Path = "answers.sqlite") -> "Jobs":
+    """The batches under way of ``answer_all`` with this file; those that have ended and were read are in it no more.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError, OSError: it holds something else, or cannot be read.
+    """
+    if not Path(path).expanduser().exists():
+        raise FileNotFoundError(f"There is no file {path}: give the path that answer_all was given.")
+    with closing(Answers(path)) as store:
+        return Jobs(Path(path), Ledger(store).jobs())
+
+
+class Jobs(Shown):
+    """Batches under way, as they were when last looked at. Iterate over it, or see ``table()``."""
+
+    _views = __name__
+
+    def __init__(self, path: Path, found: list[Job]) -> None:
+        self.path, self._found = path, found
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def table(self) -> "pd.DataFrame":
+        """One row a batch: ``done`` is how many of its requests have ended, if that is known, ``hours`` its age."""
+        with lesson():
+            import pandas as pd
+        return pd.DataFrame(map(_row, self), columns=COLUMNS).astype({"done": "Int64"})
+
+    async def cancel(self, id: str | None = None) -> None:
+        """Have one of them end, or all; the next ``answer_all`` takes what they have answered, and asks the rest anew.
+
+        A batch that its vendor does not know, as the key is another, is given up: what it has answered is lost.
+
+        Args:
+            id: the vendor's id of one.
+
+        Raises:
+            ValueError: there is none with this id, or it is of the other mode, live or offline.
+        """
+        chosen = [job for job in self if id in (None, job.id)]
+        if id is not None and not chosen:
+            raise ValueError(
+                f"No batch under way has the id {id!r}; there are: {', '.join(str(job.id) for job in self)}."
+            )
+        if any(job.offline != (current().mode == "offline") for job in chosen):
+            raise ValueError(
+                "A batch was submitted in the other mode: run moa.setup('live') or moa.setup('offline') first."
+            )
+        with closing(Answers(self.path)) as store:
+            ledger = Ledger(store)
+            for job in chosen:
+                try:
+                    if job.id is None:
+                        raise LookupError(job.name)
+                    model = priced(job.model)
+                    await adapter(model.vendor).cancel(client(model), job.id)
+                    ledger.note(job, state="cancelling")
+                except Exception:  # whatever is wrong with it, it is waited for no longer
+                    ledger.end(job, None, "given up")
+
+
+def _row(job: Job) -> tuple[object, ...]:
+    made = datetime.fromtimestamp(job.made, UTC)
+    hours = round((time.time() - job.made) / 3600, 2)
+    return job.vendor, job.id, job.said or job.state, job.requests, job.done, made, hours
+
+
+@card.register
+def _(jobs: Jobs) -> Card:
+    rows = [(job.vendor, job.id or "", job.said or job.state, f"{job.requests:,}", _done(job)) for job in jobs]
+    offline = STAND_INS * any(job.offline for job in jobs)
+    heading = f"{len(jobs):,} batches under way, {sum(job.requests for job in jobs):,} requests{offline}"
+    return Card(heading, ("vendor", "id", "state", "requests", "done"), rows)
+
+
+def _done(job: Job) -> str:
+    return "no count until it ends" if job.done is None else f"{job.done:,}"
