@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from moa_helpers.bulk.rows import AnswerSet, Row
     from moa_helpers.evaluation import charts as charts
     from moa_helpers.evaluation import measures as measures
+    from moa_helpers.evaluation import scores as scores
     from moa_helpers.evaluation.compare import compare, estimate_comparison
     from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
     from moa_helpers.evaluation.judging import Verdict, judge
@@ -69,6 +70,7 @@ _MODULES = {
     "figures": "ui.figures",
     "measures": "evaluation.measures",
     "offline": "offline",
+    "scores": "evaluation.scores",
     "serve": "serve",  # which may be called
 }
 

@@ -115,11 +115,11 @@ class Call:
             return self.reply()
         try:
             while True:
-                async with self._scope.place(self.request) as used:
-                    if not self._may_begin():
+                async with self._scope.place(self.request) as place:
+                    if not self._may_begin(place.problem):
                         break
                     await self._attempt()
-                    used(self._now.input_tokens, self._now.output_tokens)
+                    place.used(self._now.input_tokens, self._now.output_tokens)
                 happened = self._failure and retry.after(self._failure, self._attempts, self.request, self._scope)
                 if not isinstance(happened, Retry):
                     self._failure = happened
@@ -157,16 +157,15 @@ class Call:
             settings=self.request.settings,
         )
 
-    def _may_begin(self) -> bool:
-        """Asked when a place is free: whether the request is sent now."""
-        until = self._scope.until
+    def _may_begin(self, problem: Failure | None) -> bool:
+        """Asked when a place is free, or there is a problem with it: whether the request is sent now."""
         if not self._wanted():
             self._failure = self._fail("cancelled")
             return False
         if self._ended is not None:
             self._started, self._ended = time.perf_counter(), None
-        if until is not None and time.perf_counter() >= until:
-            self._failure = self._fail("deadline")
+        if problem:
+            self._failure = problem
             return False
         if self._scope.store:
             self._scope.store.check()

@@ -22,10 +22,10 @@ def lesson() -> Iterator[None]:
         raise ImportError(what, name=error.name) from error
 
 
-def view(module: str, name: str, result: object, *more: object) -> Any:
-    """What a function of a module makes of a result and what else it takes; the module is loaded on first use."""
+def view(module: str, name: str, *results: object) -> Any:
+    """What a function of a module makes of results; the module is loaded on first use."""
     with lesson():
-        return getattr(import_module(module), name)(result, *more)
+        return getattr(import_module(module), name)(*results)
 
 
 class Shown:

@@ -144,7 +144,7 @@ class Answering(Work):
         try:
             return self.strategy.plan(question.prompt).estimate.most_usd or 0.0
         except (TypeError, ValueError) as error:
-            self._refuse(question, error)
+            self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
             return None
 
     async def answer(self, question: Question) -> None:
@@ -157,14 +157,9 @@ class Answering(Work):
         ended = self._under_way[key] = asyncio.Event()
         try:
             self.done(question, await answered(self.strategy.plan(question.prompt).bound(streamed=False)))
-        except ValueError as error:  # as of a stage that is too large for a rate
-            self._refuse(question, error)
         finally:
             del self._under_way[key]
             ended.set()
-
-    def _refuse(self, question: Question, error: Exception) -> None:
-        self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
 
     def answers(self) -> AnswerSet:
         """What was answered so far."""

@@ -146,7 +146,7 @@ def _checked(given: Iterable[Asked]) -> Iterator[Question]:
         if isinstance(asked, str):
             asked = Question(asked, asked)
         elif isinstance(asked, offline.Question):
-            asked = Question(asked.id, asked.prompt)
+            asked = Question(asked.id, asked.prompt, asked.reference)
         elif not isinstance(asked, Question):
             raise TypeError(f"Question {number} must be a text or a Question, not {type(asked).__name__}.")
         elif not isinstance(asked.id, str):

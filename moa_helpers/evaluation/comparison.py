@@ -14,7 +14,7 @@ from moa_helpers.shown import Shown, view
 if TYPE_CHECKING:
     import pandas as pd
 
-    from moa_helpers.evaluation.questions import Question
+    from moa_helpers.bulk.questions import Question
 
 NULL = "null answer"  # the name of the control
 
@@ -53,6 +53,21 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What a score said of a strategy's answer: 1 right, 0 wrong; None where it found nothing to read, or failed.
+
+    ``read`` is what it read out of the answer, ``problem`` what the score raised.
+    """
+
+    question: str
+    strategy: str
+    reference: str | None
+    value: float | None
+    read: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Comparison(Shown):
     """What ``compare`` found. The first of ``strategies`` is the baseline, against which the others are judged.
 
@@ -67,6 +82,8 @@ class Comparison(Shown):
     judgements: tuple[Judged, ...]
     path: Path
     problem: str = ""
+    scored: tuple[Scored, ...] = ()
+    shared_usd: float = 0.0  # that several strategies' answers count, and that was paid once
     questions: "tuple[Question, ...]" = field(default=(), repr=False)
     given: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
     _views = "moa_helpers.evaluation.views"
@@ -82,7 +99,8 @@ class Comparison(Shown):
 
         Calls that failed in an earlier start, or were under way when it stopped, are counted in the file alone.
         """
-        return total([*(each.cost_usd for each in self.answers), *(each.cost_usd for each in self.judgements)])
+        each = [*(each.cost_usd for each in self.answers), *(each.cost_usd for each in self.judgements)]
+        return total([*each, -self.shared_usd])
 
     def scores(self, strategy: str, judge: str | None = None) -> dict[str, float]:
         """Question -> 1 where the strategy beats the baseline, 0 where it loses, 0.5 for a tie; the mean of the judges.
@@ -102,10 +120,15 @@ class Comparison(Shown):
     def values(self, strategy: str, what: str) -> list[float]:
         """One number a question, in the order of the questions; NaN where it is unknown.
 
-        ``what`` is a numeric field of ``Answered``, or ``"points_share"``: the points that are right, as a share of
-        those that could be. Raises ValueError if there is no such strategy.
+        ``what`` is a numeric field of ``Answered``; or ``"points_share"``, the points that are right, as a share of
+        those that could be; or ``"score"``, which is 0 where the score read nothing, and NaN where it failed. Raises
+        ValueError if there is no such strategy.
         """
         self._check(strategy)
+        if what == "score":
+            return [
+                math.nan if each.problem else each.value or 0.0 for each in self.scored if each.strategy == strategy
+            ]
         own = [each for each in self.answers if each.strategy == strategy]
         if what == "points_share":
             pairs = [(each.points_right, each.points_possible) for each in own]
@@ -136,9 +159,41 @@ class Comparison(Shown):
 
         ``calls``, ``cost_usd`` (missing if unknown), ``seconds``, ``characters``; ``points_share`` and ``points_wrong``
         (missing if unknown), ``win_rate`` and ``win_rate_at_equal_length`` against the first row (shares), each of the
-        four with its 95 % interval in ``…_low`` and ``…_high``.
+        four with its 95 % interval in ``…_low`` and ``…_high``. With a score also ``score`` (what it could not read
+        counts as wrong), ``unparsed`` (how many these are), ``unscored`` (how often it failed), ``score_difference`` to
+        the first row, question by question, and ``mcnemar_p`` (``measures.mcnemar``).
         """
         return view(self._views, "table", self)
+
+    def scores_table(self) -> "pd.DataFrame":
+        """One row a question and strategy: what the score ``read`` out of the ``text``, and what it made of that."""
+        return view(self._views, "scores_table", self)
+
+    def agreement(self, strategy: str, labels: Mapping[str, float] | None = None) -> "pd.DataFrame":
+        """How far the judges, the score and you agree on whether a strategy's answers beat the baseline's.
+
+        One row a pair of raters: the ``questions`` that both rated, how often they said the ``same``, Cohen's ``kappa``
+        with its interval, and Krippendorff's ``alpha``; the last row has the ``alpha`` of all of them. Answers that are
+        missing are left out, and those of which the score read nothing.
+
+        Args:
+            strategy: not the baseline.
+            labels: your own verdicts by the question's id: 1 it is better, 0 worse, 0.5 neither.
+
+        Raises:
+            ValueError: there is no such strategy, or a label is for no question, or another value.
+        """
+        self._check(strategy)
+        return view(self._views, "agreement", self, strategy, self._checked(labels or {}))
+
+    def corrected_win_rate(self, strategy: str, labels: Mapping[str, float]) -> Interval:
+        """The judges' win rate, set right by your own labels of questions drawn at random (``measures.corrected``).
+
+        Arguments and errors are those of ``agreement``; two labels are the fewest.
+        """
+        scores = self.scores(strategy)
+        both = [(scores[name], label) for name, label in self._checked(labels).items() if name in scores]
+        return measures.corrected([value for name, value in scores.items() if name not in labels], both)
 
     def judges_table(self) -> "pd.DataFrame":
         """One row a judge: what it was swayed by.
@@ -168,8 +223,15 @@ class Comparison(Shown):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the judgements doubtful."""
+        """What makes the judgements or the scores doubtful."""
         return view(self._views, "warnings", self)  # type: ignore[no-any-return]
+
+    def _checked(self, labels: Mapping[str, float]) -> Mapping[str, float]:
+        asked = {each.question for each in self.answers}
+        for name, label in labels.items():
+            if name not in asked or label not in (0, 0.5, 1):
+                raise ValueError(f"The label {label!r} of {name!r}: give 1, 0.5 or 0 by the id of a question.")
+        return labels
 
     def _check(self, strategy: str, *controls: str) -> None:
         known = [*self.strategies, *controls]

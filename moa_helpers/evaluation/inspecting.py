@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
-from moa_helpers.evaluation.questions import Question
+from moa_helpers.bulk.questions import Question
+from moa_helpers.evaluation.comparison import Answered, Comparison, Judged, Scored
 from moa_helpers.evaluation.views import described
 from moa_helpers.limits.conversations import read_prompt
 from moa_helpers.texts import save
@@ -98,12 +98,13 @@ def _samples(comparison: Comparison) -> list[Json]:
     judged = defaultdict[tuple[str, str], list[Judged]](list)
     for each in comparison.judgements:
         judged[each.question, each.strategy].append(each)
+    scored = {(each.question, each.strategy): each for each in comparison.scored}
     return [
         {
             "id": f"{numbers[one.question]} {_short(one.question)} · {_short(one.strategy)}",
             "epoch": 1,
             **_said(one, known.get(one.question) or Question(one.question, one.question)),
-            "scores": _scores(one, judged[one.question, one.strategy]),
+            "scores": _scores(one, judged[one.question, one.strategy], scored.get((one.question, one.strategy))),
             "metadata": {name: value for name, value in asdict(one).items() if name != "text" and value is not None},
             "total_time": one.seconds,
         }
@@ -130,9 +131,12 @@ def _said(answered: Answered, question: Question) -> Json:
     return {"input": given, "target": question.reference or "", "messages": messages, "output": output}
 
 
-def _scores(answered: Answered, judged: list[Judged]) -> Json:
-    """What each judge said, and the share of prepared points that the answer has."""
-    found = {}
+def _scores(answered: Answered, judged: list[Judged], scored: Scored | None) -> Json:
+    """What the score and each judge said, and the share of prepared points that the answer has."""
+    found: Json = {}
+    if scored and not scored.problem:
+        read = "nothing to read" if scored.value is None else ""
+        found["score"] = {"value": scored.value or 0.0, "answer": scored.read, "explanation": read}
     for each in judged:
         if each.score is not None:
             facts = {"places": each.places, "cost_usd": each.cost_usd}

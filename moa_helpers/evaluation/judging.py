@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 from moa_helpers.fanout import run_all
 from moa_helpers.limits.conversations import Prompt
-from moa_helpers.limits.members import Member, Named
+from moa_helpers.limits.members import Named
 from moa_helpers.limits.scope import Scope
-from moa_helpers.plan import plan_fan_out
+from moa_helpers.plan import Plan, plan_fan_out
 from moa_helpers.prompts import told
 from moa_helpers.results import Replies
 from moa_helpers.shown import Shown
@@ -62,9 +62,14 @@ async def judge(
     if known is not None and not known.strip():
         raise ValueError("known is empty: write the answer that is known to be right, or leave it out.")
     plan = plan_fan_out([model], prompt, max_tokens=max_tokens, timeout=timeout, retries=retries)
+    return await verdict(plan if one.strip() == other.strip() else plan.bound(), one, other, known)
+
+
+async def verdict(plan: Plan, one: str, other: str, known: str | None) -> Verdict:
+    """What a judge says that is planned, and bound; ``one``, ``other`` and ``known`` as in ``judge``."""
+    ((request,),) = plan.stages
     if one.strip() == other.strip():
-        return Verdict(Member.of(model).name, (0, 0), Replies())
-    ((request,),) = plan.bound().stages
+        return Verdict(request.model.name, (0, 0), Replies())
     systems = [ranker_system(order, draw=True, known=known) for order in ([one, other], [other, one])]
     asked = replace(request, role="judge", reminder=reminder(draw=True))
     with Scope(plan.limits).open() as scope:

@@ -78,6 +78,102 @@ def questions_needed(margin: float) -> int:
     return math.ceil(round(0.25 * (Z / margin) ** 2, 6))
 
 
+def questions_to_show(difference: float, disagree: float, *, power: float = 0.8) -> int:
+    """How many questions a difference between two strategies needs, so that ``mcnemar`` finds it (p < 0.05).
+
+    n = (1.96 √b + z √(b - d²))² / d² (Connor 1987, Biometrics 43, 207-211); the exact test needs a few more.
+
+    Args:
+        difference: d, the difference of their shares of right answers.
+        disagree: b, the share of the questions that only one of them answers rightly; at least the difference.
+        power: the probability to find it, which z is the quantile of.
+
+    Raises:
+        ValueError: one of them is out of its range.
+    """
+    if not 0 < abs(difference) <= disagree <= 1 or not 0 < power < 1:
+        raise ValueError(
+            f"difference is {difference}, disagree {disagree}, power {power}: all are shares, above 0 and up to 1, and "
+            "two strategies disagree on at least as many questions as they differ by."
+        )
+    reach = Z * math.sqrt(disagree) + NormalDist().inv_cdf(power) * math.sqrt(disagree - difference**2)
+    return math.ceil(round((reach / difference) ** 2, 6))
+
+
+def mcnemar(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """How likely a difference as large is by chance alone, for answers that are right (1) or wrong (0) in pairs.
+
+    McNemar's test (1947), exact: of the questions that only one of both has right, a coin says which. Raises ValueError
+    if the lists differ in length, or hold other values.
+    """
+    pairs = [*zip(ours, theirs, strict=True)]
+    won, lost, same = pairs.count((1, 0)), pairs.count((0, 1)), pairs.count((1, 1)) + pairs.count((0, 0))
+    if won + lost + same < len(pairs):
+        raise ValueError("McNemar's test is for answers that are right (1) or wrong (0), and nothing between.")
+    tail = sum(math.comb(won + lost, fewer) for fewer in range(min(won, lost) + 1))
+    return min(1.0, 2 * tail / (1 << won + lost))
+
+
+def kappa(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -> Interval:
+    """Cohen's κ (1960): how often two raters say the same, beyond chance: 1 is always, 0 as often as by chance.
+
+    NaN where both always say one and the same; the interval is a bootstrap's, over what they rated. Raises ValueError
+    as ``difference`` does.
+    """
+    if len(one) != len(other):
+        raise ValueError(f"{len(one)} ratings against {len(other)}: give both raters' for the same questions.")
+    first, second = _numbers(one), _numbers(other)
+    drawn = np.random.default_rng(seed).integers(0, len(first), (DRAWS, len(first)))
+    drawn = np.concatenate([[np.arange(len(first))], drawn])
+    a, b = first[drawn], second[drawn]
+    chance = sum((a == kind).mean(axis=1) * (b == kind).mean(axis=1) for kind in {*one, *other})
+    with np.errstate(invalid="ignore"):
+        found = ((a == b).mean(axis=1) - chance) / (1 - chance)
+    known = found[1:][~np.isnan(found[1:])]
+    return _bounded(found[0], known) if len(known) else Interval(math.nan, math.nan, math.nan)
+
+
+def alpha(ratings: Sequence[Sequence[float]]) -> float:
+    """Krippendorff's α (2004) of two raters or more: 1 is full agreement, 0 what chance gives.
+
+    ``ratings`` has a list for each rater, with NaN where there is none; the values have an order, and no more
+    ("ordinal"). It is NaN where all values are the same. From the package ``krippendorff``.
+    """
+    import krippendorff
+
+    found = np.asarray(ratings, dtype=float)
+    rated = found[:, (~np.isnan(found)).sum(axis=0) > 1]
+    if len(np.unique(rated[~np.isnan(rated)])) < 2:
+        return math.nan
+    return float(krippendorff.alpha(reliability_data=rated, level_of_measurement="ordinal"))
+
+
+def corrected(judged: Sequence[float], labelled: Sequence[tuple[float, float]]) -> Interval:
+    """A judge's win rate, set right by labels that are true: its mean, plus its mean error where there is a label.
+
+    Prediction-powered inference (Angelopoulos et al. 2023, Science 382, 669-674): never biased, however bad the judge,
+    if the labelled questions are drawn at random; a good judge only makes it narrower.
+
+    Args:
+        judged: the judge's scores of the questions without a label.
+        labelled: the judge's score, and the label, of each of the others.
+
+    Raises:
+        ValueError: fewer than two questions have a label, or a value is not from 0 to 1.
+    """
+    if len(labelled) < 2 or not all(
+        0 <= value <= 1 for value in (*judged, *(each for pair in labelled for each in pair))
+    ):
+        raise ValueError("Give labels for two questions or more; scores and labels are from 0 to 1.")
+    theirs, labels = np.asarray(labelled, dtype=float).T
+    errors = labels - theirs if len(judged) > 1 else labels
+    value, variance = errors.mean(), errors.var(ddof=1) / len(errors)
+    if len(judged) > 1:
+        value, variance = value + np.mean(judged), variance + np.var(judged, ddof=1) / len(judged)
+    reach = Z * math.sqrt(variance)
+    return Interval(*(min(1.0, max(0.0, float(each))) for each in (value, value - reach, value + reach)))
+
+
 def position_bias(places: Iterable[Places]) -> Interval:
     """How much a judge prefers what stands first, whatever it is, in logits: 0 is not at all, 1 makes a half 73 %.
 

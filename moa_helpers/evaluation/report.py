@@ -16,7 +16,7 @@ import pandas as pd
 
 from moa_helpers.catalogue import AS_OF, Model
 from moa_helpers.evaluation import charts, measures
-from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged
+from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged, Scored
 from moa_helpers.evaluation.measures import Interval
 from moa_helpers.evaluation.views import described, words
 from moa_helpers.limits.members import Member, Named
@@ -56,6 +56,7 @@ def report(comparison: Comparison, path: str | Path) -> Path:
     """Write the file; see ``Comparison.report``."""
     table, judges = comparison.table(), comparison.judges_table()
     asked, disagreements = _questions(comparison)
+    agreements = {name: comparison.agreement(name) for name in comparison.strategies[1:]}
     versions = {"moa-helpers": "not installed", **current().versions}
     with suppress(metadata.PackageNotFoundError):
         versions["moa-helpers"] = metadata.version("moa-helpers")
@@ -71,9 +72,10 @@ def report(comparison: Comparison, path: str | Path) -> Path:
         cost=dollars(comparison.cost_usd),
         offline=any(each.offline for each in comparison.answers),
         problem=problem,
-        table=_table("the strategies", table),
+        table=_table("the strategies", table.reset_index()),
         pictures=[(each.alt, each._repr_mimebundle_()["text/html"]) for each in _pictures(comparison, table, judges)],
-        judges=_table("the judges", judges),
+        judges=_table("the judges", judges.reset_index()),
+        agreements=[_table(f"agreement on {name}", found) for name, found in agreements.items() if len(found)],
         disagreements=disagreements,
         asked=asked,
         given=Table("what was compared", ("strategy", "asks"), given),
@@ -100,41 +102,46 @@ def _cell(column: str, value: Any) -> str:
     return f"{number:,.0f}" if abs(number) >= 1000 or number.is_integer() else f"{number:,.3g}"
 
 
-def _bounded(frame: pd.DataFrame) -> dict[str, dict[str, Interval]]:
-    """Column -> row -> its interval, of the columns that have one, but for values that are unknown."""
-    found = {}
-    for column in frame.columns:
-        parts = [column, f"{column}_low", f"{column}_high"]
-        if set(parts) <= set(frame.columns):
-            known = frame[parts].dropna().astype(float)
-            found[column] = {name: Interval(*row) for name, *row in known.itertuples()}
-    return found
+def _bounded(frame: pd.DataFrame) -> list[str]:
+    """The columns that have an interval in two others."""
+    return [column for column in frame.columns if {f"{column}_low", f"{column}_high"} <= {*frame.columns}]
+
+
+def _interval(row: Mapping[str, float], column: str) -> Interval:
+    return Interval(row[column], row[f"{column}_low"], row[f"{column}_high"])
 
 
 def _table(name: str, frame: pd.DataFrame) -> Table:
     """A data frame for the reader: bounds beside their value, and no column in which all is unknown, but for costs."""
     bounded = _bounded(frame)
-    bounds = {f"{column}{end}" for column in bounded for end in ("_low", "_high")}
+    bounds = [f"{column}{end}" for column in bounded for end in ("_low", "_high")]
     known = [each for each in frame.columns if each.endswith("_usd") or frame[each].notna().any()]
     shown = [column for column in known if column not in bounds]
     rows = [
-        [row, *(str(bounded.get(each, {}).get(row) or _cell(each, frame.at[row, each])) for each in shown)]
-        for row in frame.index
+        [
+            str(_interval(row, each)) if each in bounded and row[each] == row[each] else _cell(each, row[each])
+            for each in shown
+        ]
+        for row in frame.to_dict("records")
     ]
-    return Table(name, [words(str(frame.index.name)), *map(words, shown)], rows)
+    return Table(name, [*map(words, shown)], rows)
 
 
 def _pictures(comparison: Comparison, table: pd.DataFrame, judges: pd.DataFrame) -> Iterator[Picture]:
-    """Each column that has intervals; and what quality costs, in points or else in wins."""
-    for column, rows in {**_bounded(table), **_bounded(judges)}.items():
-        against = 0.5 if column.startswith("win_") else 0.0 if column == "position_bias" else None
-        if rows:
-            yield charts.intervals(rows, words(column), against=against)
-    points, wins = table.points_share.dropna(), {comparison.baseline: 0.5, **table.win_rate.dropna()}
-    quality = dict(points if len(points) else wins)
-    places = {name: (float(table.cost_usd[name]), float(value)) for name, value in quality.items()}
-    if len(places) > 1 and table.cost_usd.notna().all():
-        yield charts.tradeoff(places, "US dollars a question", "points share" if len(points) else "win rate")
+    """Each column that has intervals; and what quality costs, by the score, or else in points or in wins."""
+    for frame in (table, judges):
+        for column in _bounded(frame):
+            found = {str(name): _interval(row, column) for name, row in frame[frame[column].notna()].iterrows()}
+            zero = column in ("position_bias", "score_difference")
+            if found:
+                against = 0.5 if column.startswith("win_") else 0.0 if zero else None
+                yield charts.intervals(found, words(column), against=against)
+    wins = table.win_rate.fillna({comparison.baseline: 0.5}).rename("win_rate")
+    for quality in (*(table[name] for name in ("score", "points_share") if name in table), wins):
+        if quality.notna().all() and table.cost_usd.notna().all() and len(table) > 1:
+            places = {str(name): (float(table.cost_usd[name]), float(value)) for name, value in quality.items()}
+            yield charts.tradeoff(places, "US dollars a question", words(quality.name))
+            return
 
 
 def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
@@ -151,12 +158,19 @@ def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
         if field.name not in ("question", "strategy", "text")
         and (field.default is not None or any(getattr(each, field.name) is not None for each in comparison.answers))
     ]
-    header = ["strategy", *map(words, shown), *(f"judge {judge}" for judge in comparison.judges)]
+    scores = defaultdict[str, dict[str, Scored]](dict)
+    for one in comparison.scored:
+        scores[one.question][one.strategy] = one
+    header = ["strategy", *map(words, shown), *(["score", "read"] if scores else [])]
+    header += [f"judge {judge}" for judge in comparison.judges]
     asked, rows, links = [], [], []
     for number, (name, group) in enumerate(answers.items(), 1):
-        question, judged = known.get(name), verdicts[name]
+        question, judged, scored = known.get(name), verdicts[name], scores[name]
         facts = {each.strategy: [_cell(what, getattr(each, what)) for what in shown] for each in group}
-        facts |= {NULL: [""] * len(shown)} if any(strategy == NULL for strategy, _ in judged) else {}
+        if scores:
+            facts = {strategy: [*cells, *_score_cells(scored.get(strategy))] for strategy, cells in facts.items()}
+        if any(strategy == NULL for strategy, _ in judged):
+            facts[NULL] = [""] * len(facts[group[0].strategy])
         said = {pair: RESULTS[each.score] for pair, each in judged.items()}
         cells = [
             [one, *found, *(said.get((one, judge), "") for judge in comparison.judges)] for one, found in facts.items()
@@ -164,15 +178,22 @@ def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
         short = " ".join(name.split())[:LONGEST_NAME]
         text, reference = (question.text, question.reference) if question else (name, None)
         texts = [(each.strategy, each.text) for each in group]
-        asked.append(Asked(short, text, reference, Table(f"question {number}", header, cells), texts))
-        for told in _disagreements(judged):
+        asked.append(Asked(short, text, reference, Table(f"question {number}", header, lines), texts))
+        values = {each.strategy: each.value or 0.0 for each in scored.values() if not each.problem}
+        for told in _disagreements(judged, values, comparison.baseline):
             rows.append((short, told))
             links.append(f"q{number}")
     return asked, Table("disagreements", ("question", "what"), rows, links)
 
 
-def _disagreements(judged: Verdicts) -> Iterator[str]:
-    """Where one strategy wins and another loses, where judges contradict each other, and where one does itself."""
+def _score_cells(scored: Scored | None) -> list[str]:
+    if scored is None or scored.problem:
+        return ["unknown", scored.problem if scored else ""]
+    return ["nothing to read" if scored.value is None else _cell("score", scored.value), scored.read]
+
+
+def _disagreements(judged: Verdicts, values: Mapping[str, float], baseline: str) -> Iterator[str]:
+    """Where strategies, judges or the score contradict each other, and where a judge does itself."""
     found = defaultdict[str, list[Judged]](list)
     for (strategy, _), each in judged.items():
         if strategy != NULL and each.score is not None:
@@ -180,7 +201,9 @@ def _disagreements(judged: Verdicts) -> Iterator[str]:
     means = {strategy: sum(each.score or 0 for each in group) / len(group) for strategy, group in found.items()}
     won, lost = ([name for name, mean in means.items() if (mean - 0.5) * side > 0] for side in (1, -1))
     if won and lost:
-        yield f"{', '.join(won)} won against the baseline, {', '.join(lost)} lost"
+        yield f"{', '.join(won)} won against {baseline}, {', '.join(lost)} lost"
+    if len({*values.values()}) > 1:
+        yield f"the score: {', '.join(f'{name} {value:.3g}' for name, value in values.items())}"
     for strategy, group in found.items():
         pro, contra = ([each.judge for each in group if each.score == score] for score in (1, 0))
         if pro and contra:
@@ -188,6 +211,10 @@ def _disagreements(judged: Verdicts) -> Iterator[str]:
         for each in group:
             if each.places in ((1, 1), (2, 2)):
                 yield f"{each.judge} chose by the place, not the answer, of {strategy}"
+            by_score = values.get(strategy, math.nan) - values.get(baseline, math.nan)
+            if (by_score > 0 and each.score == 0) or (by_score < 0 and each.score == 1):
+                better, other = (strategy, baseline)[:: 1 if each.score else -1]
+                yield f"{each.judge} prefers {better}, the score {other}"
 
 
 def _prices(comparison: Comparison) -> Table:

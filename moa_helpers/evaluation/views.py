@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import combinations
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 BIAS = ("position_bias", "position_bias_low", "position_bias_high")
 JUDGES_COLUMNS = ("judge", "pairs", "unread", "consistent", *BIAS, "null_lost", "verdict")
+MUCH = 0.1  # of the answers unread, and the score says little
 LOST = 0.9  # of the null answers must lose, or the judge is not to be trusted
 
 
@@ -45,9 +48,18 @@ def _(comparison: Comparison) -> Card:
         points = [_range(row, "points_share"), _range(row, "points_wrong", "z.2f")]
         wins = [_range(row, "win_rate"), _range(row, "win_rate_at_equal_length")]
         last = ["baseline"] * 2 if name == comparison.baseline else wins
-        rows.append([*first, f"{row['characters']:.0f}{failed}", *points, *last])
+        rows.append([*first, f"{row['characters']:.0f}{failed}", *points, *last, *_score_cells(row)])
     notes = filter(None, [comparison.problem, *comparison.warnings])
-    return Card(heading, [*header, "wins at equal length"], rows, "\n\n".join(notes))
+    header += ["wins at equal length", *(["score", "unparsed", "difference"] if comparison.scored else [])]
+    return Card(heading, header, rows, "\n\n".join(notes))
+
+
+def _score_cells(row: Mapping[str, Any]) -> list[str]:
+    if "score" not in row:
+        return []
+    p = "" if math.isnan(row["mcnemar_p"]) else f", p = {row['mcnemar_p']:.2g}"
+    difference = _range(row, "score_difference", "+.0%") + p
+    return [_range(row, "score"), str(row["unparsed"]), difference]
 
 
 def _range(row: Mapping[str, Any], name: str, form: str = ".0%") -> str:
@@ -90,7 +102,72 @@ def described(given: Any) -> str:
 def warnings(comparison: Comparison) -> tuple[str, ...]:
     """What makes the judgements doubtful."""
     rows = [_judge_row(comparison, name) for name in comparison.judges]
-    return tuple(f"{row['judge']}: {row['verdict']}" for row in rows if row["verdict"] != "usable")
+    judges = [f"{row['judge']}: {row['verdict']}" for row in rows if row["verdict"] != "usable"]
+    failed = [each.problem for each in comparison.scored if each.problem]
+    unread = sum(each.value is None for each in comparison.scored) - len(failed)
+    scores = [f"The score failed on {len(failed)} answers, first with {failed[0]}"] if failed else []
+    if unread > MUCH * len(comparison.scored):
+        scores.append(f"The score found nothing to read in {unread} answers: see scores_table()")
+    return (*judges, *scores)
+
+
+def scores_table(comparison: Comparison) -> "pd.DataFrame":
+    """One row a question and strategy; see ``Comparison.scores_table``."""
+    import pandas as pd
+
+    texts = {(each.question, each.strategy): each.text for each in comparison.answers}
+    columns = ["question", "strategy", "reference", "value", "read", "problem"]
+    table = pd.DataFrame([asdict(each) for each in comparison.scored], columns=columns)
+    table["text"] = [texts[each.question, each.strategy] for each in comparison.scored]
+    return table.rename(columns={"value": "score"})
+
+
+def agreement(comparison: Comparison, strategy: str, labels: Mapping[str, float]) -> "pd.DataFrame":
+    """One row a pair of raters; see ``Comparison.agreement``."""
+    import pandas as pd
+
+    raters: dict[str, Mapping[str, float]] = {judge: {} for judge in comparison.judges}
+    for each in comparison.judgements:
+        if each.strategy == strategy and each.places and each.score is not None:
+            raters[each.judge] = {**raters[each.judge], each.question: each.score}
+    texts = {(each.question, each.strategy): each.text for each in comparison.answers}
+    found = {(each.question, each.strategy): each.value for each in comparison.scored}
+    pairs = {name: (found.get((name, strategy)), found.get((name, comparison.baseline))) for name, _ in texts}
+    raters["score"] = {
+        name: 0.5 if one == other else float(one > other)
+        for name, (one, other) in pairs.items()
+        if one is not None and other is not None and texts[name, strategy] and texts[name, comparison.baseline]
+    }
+    raters["labels"] = labels
+    raters = {name: rated for name, rated in raters.items() if rated}
+    questions = list(pairs)
+
+    def alpha(*names: str) -> float:
+        return measures.alpha([[raters[name].get(question, math.nan) for question in questions] for name in names])
+
+    rows = []
+    for one, other in combinations(raters, 2):
+        both = [
+            (raters[one][name], raters[other][name])
+            for name in questions
+            if name in raters[one] and name in raters[other]
+        ]
+        kappa = measures.kappa(*zip(*both, strict=True)) if both else None
+        same = sum(a == b for a, b in both) / len(both) if both else math.nan
+        rows.append(
+            {
+                "one": one,
+                "other": other,
+                "questions": len(both),
+                "same": same,
+                **_bounds("kappa", kappa),
+                "alpha": alpha(one, other),
+            }
+        )
+    if len(raters) > 1:
+        rows.append({"one": "all", "other": "", "questions": len(questions), "alpha": alpha(*raters)})
+    columns = ["one", "other", "questions", "same", "kappa", "kappa_low", "kappa_high", "alpha"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _row(comparison: Comparison, name: str) -> dict[str, Any]:
@@ -103,7 +180,25 @@ def _row(comparison: Comparison, name: str) -> dict[str, Any]:
         values = [value for value in comparison.values(name, what) if not math.isnan(value)]
         row |= _bounds(what, measures.interval(values) if values else None)
     row |= _bounds("win_rate", comparison.win_rate(name))
-    return row | _bounds("win_rate_at_equal_length", comparison.win_rate_at_equal_length(name))
+    row |= _bounds("win_rate_at_equal_length", comparison.win_rate_at_equal_length(name))
+    return row | (_score_row(comparison, name) if comparison.scored else {})
+
+
+def _score_row(comparison: Comparison, name: str) -> dict[str, Any]:
+    """How right a strategy's answers are, and how much more so than the baseline's."""
+    own = [each for each in comparison.scored if each.strategy == name]
+    values, baseline = (comparison.values(each, "score") for each in (name, comparison.baseline))
+    known = [value for value in values if not math.isnan(value)]
+    share = all(0 <= value <= 1 for value in known)
+    both = [pair for pair in zip(values, baseline, strict=True) if not any(map(math.isnan, pair))]
+    both = both if name != comparison.baseline else []
+    ours, theirs = [one for one, _ in both], [other for _, other in both]
+    failed = sum(bool(each.problem) for each in own)
+    row = _bounds("score", (measures.rate if share else measures.interval)(known) if known else None)
+    row |= {"unparsed": sum(each.value is None for each in own) - failed, "unscored": failed}
+    row |= _bounds("score_difference", measures.difference(ours, theirs) if both else None)
+    binary = {*ours, *theirs} <= {0.0, 1.0}
+    return row | {"mcnemar_p": measures.mcnemar(ours, theirs) if both and binary else math.nan}
 
 
 def _judge_row(comparison: Comparison, name: str) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from moa_helpers.limits.tasks import TICK, pause
 from moa_helpers.vendors.requests import Request
 
 # Own code: aiolimiter, pyrate-limiter, limits and throttled-py count a call when it begins and take no tokens back.
-MINUTE = 60.0  # seconds
+MINUTE = 61.0  # seconds; the vendor's, and one for a request that was given up while it was on its way
+LONGEST_HOLD = 120.0  # seconds
 # How vendors name what they tell of a minute; Groq's requests are those of a day. {}: limit, remaining or reset.
 _HEADERS = {
     "requests": ("x-ratelimit-{}-requests", "anthropic-ratelimit-requests-{}", "x-ratelimit-{}-req-minute"),
@@ -120,7 +121,7 @@ class Rates:
         """Send a vendor nothing for so long, two minutes at most; what is no span of time is ignored."""
         if seconds is not None and 0 < seconds < math.inf:
             window = self._windows[vendor]
-            window.until = max(window.until, time.perf_counter() + min(seconds, 2 * MINUTE))
+            window.until = max(window.until, time.perf_counter() + min(seconds, LONGEST_HOLD))
 
     def learn(self, vendor: str, headers: Mapping[str, str]) -> None:
         """Take from a response's headers what the vendor tells: a limit counts where it is lower than the rate given.

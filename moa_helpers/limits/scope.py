@@ -1,17 +1,21 @@
 """The scope: one object for all that calls share. A fan-out narrows the scope of its mixture, and so on inwards."""
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from moa_helpers.limits.purse import Purse, tokens
+from moa_helpers.limits.purse import Purse
+from moa_helpers.limits.rates import size
 from moa_helpers.limits.tasks import turn
 from moa_helpers.limits.values import Limits
-from moa_helpers.results import Replies, Reply
+from moa_helpers.results import Failure, Replies, Reply
 from moa_helpers.store.keeping import current
+from moa_helpers.vendors.errors import failed
 from moa_helpers.vendors.requests import Request
 
 
@@ -58,14 +62,28 @@ class Turn(Protocol):
 class Rates(Protocol):
     """Has calls wait until their vendor's rates have room for them."""
 
-    def turn(self, vendor: str, tokens: int) -> AbstractAsyncContextManager[Turn]:
-        """Wait for room for an attempt that may take so many tokens, and hold it while the attempt runs."""
+    def turn(self, vendor: str, tokens: int, until: float) -> AbstractAsyncContextManager[Turn]:
+        """Wait for room for an attempt that may take so many tokens, until then at most; hold it while that runs."""
 
     def learn(self, vendor: str, headers: Mapping[str, str]) -> None:
         """What a vendor's answer says of its rates."""
 
     def hold(self, vendor: str, seconds: float) -> None:
         """Let no attempt at this vendor begin for so long: it has asked for that."""
+
+
+@dataclass
+class Place:
+    """Where an attempt is made; not where there is a ``problem``."""
+
+    problem: Failure | None = None
+    turns: list[Turn] = field(default_factory=list)
+
+    def used(self, read: int | None, written: int | None) -> None:
+        """How many tokens the attempt read and wrote, where that is known."""
+        for each in self.turns:
+            if read is not None and written is not None:
+                each.used(read + written)
 
 
 class Scope:
@@ -132,29 +150,28 @@ class Scope:
         return context
 
     @asynccontextmanager
-    async def place(self, request: Request) -> AsyncIterator[Callable[..., None]]:
-        """Wait for a free place and hold it: at the vendor and in its rates, then in all, then in the scope around.
+    async def place(self, request: Request) -> AsyncIterator[Place]:
+        """Wait for a free place and hold it: at the vendor, then in all, then the same in the scope around.
 
-        Of all that have one, one a turn of the event loop goes on. Yields what is to be told the numbers of tokens that
-        were read and written, where they are known.
+        Of all that have one, one a turn of the event loop goes on, to wait for room in the rates: whoever finds it is
+        sent at once, so nobody is on the way to a vendor that has just asked to wait.
         """
-        vendor, turns = request.model.vendor.name, []
+        place, model, until = Place(), request.model, math.inf if self.until is None else self.until
         async with AsyncExitStack() as held:
             for scope in self._outwards():
-                if vendor in scope._free:
-                    await held.enter_async_context(scope._free[vendor])
-                if scope._rates:
-                    at_most = tokens(request.text, at_most=True) + request.max_tokens
-                    turns.append(await held.enter_async_context(scope._rates.turn(vendor, at_most)))
-                if "all" in scope._free:
-                    await held.enter_async_context(scope._free["all"])
+                for name in (model.vendor.name, "all"):
+                    if name in scope._free:
+                        await held.enter_async_context(scope._free[name])
             await turn()
-
-            def used(read: int | None, written: int | None) -> None:
-                for each in turns if read is not None and written is not None else ():
-                    each.used(read + written)  # type: ignore[operator]
-
-            yield used
+            try:
+                for rates in (scope._rates for scope in self._outwards() if scope._rates):
+                    wait = rates.turn(model.vendor.name, size(request), until)
+                    place.turns.append(await held.enter_async_context(wait))
+            except ValueError as error:
+                place.problem = Failure("too_large", f"{model.name}: too large: {error}")
+            if time.perf_counter() >= until:
+                place.problem = failed("deadline", model.name)
+            yield place
 
     def learn(self, request: Request, headers: Mapping[str, str] | None, retry_after: float | None = None) -> None:
         """What a vendor's answer said of its rates, and how long it asked to wait, in seconds."""

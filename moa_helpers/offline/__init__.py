@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from moa_helpers.offline.bank import Question, Score, questions, score
-from moa_helpers.offline.faults import KINDS, Fault
+from moa_helpers.offline.faults import BATCH_KINDS, KINDS, Fault
 from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.traits import Judging, Knowledge, Traits, judging, knowledge
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from moa_helpers.offline.server import OfflineVendors, Server
 
 __all__ = [
+    "BATCH_KINDS",
     "KINDS",
     "Judging",
     "Knowledge",
@@ -67,10 +68,10 @@ def fault(
 
     Args:
         where: a vendor, a model ``vendor:model-id``, or ``"*"`` for all.
-        kind: one of ``KINDS``.
+        kind: one of ``KINDS``, which hit calls and the items of batches, or of ``BATCH_KINDS``.
         retry_after: seconds that the vendor asks to wait.
-        times: how many requests to hit; default all.
-        chance: the share of the requests to hit, from 0 to 1, drawn with ``MOA_OFFLINE_SEED``; default all.
+        times: how many requests (or batches) to hit; default all.
+        chance: the share of them to hit, from 0 to 1, drawn with ``MOA_OFFLINE_SEED``; default all.
     """
     return start().vendors.faults.switched_on(Fault(where, str(kind), retry_after, times, chance))
 

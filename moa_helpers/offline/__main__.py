@@ -13,14 +13,18 @@ from dotenv import dotenv_values, find_dotenv
 from moa_helpers.catalogue import listed
 from moa_helpers.offline import vendors
 from moa_helpers.offline.bank import questions
-from moa_helpers.offline.faults import KINDS
+from moa_helpers.offline.faults import BATCH_KINDS, KINDS
 from moa_helpers.offline.server import OfflineVendors, Server
 from moa_helpers.texts import decoded
 
 
 def main() -> None:
     """Read the command line and serve until interrupted."""
-    faults = "faults:\n" + "\n".join(f"  {kind:17}{meaning}" for kind, meaning in KINDS.items())
+    faults = "\n".join(
+        line
+        for title, kinds in (("faults:", KINDS), ("faults of batches alone:", BATCH_KINDS))
+        for line in (title, *(f"  {kind:19}{meaning}" for kind, meaning in kinds.items()))
+    )
     examples = Path(__file__).with_name("examples.txt").read_text(encoding="utf-8").rstrip()
     for vendor in ("openai", "anthropic"):
         small = next(m.id for m in listed().values() if m.vendor.name == vendor and m.tier == "small")

@@ -28,24 +28,20 @@ class Batches:
 
     def serve(self, application: web.Application, base: str) -> None:
         """Add the routes below a base."""
-        add = application.router.add_route
-        add("POST", f"{base}/files", self._upload)
-        add("GET", f"{base}/files", self._files)
-        add("GET", f"{base}/files/{{id}}", self._file)
-        add("DELETE", f"{base}/files/{{id}}", self._file)
-        add("GET", f"{base}/files/{{id}}/content", self._content)
-        for path in ("/batches", "/batch/jobs", "/messages/batches"):
-            add("POST", f"{base}{path}", self._create)
-            add("GET", f"{base}{path}", self._list)
-            add("GET", f"{base}{path}/{{id}}", self._job)
-            add("POST", f"{base}{path}/{{id}}/cancel", self._cancel)
-            if path != "/batches":
-                add("DELETE", f"{base}{path}/{{id}}", self._delete)
-        add("GET", f"{base}/messages/batches/{{id}}/results", self._results)
-
-    async def stop(self, _: web.Application) -> None:
-        """End all work, as the server ends."""
-        await self.jobs.stop()
+        files, post, get = f"{base}/files", application.router.add_post, application.router.add_get
+        post(files, self._upload)
+        get(files, self._files)
+        for path in (f"{base}/batches", f"{base}/batch/jobs", f"{base}/messages/batches"):
+            post(path, self._create)
+            get(path, self._list)
+            post(f"{path}/{{id}}/cancel", self._cancel)
+            get(f"{path}/{{id}}", self._job)
+            if not path.endswith("/v1/batches"):  # OpenAI deletes none
+                application.router.add_delete(f"{path}/{{id}}", self._delete)
+        get(f"{path}/{{id}}/results", self._results)
+        get(f"{files}/{{id}}/content", self._content)
+        get(f"{files}/{{id}}", self._file)
+        application.router.add_delete(f"{files}/{{id}}", self._file)
 
     async def _upload(self, request: web.Request) -> web.Response:
         owner, dialect, most = _owner(request), _of_files(request), _bytes(request, Dialect("openai"))
@@ -91,16 +87,14 @@ class Batches:
         given, inline = await self._read(request, dialect, owner)
         inputs = self._inputs(given, inline, dialect, owner)
         first = next((line for file in inputs for _, line in file.each()), b"")
-        headers = {name: value for name, value in request.headers.items() if name.lower() == "anthropic-version"}
-        job = Job(dialect, vendor, owner, headers, given, inputs, self.jobs.now())
+        job = Job(dialect, vendor, owner, request.headers, given, inputs, self.jobs.now())
         job.window = _window(given, dialect, job.limits)
         try:
             job.faults = self._faults.of_job(*_whose(first, job), repr(first), request.headers.get("x-moa-fault"))
         except ValueError as error:
             raise Refused(400, str(error)) from None
-        job.hours = dice(self._seed, "hours", prompt=repr(first)).uniform(QUICKEST, SLOWEST)
-        if "expired" in job.faults:
-            job.hours = 2 * job.window
+        drawn = dice(self._seed, "hours", prompt=repr(first)).uniform(QUICKEST, SLOWEST)
+        job.hours = 2 * job.window if "expired" in job.faults else drawn
         job.id = f"{'msgbatch' if dialect.name == 'anthropic' else 'batch'}_{uuid.uuid4().hex}"
         job.url = f"{request.scheme}://{request.host}{request.path}/{job.id}/results"
         if dialect.name == "anthropic":
@@ -135,19 +129,15 @@ class Batches:
             raise malformed(f"the endpoint is {shown(given.get('endpoint'))}; here it must be {ENDPOINT}", "endpoint")
         if not isinstance(given.get("metadata"), dict | None):
             raise malformed("metadata must be an object", "metadata", "invalid_type")
-        if dialect.name == "openai":
-            given["input_file"] = given.get("input_file_id")
-        names = [given.get("input_file")] if dialect.name == "openai" else given.get("input_files") or []
+        names = [given.get("input_file_id")] if dialect.name == "openai" else given.setdefault("input_files", [])
         if inline is not None:
-            given["input_files"] = []
             return [inline]
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise malformed("it names no file with requests", "input_file_id", "missing_required_parameter")
-        files = [self.jobs.files.get(name) for name in names]
-        for name, file in zip(names, files, strict=True):
-            if file is None or file.owner != owner:
-                raise Refused(404, f"There is no file {shown(name)}.", "input_file_id", "file_not_found")
-        return [file for file in files if file]
+        if not isinstance(names, list) or not names:
+            raise malformed("it names no file with requests", "input_files", "missing_required_parameter")
+        files = [file for file in map(self.jobs.files.get, map(str, names)) if file and file.owner == owner]
+        if len(files) < len(names):
+            raise Refused(404, "There is no such file with requests.", "input_file_id", "not_found")
+        return files
 
     def _found(self, request: web.Request, table: Mapping[str, Any], what: str) -> Any:
         """A file or job of whoever asks; one of another key is not there."""
@@ -226,9 +216,9 @@ def _page(
     size = _whole(query, name, usual, 1)
     begin = _whole(query, "page", 0, 0) * size
     if after := query.get("after") or query.get("after_id"):
-        begin = ids.index(after) + 1 if after in ids else len(ids)
+        begin = (*ids, after).index(after) + 1
     if before := query.get("before_id"):
-        begin = max(0, (ids.index(before) if before in ids else 0) - size)
+        begin = max(0, (*ids, before).index(before) - size)
     page = found[begin : begin + size]
     ends = {"first_id": page[0].id, "last_id": page[-1].id} if page else {"first_id": None, "last_id": None}
     values = {"data": [show(each) for each in page], "has_more": begin + size < len(found), "total": len(found)}
@@ -244,17 +234,13 @@ def _whole(query: Mapping[str, str], name: str, usual: int, least: int) -> int:
 
 def _window(given: dict[str, Any], dialect: Dialect, limits: Mapping[str, str]) -> float:
     """The hours within which a batch is done, or expires."""
-    most = int(limits["hours"])
-    if dialect.name == "anthropic":
-        return most
-    if dialect.name == "mistral":
-        hours = given.get("timeout_hours", 24)
-    else:
-        given["window"] = window = given.get("completion_window")
+    most, hours = int(limits["hours"]), given.get("timeout_hours", 24)
+    if dialect.name == "openai":
+        window = given.get("completion_window")
         found = re.fullmatch(r"(\d{1,3})([hd])", window) if isinstance(window, str) else None
         hours = int(found[1]) * (24 if found[2] == "d" else 1) if found else None
     if not isinstance(hours, int) or not 1 <= hours <= most or (dialect.name == "openai" and hours < 24):
-        raise malformed(f"the window is {shown(given.get('window', hours))}; it may have up to {most} hours", "window")
+        raise malformed(f"the window must be a whole number of hours, at most {most}", "completion_window")
     return hours
 
 

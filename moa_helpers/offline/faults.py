@@ -11,9 +11,10 @@ from moa_helpers.catalogue import VENDORS, rows
 from moa_helpers.offline.turns import Turns, dice
 
 _ROWS = rows(Path(__file__).with_name("faults.csv"))
-KINDS = {row["kind"]: row["meaning"] for row in _ROWS}
 OF = {row["kind"]: row["of"] for row in _ROWS}  # a call, which an item of a batch is, too; an item; or a whole job
-DRAWN = [kind for kind in KINDS if OF[kind] == "call" and kind != "any"]
+KINDS = {row["kind"]: row["meaning"] for row in _ROWS if row["of"] == "call"}
+BATCH_KINDS = {row["kind"]: row["meaning"] for row in _ROWS if row["of"] != "call"}
+DRAWN = [kind for kind in KINDS if kind != "any"]
 TEXTS = ("liar", "injector", "length", "any")
 OPTIONS: dict[str, Callable[[str], Any]] = {"retry_after": float, "times": int, "chance": float}
 LONGEST_WAIT = 1e9  # seconds of retry_after
@@ -34,8 +35,8 @@ class Fault:
         if self.where != "*" and self.where.partition(":")[0] not in VENDORS:
             known = f"one of the vendors {', '.join(VENDORS)}, nor its model"
             raise ValueError(f"{self.where!r} is neither '*' nor {known}.")
-        if self.kind not in KINDS:
-            raise ValueError(f"There is no fault {self.kind!r}; there are {', '.join(KINDS)}.")
+        if self.kind not in OF:
+            raise ValueError(f"There is no fault {self.kind!r}; there are {', '.join(OF)}.")
         if not 0 <= self.chance <= 1:
             raise ValueError(f"The chance of a fault is {self.chance}; it must be from 0 to 1.")
         if self.retry_after is not None and not 0 <= self.retry_after <= LONGEST_WAIT:
@@ -100,8 +101,8 @@ class Faults:
 def parse(text: str) -> list[Fault]:
     """Read faults as in ``mistral=429,retry_after=2,times=1; openai:model-id=hang; *=any,chance=0.1``.
 
-    ``faults.csv`` says what each kind hits: a call (live, or an item of a batch), an item alone, or a batch as a whole,
-    whose model is that of its first line.
+    The kinds in ``KINDS`` hit calls, and the items of a batch as well. Those in ``BATCH_KINDS`` hit items alone, or, as
+    ``faults.csv`` says, a batch as a whole, whose model is that of its first line.
     """
     faults = []
     for entry in filter(None, re.split(r"\s*;\s*", text.strip())):

@@ -20,10 +20,10 @@ HOUR = 1.0  # real seconds in which an hour of a job passes, at speed 1
 QUICKEST, SLOWEST = 0.2, 3.0  # hours that a job takes: made up, as vendors promise no more than their window
 WAITS = 0.05  # the share of them before the first answer
 STEPS = 50  # in which a job's answers come
-KEPT = 1_000  # the latest jobs, and as many files; older ones are forgotten
+KEPT = 10_000  # the latest jobs, and as many files; older ones are forgotten
 OVER = ("ended", "failed", "expired", "canceled")
 LIMITS = {row["vendor"]: row for row in rows(Path(__file__).with_name("batch_limits.csv"))}
-GIVEN = ("endpoint", "metadata", "window", "input_file", "input_files")
+GIVEN = ("endpoint", "metadata", "completion_window", "input_file_id", "input_files")
 
 
 @dataclass(eq=False)
@@ -139,8 +139,8 @@ class Jobs:
         """Make a file known."""
         _keep(self.files, file)
 
-    async def stop(self) -> None:
-        """End all work."""
+    async def stop(self, *_: object) -> None:
+        """End all work, as the server ends."""
         tasks = list(self._open.values())
         for task in tasks:
             task.cancel()

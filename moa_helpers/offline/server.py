@@ -64,7 +64,7 @@ class OfflineVendors:
             application.router.add_get(f"{base}/models/{{id:.+}}", self._models)
             self._batches.serve(application, base)
         application.router.add_get("/offline/counts", self._counts)
-        application.on_cleanup.append(self._batches.stop)
+        application.on_cleanup.append(self._batches.jobs.stop)
         return application
 
     async def _counts(self, request: web.Request) -> web.Response:

@@ -81,6 +81,11 @@ def chosen(text: str, count: int, *, draw: bool = False) -> int | None:
     return int(named.pop()) if len(named) == 1 else None
 
 
+def spoken(text: str) -> str:
+    """A text without what a model thought aloud: up to the last ``</think>``, and after a ``<think>`` left open."""
+    return _OPENS.split(_CLOSES.split(text)[-1])[0]
+
+
 ENDS, WIDTH = 20, 200  # lines at either end of a reply, and characters at either end of a line
 _ROWS = {row["role"]: row["words"].split() for row in rows(Path(__file__).with_name("verdicts.csv"))}
 _WORDS = {role: set(words) for role, words in _ROWS.items()}

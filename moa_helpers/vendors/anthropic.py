@@ -11,6 +11,8 @@ from moa_helpers.vendors.thinking import told_apart
 from moa_helpers.vendors.transport import http_clients
 
 METHOD = "messages.create"  # of the SDK's client
+PATH = "v1/messages"
+_SENT_AS_HEADERS = {name: f"anthropic-{name.replace('_', '-')}" for name in ("user_profile_id", "workspace_id")}
 OURS = "model messages system max_tokens stream timeout"
 
 
@@ -21,8 +23,13 @@ def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     return AsyncAnthropic(**how, **http_clients("anthropic", how["base_url"]), max_retries=0, timeout=None)
 
 
-async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
-    """Send a request and yield the answer as it arrives."""
+def door(client: Any) -> tuple[str, dict[str, Any]]:
+    """The address of the SDK's client, and the headers that it sends."""
+    return str(client.base_url).rstrip("/"), {**client.default_headers}
+
+
+def arguments(request: Request) -> dict[str, Any]:
+    """What the SDK's method is told, whether the answer is streamed or not."""
     extra, turns = {**request.extra}, request.turns
     if request.effort:
         extra["output_config"] = {**extra.get("output_config", {}), "effort": request.effort}
@@ -30,17 +37,29 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
         turns = request.marked({"cache_control": extra.pop("cache_control")})
     if request.system:
         extra["system"] = request.system
-    answer = await request.sdk.messages.create(
-        model=request.model.id,
-        messages=turns,
-        max_tokens=request.max_tokens,
-        stream=True,
-        **extra | {"extra_headers": request.headers | extra.get("extra_headers", {})},
-    )
+    as_headers = {sent: extra.pop(name) for name, sent in _SENT_AS_HEADERS.items() if name in extra}
+    headers = request.headers | as_headers | extra.get("extra_headers", {})
+    told: dict[str, Any] = {"model": request.model.id, "messages": turns, "max_tokens": request.max_tokens}
+    return told | extra | {"extra_headers": headers}
+
+
+async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
+    """Send a request and yield the answer as it arrives."""
+    answer = await request.sdk.messages.create(**arguments(request), stream=True)
     async with answer, aclosing(events(answer.response)) as happened:
         yield Chunk(headers=about_rates(answer.response.headers))
         async for event in happened:
             yield message_chunk(event)
+
+
+class Reader:
+    """As that of OpenAI's."""
+
+    ended = False
+
+    def read(self, event: Mapping[str, Any]) -> Chunk:
+        """What an event brought."""
+        return message_chunk(event)
 
 
 def message_chunk(event: Mapping[str, Any]) -> Chunk:

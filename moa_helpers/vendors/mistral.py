@@ -6,12 +6,13 @@ from contextvars import ContextVar
 from typing import Any
 
 from moa_helpers.catalogue import Vendor
-from moa_helpers.vendors.openai import chat_chunks
+from moa_helpers.vendors.openai import Reader as Reader
 from moa_helpers.vendors.reading import events
 from moa_helpers.vendors.requests import Chunk, Request, about_rates
 from moa_helpers.vendors.transport import http_clients
 
 METHOD = "chat.stream_async"  # of the SDK's client
+PATH = "v1/chat/completions"
 OURS = "model messages stream max_tokens temperature reasoning_effort n retries server_url timeout_ms"
 
 
@@ -37,6 +38,20 @@ async def _note(response: Any) -> None:
         await response.aread()  # the SDK stumbles over an error without a body, unless it was read
 
 
+def door(client: Any) -> tuple[str, dict[str, Any]]:
+    """The address of the SDK's client, and the headers that it sends."""
+    at = client.sdk_configuration
+    headers = {"authorization": f"Bearer {at.security.api_key}", "user-agent": f"mistral-client-python/{at.sdk_version}"}
+    return at.get_server_details()[0], headers | dict.fromkeys(("accept", "content-type"), "application/json")
+
+
+def arguments(request: Request) -> dict[str, Any]:
+    """What the SDK's method is told, whether the answer is streamed or not."""
+    extra = {**request.extra}
+    told: dict[str, Any] = {"model": request.model.id, "messages": request.messages, "max_tokens": request.max_tokens}
+    return told | request.sampling | extra | {"http_headers": request.headers | extra.get("http_headers", {})}
+
+
 async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     """Send a request and yield the answer as it arrives.
 
@@ -46,17 +61,13 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
     begun: list[Any] = []
     _begun.set(begun)
     try:
-        answer = await request.sdk.chat.stream_async(
-            model=request.model.id,
-            messages=request.messages,
-            max_tokens=request.max_tokens,
-            **request.sampling,
-            **{**request.extra, "http_headers": request.headers | request.extra.get("http_headers", {})},
-        )
-        async with answer, aclosing(chat_chunks(events(answer.response))) as chunks:
+        answer = await request.sdk.chat.stream_async(**arguments(request))
+        async with answer, aclosing(events(answer.response)) as happened:
             yield Chunk(headers=about_rates(answer.response.headers))
-            async for chunk in chunks:
-                yield chunk
+            reader = Reader()
+            async for event in happened:
+                yield reader.read(event)
+            yield Chunk(ended=reader.ended)
     finally:
         for response in begun:
             await response.aclose()

@@ -16,6 +16,7 @@ from moa_helpers.vendors.transport import http_clients
 ALOUD = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "reasoning_details")
 CACHED = ("prompt_cache_hit_tokens", "cached_tokens")  # DeepSeek's word, and Together's and Moonshot's
 METHOD = "chat.completions.create"  # of the SDK's client
+PATH = "chat/completions"
 OURS = "model messages stream stream_options max_tokens max_completion_tokens temperature reasoning_effort n timeout"
 
 
@@ -28,44 +29,53 @@ def new_client(vendor: Vendor, how: Mapping[str, Any]) -> Any:
     return AsyncOpenAI(**how, **http, max_retries=0, timeout=None, default_headers=headers)
 
 
-async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
-    """Send a request and yield the answer as it arrives."""
-    extra, messages = request.extra, request.messages
+def door(client: Any) -> tuple[str, dict[str, Any]]:
+    """The address of the SDK's client, and the headers that it sends."""
+    return str(client.base_url).rstrip("/"), {**client.auth_headers, **client.default_headers}
+
+
+def arguments(request: Request) -> dict[str, Any]:
+    """What the SDK's method is told, whether the answer is streamed or not."""
+    extra, messages = {**request.extra}, request.messages
     if request.after and "prompt_cache_options" in {*extra, *extra.get("extra_body", {})}:
         messages[-1] = request.marked({"prompt_cache_breakpoint": {"mode": "explicit"}})[-1]
-    answer = await request.sdk.chat.completions.create(
-        model=request.model.id,
-        messages=messages,
-        stream=True,
-        **({"stream_options": {"include_usage": True}} if request.model.vendor.stream_options else {}),
-        **{request.model.token_parameter: request.max_tokens},
-        **request.sampling,
-        **{**extra, "extra_headers": request.headers | extra.get("extra_headers", {})},
-    )
-    async with answer, aclosing(chat_chunks(events(answer.response))) as chunks:
+    limit = {request.model.token_parameter: request.max_tokens}
+    told: dict[str, Any] = {"model": request.model.id, "messages": messages} | limit | request.sampling
+    return told | extra | {"extra_headers": request.headers | extra.get("extra_headers", {})}
+
+
+async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
+    """Send a request and yield the answer as it arrives."""
+    options = {"stream_options": {"include_usage": True}} if request.model.vendor.stream_options else {}
+    answer = await request.sdk.chat.completions.create(**arguments(request), stream=True, **options)
+    async with answer, aclosing(events(answer.response)) as happened:
         yield Chunk(headers=about_rates(answer.response.headers))
-        async for chunk in chunks:
-            yield chunk
+        reader = Reader()
+        async for event in happened:
+            yield reader.read(event)
+        yield Chunk(ended=reader.ended)
 
 
-async def chat_chunks(events: AsyncGenerator[dict[str, Any], None]) -> AsyncGenerator[Chunk, None]:
-    """The chunks of a stream of OpenAI's or Mistral's, which have the same shape.
+class Reader:
+    """The events of an answer of OpenAI's or Mistral's, which have the same shape, read one after the other.
 
     What a model writes to refuse is text, too. A stream that came to its end mark is complete, even where its host
     gives no reason, or an empty one.
     """
-    refused = wrote = ended = False
-    async with aclosing(events):
-        async for event in events:
-            choice = _choice(event)
-            delta = _delta(choice, may_be_whole=not wrote)
-            chunk = _chunk(event, choice, delta)
-            refused = refused or bool(delta.get("refusal"))
-            over = refused and (chunk.finish_reason or chunk.ended)
-            yield replace(chunk, finish_reason="refusal") if over else chunk
-            ended = choice.get("finish_reason") == "" or (ended and not choice)
-            wrote = wrote or bool(chunk.text)
-    yield Chunk(ended=ended)
+
+    def __init__(self) -> None:
+        self._refused = self._wrote = self.ended = False
+
+    def read(self, event: Mapping[str, Any]) -> Chunk:
+        """What an event brought."""
+        choice = _choice(event)
+        delta = _delta(choice, may_be_whole=not self._wrote)
+        chunk = _chunk(event, choice, delta)
+        self._refused = self._refused or bool(delta.get("refusal"))
+        self.ended = choice.get("finish_reason") == "" or (self.ended and not choice)
+        self._wrote = self._wrote or bool(chunk.text)
+        over = self._refused and (chunk.finish_reason or chunk.ended)
+        return replace(chunk, finish_reason="refusal") if over else chunk
 
 
 def _chunk(event: Mapping[str, Any], choice: Mapping[str, Any], delta: Mapping[str, Any]) -> Chunk:

@@ -46,6 +46,14 @@ async def events(response: Any) -> AsyncGenerator[dict[str, Any], None]:
         raise problem
 
 
+def of_whole(answer: Any) -> list[dict[str, Any]]:
+    """The events that stand for an answer that was sent whole; raises as ``events`` does."""
+    event = _event(None, answer)
+    if isinstance(event, Exception):
+        raise event
+    return [event, STOP]
+
+
 def _parsed(name: str | None, data: str) -> list[dict[str, Any] | Exception]:
     """The events that some data hold, and exceptions for what may be an error; one that is for sure is raised.
 

@@ -1,4 +1,4 @@
-"""One streaming call, whoever the vendor is: a ``Request`` goes in, ``Chunk``s come out.
+"""One call, whoever the vendor is: a ``Request`` goes in, ``Chunk``s come out, as they arrive or all at once.
 
 Each SDK is imported when its vendor is first used. Its own retries and time-outs are off: ``calls`` tries again, and
 limits the whole attempt. Only those of ``google.colab.ai`` cannot be switched off: there an attempt may be three.
@@ -11,27 +11,25 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from inspect import signature
 from operator import attrgetter
-from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from moa_helpers.catalogue import Api, Model, Vendor
-from moa_helpers.vendors import anthropic, colab, mistral, openai
+from moa_helpers.catalogue import Model, Vendor
+from moa_helpers.vendors import colab, whole
 from moa_helpers.vendors.requests import Chunk, Request
 from moa_helpers.vendors.secrets import hide_used, redact
 from moa_helpers.vendors.settings import Connection, current, lock, reach
 from moa_helpers.vendors.transport import BrokenVariable
+from moa_helpers.vendors.whole import HEADERS, sdk_of
 
-HEADERS = ("extra_headers", "http_headers")  # as the SDKs name the argument
-_SDKS: dict[Api, ModuleType] = {"openai": openai, "anthropic": anthropic, "mistral": mistral, "colab": colab}
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[object, ...], Any]] = WeakKeyDictionary()
 
 
 async def stream(request: Request) -> AsyncIterator[Chunk]:
     """Send a request to its vendor and yield the answer as it arrives; raises whatever the SDK raises."""
-    sdk = _sdk(request.model.vendor, offline=request.offline)
+    way = sdk_of(request.model.vendor, offline=request.offline).stream if request.streamed else whole.ask
     names: dict[str, str] = {}  # of models, without a key that a server may put there
-    async with aclosing(sdk.stream(request)) as chunks:
+    async with aclosing(way(request)) as chunks:
         async for chunk in chunks:
             if chunk.answered_by and chunk.answered_by not in names:
                 names[chunk.answered_by] = hide_used(chunk.answered_by)
@@ -63,7 +61,7 @@ def checked(request: Request) -> Request:
         raise ValueError(f"{name} takes neither effort nor extra: Colab's models are sent a text and nothing else.")
     if not extra or request.sdk is None:
         return request
-    sdk = _SDKS[vendor.api]
+    sdk = sdk_of(vendor, offline=False)
     for part in ("extra_body", "extra_query", "output_config", *HEADERS):
         inner, kind = extra.get(part, {}), "a mapping" + " of texts" * (part in HEADERS)
         fits = isinstance(inner, dict) and (part not in HEADERS or {*map(type, inner.values())} <= {str})
@@ -89,16 +87,12 @@ async def close() -> None:
     async with AsyncExitStack() as all_clients:  # which closes the others as well if one fails to close
         for sdk_client in clients.values():
             all_clients.push_async_exit(sdk_client.__aexit__)
-
-
-def _sdk(vendor: Vendor, *, offline: bool) -> ModuleType:
-    """The file for a vendor's SDK. Offline, the stand-in for Colab's models speaks OpenAI's format."""
-    return openai if offline and vendor.api == "colab" else _SDKS[vendor.api]
+            all_clients.push_async_callback(whole.close, sdk_client)
 
 
 def _new_client(vendor: Vendor, how: Connection) -> Any:
     try:
-        return _sdk(vendor, offline=current().mode == "offline").new_client(vendor, how)
+        return sdk_of(vendor, offline=current().mode == "offline").new_client(vendor, how)
     except (BrokenVariable, ImportError):
         raise
     except Exception as error:

@@ -1,6 +1,7 @@
 """The HTTP clients beneath the SDKs: no variable disturbs a call to this machine, and no redirect is followed."""
 
 import os
+from functools import cache
 from importlib import import_module
 from ipaddress import ip_address
 from typing import Any
@@ -17,6 +18,7 @@ class BrokenVariable(ValueError):
     """A variable for proxies or certificates with which no call can be made; the message names it."""
 
 
+@cache
 def loopback(url: str) -> bool:
     """Whether an address is one of this machine."""
     try:
@@ -40,7 +42,7 @@ def http_clients(api: Api, url: str, *, kept: int = 100, sync: bool = False) -> 
         httpx, of_sdk = _httpx(api)
         options = {
             "trust_env": not here,
-            "verify": httpx.create_ssl_context() if secure else False,  # without TLS there is nothing to load
+            "verify": tls(api) if secure else False,  # without TLS there is nothing to load
             "limits": httpx.Limits(max_connections=1000, max_keepalive_connections=kept),  # Mistral's own would be 100
             "follow_redirects": False,
         }
@@ -55,6 +57,11 @@ def http_clients(api: Api, url: str, *, kept: int = 100, sync: bool = False) -> 
     # Out here no frame of the SDK is left, whose local variables may hold a login.
     named = " or ".join(blamed) or "The system's setting"
     raise BrokenVariable(f"{named} cannot be used: {problem}. Correct or remove what is set there.")
+
+
+def tls(api: Api) -> Any:
+    """What the connections of an SDK trust, and how they are made secure."""
+    return _httpx(api)[0].create_ssl_context()
 
 
 def for_hand_made(api: Api, url: str, *, sync: bool) -> dict[str, Any]:

@@ -4,44 +4,20 @@ import itertools
 
 import pytest
 
+from tests.browser.looks import NAMED, Heard
+
 pytestmark = pytest.mark.browser
 SETUP = "import moa_helpers as moa\nmoa.setup()\nplay = moa.playground(layers=2)\nplay"
 CONTROLS = ["Samples of each", "Aggregator", "Layers", "Prepared question", "Prompt", "Limits"]
 LIMITS = ["timeout", "retries", "deadline", "quorum", "grace", "hedge_after", "hedge_with", "max_concurrency"]
 LIMITS += ["max_calls", "budget_usd", "max_tokens", "stop_at", "robust: leave out what agrees too little"]
 LIMITS += ["pick: name the best answer, write none"]
-NAMED = {"button", "checkbox", "combobox", "image", "progressbar", "region", "textbox"}  # roles
 
 PLACE = """() => {
     const place = document.activeElement.getBoundingClientRect(), top = document.querySelector('.moa-playground')
         .getBoundingClientRect().top;
     return {top: place.top - top, bottom: place.bottom - top, left: place.left, right: place.right};
 }"""
-
-
-class Heard:
-    """What assistive technology finds in the playground: roles and names, as the browser computes them."""
-
-    def __init__(self, page):
-        self._page, self._client = page, page.context.new_cdp_session(page)
-
-    def _find(self, expression):
-        found = self._client.send("Runtime.evaluate", {"expression": expression})["result"]["objectId"]
-        return {"objectId": found}
-
-    def all(self):
-        """Each role and name, in the order of the page."""
-        node = self._find("[...document.querySelectorAll('.moa-playground')].at(-1)")
-        nodes = self._client.send("Accessibility.queryAXTree", node)["nodes"]
-        return [self._named(node) for node in nodes if not node["ignored"]]
-
-    def focused(self):
-        """Role and name of what has the focus."""
-        node = self._find("document.activeElement") | {"fetchRelatives": False}
-        return self._named(self._client.send("Accessibility.getPartialAXTree", node)["nodes"][0])
-
-    def _named(self, node):
-        return node["role"]["value"], node.get("name", {}).get("value", "").replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_keyboard_alone(open_notebook, lab):

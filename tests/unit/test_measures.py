@@ -187,3 +187,123 @@ def test_charts_say_in_words_what_they_show():
     assert [text.get_text() for text in picture.legends[0].get_texts()] == ["1 others"]
     for name in ("x", "z"):
         assert any(text.get_text() == name for text in picture.axes[0].texts)
+
+
+# Against other libraries. The values were computed once, with scipy 1.18.1, statsmodels 0.15.0 and scikit-learn 1.9.1,
+# which are too large to install for this; the call stands beside them.
+
+
+def test_mcnemar_against_scipy_and_statsmodels():
+    """statsmodels: mcnemar([[7, won], [lost, 3]], exact=True).pvalue; scipy: binomtest(min(won, lost), won + lost)."""
+    for won, lost, p in (
+        *((0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (9, 2, 0.0654296875), (15, 5, 0.04138946533203125), (12, 12, 1.0)),
+        *((40, 20, 0.01348929373119186), (300, 200, 8.940066542253288e-06)),
+    ):
+        pairs = [(1, 0)] * won + [(0, 1)] * lost + [(1, 1)] * 7 + [(0, 0)] * 3
+        assert measures.mcnemar(*zip(*pairs, strict=True)) == pytest.approx(p)
+        assert measures.mcnemar(*zip(*[pair[::-1] for pair in pairs], strict=True)) == pytest.approx(p)
+    assert measures.mcnemar([], []) == 1
+    assert 0 <= measures.mcnemar([1] * 5000, [0] * 5000) < 1e-300, "however many there are"
+    for ours, theirs in (([1], [0.5]), ([1, 0], [1])):
+        with pytest.raises(ValueError, match=r"right \(1\) or wrong \(0\)|shorter"):
+            measures.mcnemar(ours, theirs)
+
+
+def test_the_interval_of_a_rate_against_statsmodels():
+    """proportion_confint(wins, count, method="wilson"); where the bootstrap reaches further, that counts."""
+    for wins, count, low, high in (
+        *((0, 10, 0.0, 0.27753279986288926), (1, 10, 0.017876213095072924, 0.40415002679523854)),
+        *((39, 40, 0.8711863103652591, 0.9955731684973186), (200, 400, 0.451234504169709, 0.548765495830291)),
+        *((5, 10, 0.23659309051256394, 0.7634069094874361), (17, 40, 0.28509392559950375, 0.5780493145800893)),
+    ):
+        found = measures.rate([1] * wins + [0] * (count - wins))
+        assert (found.low, found.high) == (pytest.approx(low, abs=0.06), pytest.approx(high, abs=0.06))
+        assert found.low <= low + 1e-9
+        assert found.high >= high - 1e-9
+
+
+def test_the_bootstrap_against_scipy():
+    """bootstrap((values,), np.mean, method="percentile", n_resamples=100_000)."""
+    found = measures.interval([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8])
+    assert (found.low, found.high) == (pytest.approx(3.0, abs=0.1), pytest.approx(5.75, abs=0.1))
+    pairs = [(1, 0)] * 9 + [(0, 1)] * 2 + [(1, 1)] * 20 + [(0, 0)] * 9
+    found = measures.difference(*zip(*pairs, strict=True))
+    assert (found.low, found.high) == (pytest.approx(0.025, abs=0.026), pytest.approx(0.325, abs=0.026))
+
+
+def test_kappa_against_scikit_learn():
+    """cohen_kappa_score(one, other)."""
+    one, other = [0, 0.5, 1, 1, 0, 0.5, 1, 0, 1, 1, 0.5, 0], [0, 1, 1, 1, 0, 0, 1, 0.5, 1, 0, 0.5, 0]
+    found = measures.kappa(one, other)
+    assert found.value == pytest.approx(0.4838709677419355)
+    assert -0.1 < found.low < found.value < found.high < 1
+    assert measures.kappa([1, 1, 0, 0, 1, 0, 1, 1], [1, 0, 0, 0, 1, 1, 1, 1]).value == pytest.approx(7 / 15)
+    assert measures.kappa([0, 0, 1, 1], [1, 1, 0, 0]).value == -1
+    assert measures.kappa([0, 1], [0, 1]).value == 1
+    assert math.isnan(measures.kappa([1, 1, 1], [1, 1, 1]).value), "by chance alone, too"
+    for short in ([1], [1, 2, 3]):
+        with pytest.raises(ValueError, match="give both raters'"):
+            measures.kappa(short, [1, 0])
+    with pytest.raises(ValueError, match="nothing to average"):
+        measures.kappa([], [])
+
+
+def test_alpha_against_the_published_example():
+    """The example of K. Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011): ordinal, 0.815."""
+    no = math.nan
+    ratings = [
+        [1, 2, 3, 3, 2, 1, 4, 1, 2, no, no, no],
+        [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, no, 3],
+        [no, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, no],
+        [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, no],
+    ]
+    assert measures.alpha(ratings) == pytest.approx(0.815, abs=0.0005)
+    assert measures.alpha([[1, 0, 1], [1, 0, 1]]) == 1
+    for nothing in ([[1, 1], [1, 1]], [[1, no], [no, 0]], [[], []]):
+        assert math.isnan(measures.alpha(nothing)), nothing
+
+
+def test_so_many_questions_show_a_difference():
+    """Connor's formula, and how often the exact test then finds the difference, by scipy.stats.binom."""
+    for difference, disagree, power, count, found in (
+        *((0.1, 0.2, 0.8, 155, 0.7617), (0.05, 0.2, 0.8, 626, 0.7789), (0.05, 0.1, 0.8, 312, 0.7638)),
+        *((0.1, 0.3, 0.9, 312, 0.8871), (0.2, 0.2, 0.8, 37, 0.7775)),
+    ):
+        assert measures.questions_to_show(difference, disagree, power=power) == count
+        assert measures.questions_to_show(-difference, disagree, power=power) == count
+        assert power - 0.05 < found < power
+    dice, won = random.Random(8), (0.2 + 0.1) / 2 / 0.2
+    shown = 0
+    for _ in range(300):
+        pairs = [(0, 0) if dice.random() > 0.2 else (1, 0) if draw(dice, won) else (0, 1) for _ in range(155)]
+        shown += measures.mcnemar(*zip(*pairs, strict=True)) < 0.05
+    assert shown / 300 == pytest.approx(0.7617, abs=0.08)
+    for wrong in ((0, 0.2), (0.3, 0.2), (0.1, 1.2), (0.1, math.nan)):
+        with pytest.raises(ValueError, match="all are shares"):
+            measures.questions_to_show(*wrong)
+    with pytest.raises(ValueError, match="all are shares"):
+        measures.questions_to_show(0.1, 0.2, power=1)
+
+
+def test_a_corrected_win_rate_holds_the_truth_whatever_the_judge():
+    def asked(dice, leaning):
+        truth = float(draw(dice, 0.4))
+        return (1.0 if draw(dice, leaning) else truth), truth
+
+    for leaning in (0.0, 0.3, 0.8):
+        dice, held, wide = random.Random(2), 0, []
+        for _ in range(150):
+            known = [asked(dice, leaning) for _ in range(60)]
+            rest = [asked(dice, leaning)[0] for _ in range(300)]
+            found = measures.corrected(rest, known)
+            held += 0.4 in found
+            wide.append(found.high - found.low)
+        assert held / 150 >= 0.9, leaning
+        alone = measures.interval([label for _, label in known])
+        width = sum(wide) / len(wide)
+        assert leaning or width < 0.6 * (alone.high - alone.low), "a judge who is right makes it narrow"
+    assert sum(asked(dice, 0.8)[0] for _ in range(500)) / 500 > 0.8, "the judge alone is far off"
+    assert measures.corrected([], [(1, 0), (1, 1), (0, 1)]).value == pytest.approx(2 / 3), "the labels alone"
+    for judged, labelled in (([1], []), ([1], [(1, 1)]), ([2], [(1, 1)] * 3), ([1], [(1, -1)] * 3)):
+        with pytest.raises(ValueError, match="two questions or more"):
+            measures.corrected(judged, labelled)

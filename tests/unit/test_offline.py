@@ -196,7 +196,7 @@ def test_a_long_request_is_read_and_drawn_for_in_a_moment(messages):
 
     def spent():
         began = time.thread_time()
-        request = asked.read(body, {}, None, messages=False)
+        request = asked.read(asked.parsed(body, {}), {}, None, messages=False)
         faults.next("openai", request.model.name, request.prompt)
         clock.draw(request.model.name, request.prompt)
         return time.thread_time() - began

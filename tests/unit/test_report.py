@@ -4,20 +4,20 @@ import json
 import re
 import zipfile
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline, texts
-from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged
-from moa_helpers.evaluation.questions import Question
+from moa_helpers.evaluation.comparison import NULL
+from moa_helpers.bulk.questions import Question
 from moa_helpers.ui.html import visible
 from moa_helpers.vendors import secrets
 from moa_helpers.vendors.settings import current
-from tests.support import pages, standins
+from tests.support import pages, reported, standins
 from tests.support.hostile import HOSTILE
 from tests.support.replies import A, B, C
+from tests.support.reported import answered, compared, judged
 
 TEXTS = {
     **HOSTILE,
@@ -51,36 +51,10 @@ class Page(pages.Reader):
         super().handle_starttag(tag, attributes)
 
 
-def answered(question, strategy, text, **more):
-    facts = {"outcome": "ok" if text else "timeout", "calls": 1, "cost_usd": 0.25, "seconds": 1.5, "offline": False}
-    return Answered(question=question, strategy=strategy, text=text, characters=len(text), **facts | more)
-
-
-def judged(question, strategy, judge, places):
-    score = {(1, 2): 1.0, (2, 1): 0.0}.get(places, 0.5)
-    return Judged(question=question, strategy=strategy, judge=judge, places=places, score=score, cost_usd=0.125)
-
-
-def compared(questions, strategies, answers, judgements=(), judges=(), given=None, **more):
-    return Comparison(
-        strategies=tuple(strategies),
-        judges=tuple(judges),
-        planned=len(questions),
-        answers=tuple(answers),
-        judgements=tuple(judgements),
-        questions=tuple(questions),
-        given=given or dict.fromkeys(strategies, A),
-        **{"path": Path("runs", "mine.sqlite"), **more},
-    )
-
-
 @pytest.fixture(scope="module")
 def hostile():
     """All that a model, a question, or who named a strategy may have written."""
-    questions = [Question(text, text.replace("\ud83d", "!"), text) for text in TEXTS]
-    answers = [answered(one.id, name, one.id, outcome=one.id[:9]) for one in questions for name in ("one", "<i>")]
-    verdicts = [judged(one.id, "<i>", C, (1, 2)) for one in questions[:2]]
-    return compared(questions, ["one", "<i>"], answers, verdicts, [C], problem="<script>")
+    return reported.hostile(TEXTS)
 
 
 def written(comparison, folder):
@@ -158,7 +132,7 @@ def test_disagreements_are_told(tmp_path):
     told = page.inside("disagreements")
     assert f"x won in the eyes of {B}, and lost in those of {C}" in told
     assert f"{B} chose by the place, not the answer, of x" in told
-    assert "x won against the baseline, y lost" in told
+    assert "x won against base, y lost" in told
     assert [link for link in page.links if link.startswith("#q")] == ["#q2", "#q3", "#q4"]
 
 

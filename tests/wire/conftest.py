@@ -3,16 +3,20 @@
 import asyncio
 import sys
 import time
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import moa_helpers as moa
-from moa_helpers import offline
+from moa_helpers import calls, offline
 from moa_helpers.catalogue import VENDORS
 from moa_helpers.offline.server import Server
 from moa_helpers.vendors import colab as google
+from moa_helpers.vendors import streams
 from tests.support.recorder import Recorder
 from tests.support.scripts import HAIKU, LUNA, SMALL
 from tests.support.waiting import wait_until
@@ -65,6 +69,28 @@ def vendors(_fresh, monkeypatch):
     assert vendors.under_way <= before, "a connection is still under way at the server"
 
 
+@pytest.fixture(scope="session")
+def clients():
+    """The SDKs' clients that ask for batches, of the classes in ``tests.support.batches``; each is made once."""
+    with ExitStack() as stack:
+
+        @cache
+        def client(kind, *options):
+            made = kind(*options)
+            stack.callback(getattr(made.client, "close", lambda: None))
+            return made
+
+        yield client
+
+
+@pytest.fixture(params=["OpenAI", "Mistrals", "Anthropic"])
+def vendor(request, clients):
+    """One of them after the other."""
+    from tests.support import batches
+
+    return clients(getattr(batches, request.param))
+
+
 @pytest.fixture
 def models():
     """One small model of each of the three vendors."""
@@ -110,6 +136,24 @@ def _recorder():
     server = Server(Recorder())
     yield server
     server.stop()
+
+
+@pytest.fixture(params=["streamed", "whole"])
+def way(request, monkeypatch):
+    """Both ways to send a request, one after the other."""
+    if request.param == "whole":
+        ask_whole(monkeypatch)
+    return request.param
+
+
+@pytest.fixture
+def asked_whole(monkeypatch):
+    """All requests are sent unstreamed."""
+    ask_whole(monkeypatch)
+
+
+def ask_whole(monkeypatch):
+    monkeypatch.setattr(calls, "stream", lambda request: streams.stream(replace(request, streamed=False)))
 
 
 @pytest.fixture

@@ -83,7 +83,11 @@ def test_the_command_line(monkeypatch, capsys):
     assert code == 0
     assert shown.count("curl ") >= 3
     words = ("/v1/models", "/v1/chat/completions", "/v1/messages", "retry_after=2", "*=any,chance=0.1")
-    assert [word for word in (*words, offline.questions()[0].prompt, *offline.KINDS) if word not in shown] == []
+    assert [
+        word
+        for word in (*words, offline.questions()[0].prompt, *offline.KINDS, *offline.BATCH_KINDS)
+        if word not in shown
+    ] == []
     vendors, port = command_line(monkeypatch, capsys, "--port", "99", "--speed", "7", "--faults", "*=429,times=1")
     assert (vendors.speed, vendors.faults.next("openai", "openai:any").kind, port) == (7.0, "429", 99)
 

@@ -69,7 +69,7 @@ def server(_server, live_at):
 
 
 @pytest.fixture
-def failures(run, server):
+def failures(run, server, way):
     """How each SDK's call fails, at its first attempt."""
 
     def failures(models=MODELS, **options):

@@ -57,7 +57,7 @@ def used(read, written, **more):
 
 
 @pytest.fixture
-def ask(recorder, live, run):
+def ask(recorder, live, run, way):
     """Ask a model that is answered with this body."""
 
     def ask(model, body, content_type=SSE, status=200, headers=None, **options):

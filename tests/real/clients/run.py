@@ -1,11 +1,13 @@
 """Other people's clients ask a mixture that ``python -m moa_helpers.serve`` offers as a model: ``make clients``.
 
 Each client is a script of its own, with a server of its own over the offline vendors, and runs in an environment that
-the package is not in. It prints what came of each case; here that is looked through and shown as a table.
+the package is not in. It prints what came of each case; here that is looked through and shown as a table. inspect_ai
+also asks the offline vendors themselves, by batch, and reads the log of a comparison.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import moa_helpers as moa
 from moa_helpers.offline import bank
 from tests.support import environment
 
@@ -24,6 +27,8 @@ SCRIPTS = [  # script, package; the slowest first
     ("langchain_models.py", "langchain-core"),
     ("litellm_library.py", "litellm"),
     ("inspect_task.py", "inspect-ai"),
+    ("inspect_batch.py", "inspect-ai"),
+    ("inspect_log.py", "inspect-ai"),
     ("vercel_sdk.mjs", "ai"),
     ("openai_sdk.py", OLDER),
     ("openai_sdk.py", "openai"),
@@ -31,12 +36,15 @@ SCRIPTS = [  # script, package; the slowest first
 ]
 FAULTS = "mistral=500; anthropic:claude-opus-5-5=stalled_stream"  # what mixture.toml counts on
 WORDS = {"unknown": "There is no mixture", "all fail": "every reference model of layer 1 failed"}
+MIXTURES = ["moa_helpers.serve", str(HERE / "mixture.toml")]
+BATCHES = ["moa_helpers.offline", "--speed", "20", "--faults", "*=shuffled"]
 SKY = bank.match("Why is the sky blue?")
 
 
 def main():
     """Install what is missing, run all scripts, print what they tell; returns how many failed."""
     subprocess.run([ROOT / "tools/install", VENV, "--target", VENV / "older", "--no-deps", "-q", OLDER], check=True)
+    compare()
     scripts = [(script, package) for script, package in SCRIPTS if script.endswith(".py") or has_npm()]
     with ThreadPoolExecutor(2) as pool:
         told = list(pool.map(lambda each: transcript(*each), scripts))
@@ -48,6 +56,18 @@ def main():
     if len(scripts) < len(SCRIPTS):
         print("\nThe Vercel AI SDK was left out: it needs node (22 or later) and npm.")
     return sum(bool(error) for _, _, error in told)
+
+
+def compare():
+    """Write the logs of a comparison, which ``inspect_log.py`` reads."""
+    environment.clean()
+    moa.setup("offline")
+    model = "openai:gpt-6-luna"
+    strategies = {"single": model, "moa": {"reference_models": [model] * 2, "aggregator": model}}
+    (VENV / "logs").mkdir(exist_ok=True)
+    found = moa.run(moa.compare(bank.questions()[:3], strategies, judge=model, path=VENV / "comparison.sqlite"))
+    for name in ("comparison.eval", "comparison.json"):
+        found.to_inspect(VENV / "logs" / name)
 
 
 def has_npm():
@@ -68,7 +88,7 @@ def transcript(script, package):
     """The client with its version, what it showed in each case, and the error with which it ended, if it did."""
     python = script.endswith(".py")
     command = [VENV / "bin/python", HERE / script] if python else ["node", VENV / "npm" / script]
-    with served() as url:
+    with served(BATCHES if script == "inspect_batch.py" else MIXTURES) as url:
         more = {"MIXTURES_URL": url, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "AI_SDK_LOG_WARNINGS": "false"}
         more |= {"PYTHONPATH": str(VENV / "older")} if package == OLDER else {}
         done = subprocess.run(command, capture_output=True, text=True, cwd=VENV, env=os.environ | more)
@@ -83,16 +103,17 @@ def transcript(script, package):
 
 
 @contextmanager
-def served():
-    """A server of the mixtures in mixture.toml, in a process of its own; its address."""
+def served(what):
+    """A server of the mixtures in mixture.toml, or of the offline vendors, in a process of its own; its address."""
     environment.clean()
-    command = [sys.executable, "-m", "moa_helpers.serve", str(HERE / "mixture.toml"), "--port", "0"]
+    command = [sys.executable, "-m", *what, "--port", "0"]
     offline = os.environ | {"MOA_OFFLINE_FAULTS": FAULTS, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=offline) as server:
         line = server.stdout.readline()
-        assert " at http" in line, line + server.stderr.read()
+        url = re.search(r"http://[^\s;]+", line)
+        assert url, line + server.stderr.read()
         try:
-            yield line.partition(" at ")[2].split()[0].rstrip(";")
+            yield url[0]
         finally:
             server.terminate()
             log = server.communicate()[1]
