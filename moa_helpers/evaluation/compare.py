@@ -1,6 +1,7 @@
 """Does it help? Several ways to answer, on the same questions, scored and judged; every call is kept in a file."""
 
 import asyncio
+import math
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
@@ -133,7 +134,8 @@ class Comparing(Work):
 
     def __init__(self, plan: Planned, store: Answers, limits: Limits, rates: Rates, score: Scorer | None) -> None:
         super().__init__(store, limits, rates, len(plan.questions))
-        self._plan, self._score, self._shared_usd = plan, score, 0.0
+        self._plan, self._score = plan, score
+        self._shared_usd: list[float] = []  # what panels cost beyond the first strategy that counts them
         self._found: dict[int, tuple[list[Answered], list[Scored], list[Judged]]] = {}  # by the number of the question
 
     async def run(self) -> None:
@@ -152,9 +154,9 @@ class Comparing(Work):
             judgements=tuple(each for _, _, judgements in found for each in judgements),
             path=self.store.path,
             problem=" ".join(filter(None, (self.problem, self.store.problem))),
-            shared_usd=self._shared_usd,
             questions=tuple(self._plan.questions),
             given=self._plan.given,
+            shared_usd=math.fsum(self._shared_usd),
         )
 
     async def _work_on(self, number: int) -> None:
@@ -198,7 +200,7 @@ class Comparing(Work):
             scope.purse.plan(asked)
             replies = await run_all(asked, scope)
         cost = total(reply.first_cost_usd for reply in replies)
-        self._shared_usd += (cost or 0.0) * (len(mixtures) - 1)
+        self._shared_usd.append((cost or 0.0) * (len(mixtures) - 1))
         return [*zip(asked, replies, strict=True)]
 
     async def _answer(self, question: Question, name: str) -> Answered:

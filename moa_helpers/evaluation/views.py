@@ -196,7 +196,7 @@ def _score_row(comparison: Comparison, name: str) -> dict[str, Any]:
     failed = sum(bool(each.problem) for each in own)
     row = _bounds("score", (measures.rate if share else measures.interval)(known) if known else None)
     row |= {"unparsed": sum(each.value is None for each in own) - failed, "unscored": failed}
-    row |= _bounds("score_difference", measures.difference(ours, theirs) if both else None)
+    row |= _bounds("score_difference", measures.rate_difference(ours, theirs) if both else None)
     binary = {*ours, *theirs} <= {0.0, 1.0}
     return row | {"mcnemar_p": measures.mcnemar(ours, theirs) if both and binary else math.nan}
 

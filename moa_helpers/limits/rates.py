@@ -56,13 +56,14 @@ class Rate:
 
 @dataclass
 class Turn:
-    """The room of one attempt: the tokens that are set aside for it, or that it is known to have used."""
+    """The room of one attempt, in tokens. Set ``sent`` to False if nothing was sent after all: it is free at once."""
 
     tokens: int
+    sent: bool = True
 
-    def used(self, tokens: int) -> None:
-        """Say how many tokens it took in the end."""
-        self.tokens = tokens
+    def used(self, tokens: int | None) -> None:
+        """Say how many tokens it took in the end; None: unknown, so all that was set aside counts."""
+        self.tokens = self.tokens if tokens is None else tokens
 
 
 class Rates:
@@ -109,7 +110,7 @@ class Rates:
                 await window.enter(tokens)
         except TimeoutError:
             await pause(until - time.perf_counter())  # where the loop's clock is ahead
-            yield Turn(0)
+            yield Turn(0, sent=False)
             return
         turn = Turn(tokens)
         try:
@@ -159,7 +160,10 @@ class _Window:
 
     def leave(self, turn: Turn, tokens: int) -> None:
         self._tokens += turn.tokens - tokens
-        self._ended.append((time.perf_counter(), turn.tokens))
+        if turn.sent:
+            self._ended.append((time.perf_counter(), turn.tokens))
+        else:
+            self._ended.appendleft((-math.inf, turn.tokens))  # long ago
 
     def _left(self, tokens: int) -> float:
         """Seconds until there may be room for so many tokens; 0.0 if there is now."""

@@ -21,7 +21,7 @@ def find_cause(error: BaseException) -> tuple[str, bool, str] | None:
     behind = list(_behind(error))
     if not any(_NETWORK & {kind.__name__ for kind in type(each).__mro__} for each in behind):
         return None
-    lines = [f"{type(each).__name__}: {each}"[:500] for each in behind]
+    lines = [f"{type(each).__name__}: {_said(each)}"[:500] for each in behind]
     found = "\n".join(lines).lower()
     row = next((row for words, row in _CAUSES if words.search(found)), None)
     if row is None:
@@ -37,6 +37,12 @@ def find_cause(error: BaseException) -> tuple[str, bool, str] | None:
     asked = shown(url) or "of the server"
     says = row["says"].format(place=place, host=host, url=asked, via=f" {via}" if via else "", said=said)
     return row["kind"], final, says[:1].upper() + says[1:]
+
+
+def _said(error: BaseException) -> str:
+    """An error's words. aiohttp has status and message apart, and writes the address with its login behind them."""
+    status, message = getattr(error, "status", None), getattr(error, "message", None)
+    return str(error) if status is None or message is None else f"{status} {message}"
 
 
 def address(error: BaseException) -> SplitResult | None:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged
 from moa_helpers.bulk.questions import Question
+from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged
 from tests.support.replies import A, B, C
 
 

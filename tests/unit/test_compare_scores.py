@@ -59,7 +59,7 @@ def test_each_strategy_is_scored_against_the_first(compare):
         assert table.unscored[name] == 0
     assert table.unparsed.sum() > 0
     ours, theirs = (found.values(name, "score") for name in ("moa", "single"))
-    change = measures.difference(ours, theirs)
+    change = measures.rate_difference(ours, theirs)
     assert (table.score_difference["moa"], table.score_difference_low["moa"]) == (change.value, change.low)
     assert table.mcnemar_p["moa"] == measures.mcnemar(ours, theirs)
     assert math.isnan(table.score_difference["single"])

@@ -95,6 +95,22 @@ def test_a_difference_is_narrower_than_two_intervals():
             measures.difference(short, [1, 2, 3])
 
 
+def test_a_difference_of_rates_holds_for_few_questions_too():
+    for right, wrong, count in ((0.3, 0.1, 12), (0.05, 0.05, 20), (0.4, 0.0, 15), (0.2, 0.1, 80)):
+        dice, held = random.Random(10), 0
+        for _ in range(100):
+            drawn = [dice.random() for _ in range(count)]
+            pairs = [(1, 0) if x < right else (0, 1) if x > 1 - wrong else (1, 1) for x in drawn]
+            held += right - wrong in measures.rate_difference(*zip(*pairs, strict=True))
+        assert held >= 92, (right, wrong, count)
+    assert measures.rate_difference([1] * 12, [0] * 12).says() == "above"
+    assert measures.rate_difference([0, 1], [1, 0]).says() == "no difference shown"
+    few = measures.rate_difference([1], [0])
+    assert (few.value, few.high, few.says()) == (1, 1, "no difference shown")
+    shares = [0.5, 0.2, 0.9], [0.1, 0.2, 1.0]
+    assert measures.rate_difference(*shares) == measures.difference(*shares)
+
+
 def judged(dice, position, pulls):
     """Both orders of pairs: the chance that the first wins is logistic in the pull of its place and of its answer."""
     return [tuple(1 if draw(dice, logistic(position + way * pull)) else 2 for way in (1, -1)) for pull in pulls]

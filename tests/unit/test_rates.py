@@ -152,6 +152,22 @@ def test_what_was_set_aside_and_not_used_is_free_as_soon_as_that_is_known(run):
     assert [when for _, when in vendor.sent] == pytest.approx([0, 5, 10, 15], abs=0.6)
 
 
+def test_what_was_not_sent_after_all_takes_no_room(run):
+    vendor = Vendor(Rates({"openai": Rate(requests=2, tokens=1000)}))
+
+    async def asked():
+        async with vendor.rates.turn("openai", 500):
+            pass
+        for used in (None, 0, 400):
+            async with vendor.rates.turn("openai", 500) as turn:
+                turn.used(used)
+                turn.sent = False
+        await together(vendor.ask("first", reserved=500), vendor.ask("later"))
+
+    run(asked())
+    assert vendor.sent == [("first", 0), ("later", pytest.approx(61))]
+
+
 def test_vendors_do_not_wait_for_each_other(run):
     rates = Rates({"openai": Rate(requests=1), "mistral": Rate(requests=1)})
 

@@ -9,8 +9,8 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline, texts
-from moa_helpers.evaluation.comparison import NULL
 from moa_helpers.bulk.questions import Question
+from moa_helpers.evaluation.comparison import NULL
 from moa_helpers.ui.html import visible
 from moa_helpers.vendors import secrets
 from moa_helpers.vendors.settings import current

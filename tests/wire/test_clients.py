@@ -26,7 +26,7 @@ async def on_new_clients(models, **options):
     return replies
 
 
-def test_a_proxy_is_used_for_other_hosts(models, recorder, monkeypatch, run):
+def test_a_proxy_is_used_for_other_hosts(models, recorder, monkeypatch, run, way):
     monkeypatch.setenv("http_proxy", recorder.url)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://vendor.invalid/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "dummy-openai")
@@ -45,7 +45,7 @@ def test_what_is_meant_for_openai_goes_to_no_other_host(models, recorder, live, 
     assert private == {"/openai/v1/chat/completions": True, "/groq/v1/chat/completions": False}
 
 
-def test_nobody_at_the_address_is_a_lost_connection(models, run, live_at):
+def test_nobody_at_the_address_is_a_lost_connection(models, run, live_at, way):
     live_at("http://127.0.0.1:9")
     for reply in run(on_new_clients(models)):
         assert (reply.failure.kind, reply.cost_usd) == ("connection", None)

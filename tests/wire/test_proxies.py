@@ -68,7 +68,7 @@ def broken(proxy, monkeypatch):
     return worlds
 
 
-def test_no_variable_disturbs_our_own_clients(models, broken, proxy, run):
+def test_no_variable_disturbs_our_own_clients(models, broken, proxy, run, way):
     for world in broken():
         assert [reply.failure for reply in run(on_new_clients(models))] == [None] * 3, world
     assert proxy.came == []
@@ -110,7 +110,7 @@ def test_a_connection_holds_more_only_where_a_variable_disturbs(models, proxy, m
     assert list(moa.connection("openai")) == ["api_key", "base_url"]
 
 
-def test_a_proxy_that_lets_nothing_through_is_named(models, proxy, live_at, run, monkeypatch):
+def test_a_proxy_that_lets_nothing_through_is_named(models, proxy, live_at, run, monkeypatch, way):
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     live_at("https://vendor.invalid")
     for reply in run(on_new_clients(models)):
@@ -121,7 +121,7 @@ def test_a_proxy_that_lets_nothing_through_is_named(models, proxy, live_at, run,
     assert all(request.startswith("CONNECT vendor.invalid:443") for request in proxy.came)
 
 
-def test_a_broken_variable_is_named_before_any_call(models, live_at, run, monkeypatch):
+def test_a_broken_variable_is_named_before_any_call(models, live_at, run, monkeypatch, way):
     live_at("https://vendor.invalid")
     for name, value in (("HTTPS_PROXY", "socks9://joe:dummy-word@h:1"), ("SSL_CERT_FILE", "/nowhere")):
         with monkeypatch.context() as here:
@@ -134,7 +134,7 @@ def test_a_broken_variable_is_named_before_any_call(models, live_at, run, monkey
 # Where else the environment reaches
 
 
-def test_a_redirect_is_not_followed_and_is_named(models, recorder, live, run):
+def test_a_redirect_is_not_followed_and_is_named(models, recorder, live, run, way):
     for status in (301, 302, 303, 307, 308):
         recorder.requests.clear()
 
@@ -171,7 +171,7 @@ def test_a_login_needs_no_key(recorder, run, monkeypatch):
     assert recorder.requests[0]["headers"]["Authorization"] == "Basic am9lOmR1bW15LXdvcmQ="
 
 
-def test_a_server_that_says_the_key_instead_of_its_name(models, recorder, live, run):
+def test_a_server_that_says_the_key_instead_of_its_name(models, recorder, live, run, way):
     async def telling(request, body):
         key = request.headers.get("x-api-key") or request.headers["authorization"].removeprefix("Bearer ")
         write = messages if request.path.endswith("/messages") else chat
@@ -181,7 +181,7 @@ def test_a_server_that_says_the_key_instead_of_its_name(models, recorder, live, 
     assert [reply.answered_by for reply in run(on_new_clients(models))] == ["hf-model-of-[key]"] * 3
 
 
-def test_more_than_a_hundred_mistral_calls_at_once(models, run, vendors, monkeypatch):
+def test_more_than_a_hundred_mistral_calls_at_once(models, run, vendors, monkeypatch, way):
     async def go():
         calls = asyncio.create_task(moa.fan_out([models[2]] * 110, PROMPT, timeout=60))
         async with asyncio.timeout(60):

@@ -33,6 +33,11 @@ def answer(request, body, headers=None, status=200):
     if body.get("stream"):
         write = messages if request.path.endswith("/messages") else chat
         return web.Response(body=write("served"), content_type="text/event-stream", headers=headers)
+    if request.path.endswith("/messages"):
+        usage = {"input_tokens": 7, "output_tokens": 3}
+        whole = {"id": "1", "type": "message", "role": "assistant", "model": "served", "stop_reason": "end_turn"}
+        content = [{"type": "text", "text": "Hello there."}]
+        return web.json_response(whole | {"content": content, "usage": usage}, headers=headers)
     choice = {"index": 0, "message": {"role": "assistant", "content": "Hello there."}, "finish_reason": "stop"}
     usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": USED}
     whole = {"id": "1", "object": "chat.completion", "created": 1, "model": "served"}
@@ -97,8 +102,9 @@ def test_answer_all_keeps_them_too(counted, run):
     assert most(counted) <= 6
 
 
-def test_the_headers_come_with_the_first_piece(live, recorder, run, question):
-    """From each SDK, before anything else of its answer."""
+@pytest.mark.parametrize("streamed", [True, False])
+def test_the_headers_come_with_the_first_piece(streamed, live, recorder, run, question):
+    """From each vendor, before anything else of its answer."""
 
     async def answering(request, body):
         return answer(request, body, {"X-RateLimit-Limit-Tokens": "7", "x-other": "1"})
@@ -106,7 +112,7 @@ def test_the_headers_come_with_the_first_piece(live, recorder, run, question):
     recorder.answer = answering
 
     async def first(model):
-        request = moa.plan.plan_fan_out([model], question).bound().stages[0][0]
+        request = moa.plan.plan_fan_out([model], question).bound(streamed=streamed).stages[0][0]
         return [chunk.headers async for chunk in calls.stream(request)]
 
     for model in (LUNA, HAIKU, SMALL):

@@ -11,7 +11,7 @@ def test_a_verdict_flips_when_the_knowledge_is_flipped(run, models, vendors):
     for knows, verdict in (({one: 0.0, other: 1.0}, "above"), ({one: 1.0, other: 0.0}, "below")):
         with offline.knowledge(recall=knows):
             found = run(moa.compare(CHECKABLE, {"one": one, "other": other}, score=moa.scores.exact))
-        change = moa.measures.difference(found.values("other", "score"), found.values("one", "score"))
+        change = moa.measures.rate_difference(found.values("other", "score"), found.values("one", "score"))
         assert change.says() == verdict
         assert found.table().mcnemar_p["other"] < 0.05
         assert found.table().score_difference["other"] == change.value
