@@ -35,6 +35,7 @@ from moa_helpers.vendors.streams import close
 if TYPE_CHECKING:
     from moa_helpers import offline as offline
     from moa_helpers.bulk.answering import answer_all
+    from moa_helpers.bulk.jobs import jobs
     from moa_helpers.bulk.questions import Question, read_questions
     from moa_helpers.bulk.rows import AnswerSet, Row
     from moa_helpers.evaluation import charts as charts
@@ -60,6 +61,7 @@ _LATER = {
     "answer_all": "bulk.answering",
     "compare": "evaluation.compare",
     "estimate_comparison": "evaluation.compare",
+    "jobs": "bulk.jobs",
     "judge": "evaluation.judging",
     "playground": "ui.playground",
     "read_questions": "bulk.questions",
@@ -125,6 +127,7 @@ __all__ = [
     "fan_out",
     "find",
     "from_json",
+    "jobs",
     "judge",
     "keep",
     "mixture_of_agents",

@@ -28,7 +28,8 @@ from notebooks import text
 ROOT = Path(__file__).parents[1]
 COLAB = "https://colab.research.google.com"
 BADGE = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]"
-LACKING = ("anthropic<3", "mistralai>=2.10,<3", "eval-type-backport", "jsonpath-python")  # on Colab, with all they need
+# What Colab has not, with all that it needs.
+LACKING = ("anthropic<3", "mistralai<3", "eval-type-backport", "jsonpath-python", "krippendorff")
 ADDED = {"moa-helpers", *(re.split("[<>]", package)[0] for package in LACKING)}
 
 SETUP = """\

@@ -1,7 +1,7 @@
 """Many questions, answered in one of several ways; what is in the file already is not paid for again."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from importlib import import_module
@@ -12,12 +12,14 @@ from moa_helpers.bulk.questions import Question, Source, opened
 from moa_helpers.bulk.rows import AnswerSet, Place, Row
 from moa_helpers.bulk.strategies import Strategy, answered
 from moa_helpers.bulk.work import Work
+from moa_helpers.estimating import batched
 from moa_helpers.limits.checks import check_number
 from moa_helpers.limits.members import Named
 from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.rates import Rate, Rates
 from moa_helpers.limits.tasks import results
 from moa_helpers.limits.values import Limits
+from moa_helpers.plan import Plan
 from moa_helpers.results import Answer, Reply
 from moa_helpers.store.answers import Answers, key_of
 from moa_helpers.ui.progress import follow, progress_view
@@ -83,7 +85,8 @@ async def answer_all(
     strategy = Strategy.of(mixture_or_model, max_tokens=max_tokens, timeout=timeout, retries=retries)
     asked, known = opened(questions)
     plan, held = strategy.plan("?").bound(), Rates(rates)
-    Purse(budget_usd=budget_usd).check(plan.estimate)
+    batches = batched(plan.stages, plan.final, mixed=how == "mixed")
+    Purse(budget_usd=budget_usd).check(batches if how in ("batch", "mixed") else plan.estimate)
     for request in (one for stage in (*plan.stages, plan.final) for one in stage):
         held.check(request)
     way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
@@ -147,8 +150,8 @@ class Answering(Work):
             self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
             return None
 
-    async def answer(self, question: Question) -> None:
-        """Ask a question live, unless its row is there, or is about to be, as another question says the same."""
+    async def answer(self, question: Question, by: Callable[[Question, Plan], Awaitable[Row]] | None = None) -> None:
+        """Ask a question, live or by others, unless its row is there, or is about to be, as another says the same."""
         key = self._places[question.id].key
         if key in self._under_way:
             await self._under_way[key].wait()
@@ -156,7 +159,8 @@ class Answering(Work):
             return
         ended = self._under_way[key] = asyncio.Event()
         try:
-            self.done(question, await answered(self.strategy.plan(question.prompt).bound(streamed=False)))
+            plan = self.strategy.plan(question.prompt).bound(streamed=False)
+            self.done(question, await (by(question, plan) if by else answered(plan)))
         finally:
             del self._under_way[key]
             ended.set()

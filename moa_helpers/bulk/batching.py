@@ -20,9 +20,9 @@ from moa_helpers.bulk.questions import Question
 from moa_helpers.bulk.rows import Row
 from moa_helpers.bulk.strategies import answered
 from moa_helpers.bulk.underway import UnderWay, key_mark
-from moa_helpers.limits.purse import most, price
+from moa_helpers.estimating import batched
+from moa_helpers.limits.purse import most
 from moa_helpers.limits.scope import Scope
-from moa_helpers.plan import framed
 from moa_helpers.store.jobs import Item, Job, Ledger, Planned
 from moa_helpers.vendors.batches import adapter, at_batch_price
 from moa_helpers.vendors.requests import Request
@@ -83,17 +83,14 @@ class Batching:
                 if not self._work.set_aside:
                     self._work.affords(usd)
                 return
-            self._work.set_aside[key] = usd
+            self._work.begin(key, usd)
             if not before:
                 yield question
 
     def _most_usd(self, question: Question) -> float:
         """The most that a question may cost, what goes by batch at the price of that."""
         plan = self._work.strategy.plan(question.prompt)
-        stages = [[*map(at_batch_price, stage)] for stage in (*plan.stages, plan.final[:1]) if stage]
-        if self._mixed and plan.final:
-            stages[-1] = [*plan.final[:1]]
-        return price(stages, framed(plan.stages)).most_usd or 0.0
+        return batched(plan.stages, plan.final, mixed=self._mixed).most_usd or 0.0
 
     async def _go_on(self) -> bool:
         """Go on with questions whose stage has ended; whether there are any."""

@@ -12,6 +12,7 @@ from moa_helpers.store.answers import Answers
 from moa_helpers.store.jobs import Job, Ledger
 from moa_helpers.ui.cards import STAND_INS, Card, card
 from moa_helpers.vendors.batches import adapter
+from moa_helpers.vendors.errors import RETRIED, explain
 from moa_helpers.vendors.settings import current, priced
 from moa_helpers.vendors.streams import client
 
@@ -83,7 +84,9 @@ class Jobs(Shown):
                     model = priced(job.model)
                     await adapter(model.vendor).cancel(client(model), job.id)
                     ledger.note(job, state="cancelling")
-                except Exception:  # whatever is wrong with it, it is waited for no longer
+                except Exception as error:
+                    if explain(error, job.model).kind in RETRIED:
+                        raise
                     ledger.end(job, None, "given up")
 
 

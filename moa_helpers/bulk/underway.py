@@ -15,9 +15,9 @@ from moa_helpers.offline.jobs import HOUR
 from moa_helpers.results import Attempt, Failure, Reply
 from moa_helpers.store.jobs import Item, Job, Ledger
 from moa_helpers.vendors.arriving import Arriving
-from moa_helpers.vendors.batches import NotAnswered, Result, Seen, adapter, at_batch_price
+from moa_helpers.vendors.batches import Result, Seen, adapter, at_batch_price
 from moa_helpers.vendors.errors import ADVICE, RETRIED, explain
-from moa_helpers.vendors.requests import Request
+from moa_helpers.vendors.requests import Refused, Request
 from moa_helpers.vendors.settings import current, priced, reach
 from moa_helpers.vendors.streams import client
 from moa_helpers.vendors.whole import chunks
@@ -154,7 +154,10 @@ class UnderWay:
                     now.take(chunk)
                 failure = now.problem()
             else:
-                failure = explain(NotAnswered(result), item.model) if result.status else _void(item.model, seen)
+                refused = Refused(result.error)
+                refused.status_code = result.status  # type: ignore[assignment]
+                known = result.status or result.error
+                failure = explain(refused, item.model) if known else _void(item.model, seen)
         except Exception as error:  # whatever a vendor sent, the other results are read
             failure = explain(error, item.model)
         tried = now.attempt(0.0, failure)

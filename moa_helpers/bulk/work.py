@@ -32,7 +32,7 @@ class Work:
     """
 
     def __init__(self, store: Answers, limits: Limits, rates: Rates | None = None, total: int | None = None) -> None:
-        self.store, self.total = store, total
+        self.store, self.rates, self.total = store, rates, total
         self.scope = Scope(limits, store=Lane(self), rates=rates, remembers=False)
         self.at_once = limits.places().get("all", MOST_AT_ONCE)
         self.ended = 0  # items
@@ -73,8 +73,8 @@ class Work:
             if most_usd is not None:
                 if not await self._afford(most_usd):
                     return
-                number = self._worked_on = self._worked_on + 1
-                self.set_aside[number] = most_usd
+                number = self._worked_on
+                self.begin(number, most_usd)
                 await do(item)
                 del self.set_aside[number]
             else:
@@ -87,6 +87,11 @@ class Work:
             self._ended.clear()
             await self._ended.wait()
         return self.affords(most_usd)
+
+    def begin(self, name: int | str, most_usd: float) -> None:
+        """Set aside what an item may cost, in US dollars, until it is taken out of ``set_aside``."""
+        self._worked_on += 1
+        self.set_aside[name] = most_usd
 
     def affords(self, most_usd: float) -> bool:
         """Whether the budget reaches for what may cost so much; where not, that is the work's problem."""

@@ -73,11 +73,11 @@ def _head(comparison: Comparison, samples: list[Json]) -> Json:
         "packages": dict(current().versions),
         "scorers": [{"name": name} for name in values],
         "metadata": {
+            "baseline": comparison.baseline,
             "strategies": {name: described(how) for name, how in comparison.given.items()},
             "offline": any(each.offline for each in comparison.answers),
             "cost_usd": comparison.cost_usd,
-            "table": json.loads(comparison.table().reset_index().to_json(orient="records")),
-            "judges": json.loads(comparison.judges_table().reset_index().to_json(orient="records")),
+            "warnings": comparison.warnings,
         },
     }
     planned = comparison.planned * len(comparison.strategies)
@@ -114,7 +114,8 @@ def _samples(comparison: Comparison) -> list[Json]:
 
 def _short(name: str) -> str:
     """The beginning of a name, as it may stand in the name of a file's part."""
-    return "".join(sign if sign.isprintable() and sign not in "/\\" else " " for sign in name[:LONGEST_ID])
+    short = hide_used(name)[:LONGEST_ID]
+    return "".join(sign if sign.isprintable() and sign not in "/\\" else " " for sign in short)
 
 
 def _said(answered: Answered, question: Question) -> Json:

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from moa_helpers.shown import lesson
+
 Z = NormalDist().inv_cdf(0.975)  # how many standard deviations a normal 95 % interval reaches
 DRAWS, FIT_DRAWS = 2000, 500  # of a bootstrap; of one that fits a curve to each draw
 RIDGE = 0.1  # keeps the fit finite where one side wins always; less than what half a question says
@@ -154,8 +156,8 @@ def alpha(ratings: Sequence[Sequence[float]]) -> float:
     ``ratings`` has a list for each rater, with NaN where there is none; the values have an order, and no more
     ("ordinal"). It is NaN where all values are the same. From the package ``krippendorff``.
     """
-    import krippendorff
-
+    with lesson():
+        import krippendorff
     found = np.asarray(ratings, dtype=float)
     rated = found[:, (~np.isnan(found)).sum(axis=0) > 1]
     if len(np.unique(rated[~np.isnan(rated)])) < 2:

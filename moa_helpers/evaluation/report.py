@@ -28,6 +28,7 @@ from moa_helpers.vendors.secrets import hide_used
 from moa_helpers.vendors.settings import current, priced
 
 MODELS = ("reference_models", "layers", "aggregator", "hedge_with")  # the arguments of a mixture that name models
+AGAINST = ("win_", "score_difference", "mcnemar")  # how columns begin that compare with the baseline
 LONGEST_NAME = 80  # characters of a question where it is only named
 RESULTS = {1.0: "wins", 0.0: "loses", 0.5: "a tie", None: "no judgement"}
 Verdicts = Mapping[tuple[str, str], Judged]  # of a question, by strategy and judge
@@ -67,15 +68,16 @@ def report(comparison: Comparison, path: str | Path) -> Path:
     html = render(
         "report.html",
         comparison=comparison,
+        title=f"Strategies: {len(comparison.strategies)}, questions: {len(asked):,}",
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         store=comparison.path.name,
         cost=dollars(comparison.cost_usd),
         offline=any(each.offline for each in comparison.answers),
         problem=problem,
-        table=_table("the strategies", table.reset_index()),
+        table=_table("the strategies", table.reset_index(), comparison.baseline),
         pictures=[(each.alt, each._repr_mimebundle_()["text/html"]) for each in _pictures(comparison, table, judges)],
         judges=_table("the judges", judges.reset_index()),
-        agreements=[_table(f"agreement on {name}", found) for name, found in agreements.items() if len(found)],
+        agreements=[_table(f"How far they agree on {name}", found) for name, found in agreements.items() if len(found)],
         disagreements=disagreements,
         asked=asked,
         given=Table("what was compared", ("strategy", "asks"), given),
@@ -111,19 +113,21 @@ def _interval(row: Mapping[str, float], column: str) -> Interval:
     return Interval(row[column], row[f"{column}_low"], row[f"{column}_high"])
 
 
-def _table(name: str, frame: pd.DataFrame) -> Table:
+def _table(name: str, frame: pd.DataFrame, baseline: str = "") -> Table:
     """A data frame for the reader: bounds beside their value, and no column in which all is unknown, but for costs."""
     bounded = _bounded(frame)
     bounds = [f"{column}{end}" for column in bounded for end in ("_low", "_high")]
     known = [each for each in frame.columns if each.endswith("_usd") or frame[each].notna().any()]
     shown = [column for column in known if column not in bounds]
-    rows = [
-        [
-            str(_interval(row, each)) if each in bounded and row[each] == row[each] else _cell(each, row[each])
-            for each in shown
-        ]
-        for row in frame.to_dict("records")
-    ]
+
+    def cell(row: Mapping[str, Any], column: str) -> str:
+        if column.startswith(AGAINST) and row["strategy"] == baseline:
+            return "baseline"
+        if column in bounded and not math.isnan(row[column]):
+            return str(_interval(row, column)).replace(" to ", "\xa0to\xa0")  # which stays on one line
+        return _cell(column, row[column])
+
+    rows = [[cell(row, column) for column in shown] for row in frame.to_dict("records")]
     return Table(name, [*map(words, shown)], rows)
 
 
@@ -171,10 +175,10 @@ def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
             facts = {strategy: [*cells, *_score_cells(scored.get(strategy))] for strategy, cells in facts.items()}
         if any(strategy == NULL for strategy, _ in judged):
             facts[NULL] = [""] * len(facts[group[0].strategy])
-        said = {pair: RESULTS[each.score] for pair, each in judged.items()}
-        cells = [
-            [one, *found, *(said.get((one, judge), "") for judge in comparison.judges)] for one, found in facts.items()
-        ]
+        for strategy, cells in facts.items():
+            verdicts_on = (judged.get((strategy, judge)) for judge in comparison.judges)
+            cells += [RESULTS[each.score] if each else "" for each in verdicts_on]
+        lines = [[strategy, *cells] for strategy, cells in facts.items()]
         short = " ".join(name.split())[:LONGEST_NAME]
         text, reference = (question.text, question.reference) if question else (name, None)
         texts = [(each.strategy, each.text) for each in group]

@@ -25,7 +25,7 @@ sys.addaudithook(refuse)
 space = {"__name__": "answer"}
 for part in ("code", "tests"):
     exec(compile(given[part], part, "exec"), space)
-print(given["passed"])
+print("\\n" + given["passed"])
 """
 _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="moa-code")
 
@@ -63,7 +63,7 @@ def _run(code: str, tests: str, seconds: float, memory_mb: int) -> tuple[bool, s
             _kill(process)
         said.seek(0)
         lines = said.read(SAID).decode(errors="replace").split("\n")
-    if lines[-2:] == [passed, ""]:
+    if passed in lines:
         return True, "passed"
     return False, next((line.strip()[:200] for line in reversed(lines) if line.strip()), "ended before the tests did")
 

@@ -24,6 +24,9 @@ class Estimate(Shown):
     ``usd`` takes every answer to be ``answer_tokens`` long, ``most_usd`` as long as ``max_tokens`` allows. ``stages``
     has the calls and the most cost of each stage. ``unpriced`` names the models whose price is not known. ``fallbacks``
     are the aggregators that are asked only where one before them fails; they are in none of these numbers.
+
+    ``batch_usd`` is ``usd`` by the vendors' batch APIs, of those that have one, ``mixed_usd`` with the last stage live,
+    and ``worst_hours`` how long the batches may take, a window a stage; they are known to ``estimate`` alone.
     """
 
     usd: float | None
@@ -32,6 +35,9 @@ class Estimate(Shown):
     stages: tuple[tuple[int, float | None], ...]
     unpriced: tuple[str, ...] = ()
     fallbacks: int = 0
+    batch_usd: float | None = None
+    mixed_usd: float | None = None
+    worst_hours: float | None = None
 
     @property
     def calls(self) -> int:

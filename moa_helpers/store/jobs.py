@@ -162,7 +162,7 @@ class Ledger:
 
     def ready(self, run: str, most: int) -> list[Planned]:
         """Questions whose requests have ended, or enough of them, or that have something to ask live."""
-        waits = "FROM json_each(waits) AS one JOIN items ON key = one.value WHERE state ="
+        waits = "FROM json_each(waits) AS one JOIN items ON items.key = one.value WHERE state ="
         sql = f"""SELECT * FROM plans WHERE run = ? AND (live OR NOT EXISTS (SELECT 1 {waits} 'open')
             OR (SELECT count(*) {waits} 'answered') >= need) ORDER BY live LIMIT ?"""
         rows = [Planned(*row) for row in self._run(sql, run, most)]

@@ -101,6 +101,11 @@ def _(estimate: Estimate) -> Card:
         (f"{estimate.answer_tokens} tokens", dollars(estimate.usd)),
         (f"{estimate.max_tokens} tokens, the most allowed", dollars(estimate.most_usd)),
     ]
+    if estimate.worst_hours:
+        by_batch = f"{estimate.answer_tokens} tokens, by batch"
+        rows.append((f"{by_batch}, within {estimate.worst_hours:g} hours", dollars(estimate.batch_usd)))
+        if estimate.mixed_usd != estimate.batch_usd:
+            rows.append((f"{by_batch}, but the last stage live", dollars(estimate.mixed_usd)))
     unknown = f" · no price known for {unpriced(estimate)}" if estimate.unpriced else ""
     return Card(
         f"{estimate.calls} calls, estimated{fallbacks(estimate)}{unknown}", ("if each answer has", "cost"), rows

@@ -31,17 +31,22 @@ _begun: ContextVar[list[Any]] = ContextVar("_begun")  # the responses that have 
 
 
 async def _note(response: Any) -> None:
-    _begun.get([]).append(response)
-    if response.status_code == 200:
+    begun = _begun.get(None)  # None for what is no stream, such as a file
+    if begun is not None:
+        begun.append(response)
+    if begun is not None and response.status_code == 200:
         response.headers["content-type"] = "text/event-stream"  # of anything else the SDK would read the whole
-    else:
+    elif response.status_code != 200:
         await response.aread()  # the SDK stumbles over an error without a body, unless it was read
 
 
 def door(client: Any) -> tuple[str, dict[str, Any]]:
     """The address of the SDK's client, and the headers that it sends."""
     at = client.sdk_configuration
-    headers = {"authorization": f"Bearer {at.security.api_key}", "user-agent": f"mistral-client-python/{at.sdk_version}"}
+    headers = {
+        "authorization": f"Bearer {at.security.api_key}",
+        "user-agent": f"mistral-client-python/{at.sdk_version}",
+    }
     return at.get_server_details()[0], headers | dict.fromkeys(("accept", "content-type"), "application/json")
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 from moa_helpers.catalogue import VENDORS
@@ -26,8 +27,13 @@ def read() -> tuple[Variables, list[str]]:
     around = {name: os.environ.get(name, "") for name in [*os.environ]}  # another thread may change it meanwhile
     found |= {name: value for name, value in around.items() if value.strip()}
     found = {name: value.strip() for name, value in found.items() if value.strip()}
-    logins = {name: remember_logins(value) for name, value in found.items() if "@" in value and _ADDRESSES.search(name)}
-    return Variables(found | logins), notes
+    return with_logins(found), notes
+
+
+def with_logins(values: Mapping[str, str]) -> Variables:
+    """The same, with addresses that hide the logins in them."""
+    logins = {name: remember_logins(text) for name, text in values.items() if "@" in text and _ADDRESSES.search(name)}
+    return Variables({**values, **logins})
 
 
 def find_keys(values: Variables, *, needed: bool) -> tuple[dict[str, str], dict[str, Key], list[str]]:

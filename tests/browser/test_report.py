@@ -67,12 +67,15 @@ def test_a_link_unfolds_its_question(open_report):
     page.get_by_text("cases").click()
     page.locator("#disagreements ~ details").get_by_role("link", name="q2").first.click()
     page.locator("#q3").wait_for()
+    assert page.locator("#q5").is_hidden()
+    page.emulate_media(media="print")
+    assert page.locator("#q5").is_visible(), "on paper nothing is folded"
 
 
 def test_hostile_texts_stay_texts(open_report):
     page = open_report(reported.hostile([*HOSTILE.values(), "</style></title></details>", "w" * 1_000_000]), width=800)
     page.evaluate(UNFOLD)
-    assert page.title() == "2 strategies, 14 questions"
+    assert page.title() == "Strategies: 2, questions: 14"
     assert page.locator("script, iframe, base, form, [onerror], [onmouseover], a:not([href^='#'])").count() == 0
     assert page.locator("img").count() == page.locator("figure img").count() > 0
     inner, outer = page.evaluate(WIDTHS)

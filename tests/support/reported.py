@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from moa_helpers.bulk.questions import Question
-from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged
+from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged, Scored
 from tests.support.replies import A, B, C
 
 
@@ -49,5 +49,14 @@ def ordinary():
         for number, one in enumerate(questions)
         for at, (name, judge) in enumerate([("b", B), ("b", C), ("c", B), ("c", C), (NULL, B), (NULL, C)])
     ]
+    scored = [
+        Scored(question=one.id, strategy=name, reference="Because.", value=value, read=read, problem=problem)
+        for number, one in enumerate(questions)
+        for name, value, read, problem in [
+            ("a", 1.0, "Because.", ""),
+            ("b", None, "", ""),
+            ("c", 1.0, "Because.", "") if number else ("c", None, "", "ValueError: no"),
+        ]
+    ]
     given = {"a": A, "b": B, "c": {"reference_models": [A, B, C], "aggregator": A}}
-    return compared(questions, given, answers, verdicts, [B, C], given)
+    return compared(questions, given, answers, verdicts, [B, C], given, scored=tuple(scored))

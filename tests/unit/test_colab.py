@@ -121,10 +121,10 @@ def run_setup_cell(source, folder, monkeypatch):
     return installed
 
 
-LACKING = ' "anthropic<3" "mistralai>=2.10,<3" eval-type-backport jsonpath-python'
+LACKING = ' "anthropic<3" "mistralai<3" eval-type-backport jsonpath-python krippendorff'
 
 
-LACKING = ' "anthropic<3" "mistralai>=2.10,<3" eval-type-backport jsonpath-python'
+LACKING = ' "anthropic<3" "mistralai<3" eval-type-backport jsonpath-python krippendorff'
 
 
 @pytest.fixture(autouse=True)

@@ -99,7 +99,7 @@ def test_what_was_found(run, monkeypatch, script, tmp_path):
     words = " ".join(page.text.split())
     row = found.table().loc["moa"]
     for expected in (
-        *("Offline.", "2 strategies, 4 questions", "mine.sqlite", f"${found.cost_usd:.6f}"),
+        *("Offline.", "Strategies: 2, questions: 4", "mine.sqlite", f"${found.cost_usd:.6f}"),
         f"{row.points_share:.2f} ({row.points_share_low:.2f} to {row.points_share_high:.2f})",
         f"{row.win_rate:.2f} ({row.win_rate_low:.2f} to {row.win_rate_high:.2f})",
         *(f"reference models: {A}, {B} (extra note); aggregator: {A}; layers: 3", "November 2026", "genai-prices"),
@@ -136,6 +136,22 @@ def test_disagreements_are_told(tmp_path):
     assert [link for link in page.links if link.startswith("#q")] == ["#q2", "#q3", "#q4"]
 
 
+def test_what_a_score_said(tmp_path):
+    page = written(reported.ordinary(), tmp_path)
+    told = page.inside("disagreements")
+    assert "the score: a 1, b 0, c 1" in told
+    assert f"{B} prefers b, the score a" in told
+    cells = page.inside("question 1")
+    for expected in ("scoreread", "1Because.", "nothing to read", "unknownValueError: no"):
+        assert expected in cells
+    assert "How far they agree on c" in page.labels("region")
+    assert "counts as wrong" in page.text
+    log = read(reported.ordinary().to_inspect(tmp_path / "log.eval"))
+    scores = [sample["scores"].get("score") for sample in log["samples"][:3]]
+    assert scores[0] == {"answer": "Because.", "value": 1.0, "explanation": ""}
+    assert (scores[1]["value"], scores[1]["explanation"], scores[2]) == (0.0, "nothing to read", None)
+
+
 def test_what_is_unknown_is_said(tmp_path):
     answers = [answered("a", "single", "", cost_usd=None), answered("a", "other", "Yes.")]
     found = compared([Question("a", "A?"), Question("b", "B?")], ["single", "other"], answers)
@@ -162,7 +178,7 @@ def test_what_is_unknown_is_said(tmp_path):
 def test_no_key_is_in_it(monkeypatch, tmp_path):
     monkeypatch.setattr(secrets, "_used", {})
     key = secrets.remember("Zq7-a-very-secret-key")
-    found = compared([Question("a", f"Is {key} right?")], ["x"], [answered("a", "x", f"It is {key}.")])
+    found = compared([Question(key, f"Is {key} right?")], ["x"], [answered(key, "x", f"It is {key}.")])
     assert "It is [key]." in written(found, tmp_path).text
     for name in ("log.json", "log.eval"):
         logged = read(found.to_inspect(tmp_path / name))

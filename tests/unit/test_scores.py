@@ -297,6 +297,7 @@ def test_where_there_are_no_limits_no_code_is_run(monkeypatch):
 def test_code_against_its_tests():
     assert ran(CODE) == (1, "passed")
     assert ran(CODE, fence="") == (1, "passed")
+    assert ran(CODE + "\nprint('well', end='')") == (1, "passed"), "whatever it says itself"
     assert ran("def add(a, b): return a - b") == (0, "AssertionError")
     assert ran("def add(a, b: return")[1].startswith("SyntaxError")
     assert ran("import sys\nsys.exit(0)") == (0, "ended before the tests did"), "no way around them"

@@ -1,6 +1,8 @@
 """The batch APIs of the embedded vendors: the official SDKs ask, and their own types read strictly what comes."""
 
+import gc
 import json
+import tempfile
 import time
 from datetime import UTC, datetime
 
@@ -12,9 +14,11 @@ from mistralai.client.errors import MistralError
 from openai.types import Batch, FileDeleted, FileObject
 
 from moa_helpers import offline
+from moa_helpers.offline.server import OfflineVendors, Server
 from tests.support.batches import (
     CITY,
     ENDPOINT,
+    HAIKU,
     PROMPTS,
     SMALL,
     Anthropic,
@@ -144,6 +148,29 @@ def test_jobs_are_listed_page_by_page_with_the_newest_first(clients):
     assert {page.total for page in pages} == {5}
     later = datetime.fromtimestamp(made[-1].created_at + 30 * 24 * 3600, UTC)
     assert not vendor.api.list(created_after=later).data
+
+
+def test_a_job_takes_the_hours_that_were_drawn_for_it_however_quick_the_machine_is(clients, vendors, monkeypatch):
+    vendor, hours = clients(OpenAI), []
+    for speed in (100, 1e9):
+        monkeypatch.setattr(vendors, "speed", speed)
+        job = ended(vendor, vendor.create(many(vendor, 200)))
+        hours.append((job.completed_at - job.created_at) / 3600)
+        assert job.request_counts.completed == 200, "its window ended while it was worked on"
+    assert hours[0] == pytest.approx(hours[1], abs=0.01)
+
+
+def test_a_server_that_stops_leaves_no_job_and_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    server = Server(OfflineVendors(speed=1e-6))
+    requests = [{"custom_id": "a", "params": asked(HAIKU, max_tokens=5)}]
+    headers = {"x-api-key": "any", "x-moa-fault": "never_starts"}
+    assert ask(f"{server.url}/v1/messages/batches", {"requests": requests}, **headers)[0] == 200
+    assert list(tmp_path.glob("moa-offline-*"))
+    server.stop()
+    del server
+    gc.collect()
+    assert not list(tmp_path.glob("moa-offline-*"))
 
 
 def test_a_canceled_batch_keeps_what_was_answered(vendor, vendors, monkeypatch):

@@ -291,7 +291,7 @@ PATHS = [
     ("POST", "/openai/v1/embeddings", 404, "openai", ""),
     ("GET", "/v1/assistants", 404, "openai", ""),
     ("PUT", "/v1/files", 405, "openai", "takes GET"),
-    ("DELETE", "/v1/batches", 405, "openai", "takes GET, POST"),
+    ("DELETE", "/v1/batches", 405, "openai", "takes GET, HEAD, POST"),
     ("GET", "/", 404, "openai", "lacks /v1"),
     ("POST", "/chat/completions", 404, "openai", "lacks /v1"),
     ("POST", "/openai/chat/completions", 404, "openai", "lacks /v1"),

@@ -74,7 +74,14 @@ MEMBERS = [
     ),
 ]
 CREATE = {"openai": "chat.completions.create", "anthropic": "messages.create", "mistral": "chat.complete_async"}
-OF_THE_WAY = {"accept-encoding", "connection", "content-length", "host", "x-stainless-retry-count", "x-stainless-timeout"}
+OF_THE_WAY = {
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "host",
+    "x-stainless-retry-count",
+    "x-stainless-timeout",
+}
 TEXT = "Hello there."
 
 

@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from moa_helpers.catalogue import Vendor
-from moa_helpers.vendors.bodies import words
 from moa_helpers.vendors.reading import mapping
 from moa_helpers.vendors.requests import Request
 
@@ -42,20 +41,12 @@ class Seen:
 
 
 class Result(NamedTuple):
-    """What became of a request: the vendor's answer, or its error. Without a status it was never worked on."""
+    """What became of a request: the vendor's answer, or its error. With neither it was not worked on."""
 
     key: str
     answer: Mapping[str, Any] | None
-    status: int | None = None
+    status: int | None = None  # HTTP's, of the error
     error: Any = None
-
-
-class NotAnswered(Exception):
-    """A request of a batch has no answer; it reads as what the SDKs raise where the vendor refused."""
-
-    def __init__(self, result: Result) -> None:
-        super().__init__(words(result.error) or "No reason was given")
-        self.status_code, self.body = result.status, result.error
 
 
 def goes_by_batch(request: Request) -> bool:

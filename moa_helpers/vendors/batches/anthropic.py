@@ -9,16 +9,6 @@ from moa_helpers.vendors.reading import mapping
 
 LINES, BYTES = 100_000, 32_000_000  # the vendor takes 256 MB; but its SDK takes them as objects, not as a file
 ONE_MODEL, NAMED = False, False
-_STATUS = {  # HTTP's, for the type of an error
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "overloaded_error": 529,
-}
 
 
 def line(key: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,11 +52,5 @@ async def results(sdk: Any, file: str) -> AsyncIterator[Result]:
     async with sdk.messages.batches.with_streaming_response.results(file) as response:
         async for each in lines(response.iter_bytes()):
             found = mapping(each.get("result"))
-            if found.get("type") == "succeeded":
-                yield Result(str(each.get("custom_id")), mapping(found.get("message")))
-            elif found.get("type") == "errored":
-                error = mapping(found.get("error"))
-                kind = mapping(error.get("error")).get("type", error.get("type"))
-                yield Result(str(each.get("custom_id")), None, _STATUS.get(kind, 500), error)
-            else:  # canceled or expired
-                yield Result(str(each.get("custom_id")), None)
+            answer = found.get("message") if found.get("type") == "succeeded" else None
+            yield Result(str(each.get("custom_id")), answer and mapping(answer), error=found.get("error"))

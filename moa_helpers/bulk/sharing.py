@@ -1,0 +1,100 @@
+"""Vendors' rates that several processes share: one of them keeps the count, and the others ask it for their turns."""
+
+import asyncio
+import math
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
+from typing import Any
+
+from moa_helpers.limits.rates import Rate, Rates, Turn
+
+LEEWAY = 10.0  # seconds after its time-out in which the end of an attempt is heard of
+
+
+class Limiter:
+    """Keeps the count; an actor of Ray. A turn that is not settled in time has ended: its process is dead.
+
+    Args:
+        given: the rates, by vendor.
+        longest: seconds that an attempt may take.
+    """
+
+    def __init__(self, given: Mapping[str, Rate], longest: float) -> None:
+        self._rates, self._longest, self._numbers = Rates(given), longest, count()
+        self._held: dict[int, tuple[AsyncExitStack, Turn]] = {}
+
+    async def turn(self, vendor: str, tokens: int, seconds: float) -> tuple[int, bool]:
+        """Wait for room at a vendor, for so many seconds at most; the turn's number, and whether it has room."""
+        stack, number, loop = AsyncExitStack(), next(self._numbers), asyncio.get_running_loop()
+        turn = await stack.enter_async_context(self._rates.turn(vendor, tokens, time.perf_counter() + seconds))
+        self._held[number] = stack, turn
+        loop.call_later(self._longest + LEEWAY, lambda: loop.create_task(self.settle(number, None, True)))
+        return number, turn.sent
+
+    async def settle(self, number: int, tokens: int | None, sent: bool) -> None:
+        """An attempt has ended, with so many tokens (None: not known); or it was not sent."""
+        if number in self._held:
+            stack, turn = self._held.pop(number)
+            turn.used(tokens)
+            turn.sent = sent
+            await stack.aclose()
+
+    async def learn(self, vendor: str, headers: Mapping[str, str]) -> None:
+        """What a vendor's answer says of its rates."""
+        self._rates.learn(vendor, headers)
+
+    async def hold(self, vendor: str, seconds: float) -> None:
+        """Let no attempt at this vendor begin for so long."""
+        self._rates.hold(vendor, seconds)
+
+
+class SharedRates:
+    """The rates of a process that asks a limiter for its turns, at vendors whose rates are given or that tell of them.
+
+    Args:
+        limiter: the actor.
+        given: the rates, by vendor.
+    """
+
+    def __init__(self, limiter: Any, given: Mapping[str, Rate]) -> None:
+        self._limiter, self._limited = limiter, {*given}
+        self._first = defaultdict[str, asyncio.Lock](asyncio.Lock)  # one asks at a time: no more is lost with a process
+
+    @asynccontextmanager
+    async def turn(self, vendor: str, tokens: int, until: float = math.inf) -> AsyncIterator[Turn]:
+        """As in ``Rates``."""
+        if vendor not in self._limited:
+            yield Turn(tokens)
+            return
+        async with self._first[vendor]:
+            asked = asyncio.ensure_future(self._limiter.turn.remote(vendor, tokens, until - time.perf_counter()))
+            try:
+                number, sent = await asyncio.shield(asked)
+            except asyncio.CancelledError:
+                asked.add_done_callback(self._give_back)
+                raise
+            except ValueError as error:  # wrapped by Ray, with a traceback in its text
+                raise getattr(error, "cause", error) from None
+        turn = Turn(tokens, sent)
+        try:
+            yield turn
+        finally:
+            self._limiter.settle.remote(number, turn.tokens, turn.sent)
+
+    def learn(self, vendor: str, headers: Mapping[str, str]) -> None:
+        """As in ``Rates``."""
+        self._limited.add(vendor)
+        self._limiter.learn.remote(vendor, dict(headers))
+
+    def hold(self, vendor: str, seconds: float | None) -> None:
+        """As in ``Rates``."""
+        if seconds is not None:
+            self._limited.add(vendor)
+            self._limiter.hold.remote(vendor, seconds)
+
+    def _give_back(self, asked: "asyncio.Future[tuple[int, bool]]") -> None:
+        if not asked.cancelled() and not asked.exception():
+            self._limiter.settle.remote(asked.result()[0], 0, False)
