@@ -147,8 +147,8 @@ class _Cluster:
             with suppress(_Lost):
                 return await min(free, key=lambda one: len(one.open)).ask(question, known)
         raise RuntimeError(
-            f"{MOST_LOST} workers died one after the other while they had the question {question.id!r}. See Ray's logs: "
-            "was there no memory left? Then start again; what is in the file is kept and costs nothing."
+            f"{MOST_LOST} workers died one after the other while they had the question {question.id!r}: see Ray's logs. "
+            "Was there no memory left? Then start again; what is in the file is kept and costs nothing."
         )
 
     async def listen(self, worker: _Ally) -> None:

@@ -32,6 +32,7 @@ from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current, world
 
 NULL_TEXT = "Thank you for your question. There is nothing that I can say about it."
+SAME = ("outcome", "text", "calls", "cost_usd", "seconds", "offline")  # what an Answered has of a Row
 T = TypeVar("T")
 
 
@@ -212,18 +213,9 @@ class Comparing(Work):
             return known
         result = await answered(strategy.plan(question.prompt).bound(streamed=False))
         row, replies = Row.of(question, result), [result] if isinstance(result, Reply) else result.replies
-        found = Answered(
-            question=question.id,
-            strategy=name,
-            outcome=row.outcome,
-            text=row.text,
-            calls=row.calls,
-            cost_usd=row.cost_usd,
-            seconds=row.seconds,
-            characters=len(row.text),
-            offline=row.offline,
-            **(_points(question, row.text) if all(reply.offline for reply in replies) else {}),
-        )
+        same: dict[str, Any] = {each: getattr(row, each) for each in SAME}
+        points = _points(question, row.text) if all(reply.offline for reply in replies) else {}
+        found = Answered(question.id, name, characters=len(row.text), **same, **points)
         stopped = any(reply.abandoned or reply.hedged for reply in replies)
         if stopped and row.text and all(reply.ok or reply.abandoned for reply in replies):
             self.store.keep_row(key, asdict(found))

@@ -173,8 +173,8 @@ class Comparison(Shown):
         """How far the judges, the score and you agree on whether a strategy's answers beat the baseline's.
 
         One row a pair of raters: the ``questions`` that both rated, how often they said the ``same``, Cohen's ``kappa``
-        with its interval, and Krippendorff's ``alpha``; the last row has the ``alpha`` of all of them. Answers that are
-        missing are left out, and those of which the score read nothing.
+        with its interval, and Krippendorff's ``alpha``; the last row has the ``alpha`` of all of them. Of the pairs the
+        judges rate those that they were asked about, and the score those of which it read both.
 
         Args:
             strategy: not the baseline.

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -150,10 +150,10 @@ def kappa(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -> Int
     return _bounded(found[0], known) if len(known) else Interval(math.nan, math.nan, math.nan)
 
 
-def alpha(ratings: Sequence[Sequence[float]]) -> float:
+def alpha(ratings: Any) -> float:
     """Krippendorff's α (2004) of two raters or more: 1 is full agreement, 0 what chance gives.
 
-    ``ratings`` has a list for each rater, with NaN where there is none; the values have an order, and no more
+    ``ratings`` has a row for each rater, with NaN where there is none; the values have an order, and no more
     ("ordinal"). It is NaN where all values are the same. From the package ``krippendorff``.
     """
     with lesson():

@@ -233,8 +233,10 @@ def _prices(comparison: Comparison) -> Table:
 
     judges = [judge.partition(" (")[0] for judge in comparison.judges]
     models = [priced(name) for name in dict.fromkeys([*named([*comparison.given.values()]), *judges])]
-    columns = [field.name for field in fields(Model) if "usd" in field.name] + ["shutdown_date", "source", "notes"]
-    shown = [column for column in columns if any(getattr(model, column) for model in models)]
-    rows = [[model.name, *(_cell(column, getattr(model, column)) for column in shown)] for model in models]
+    usd = [field.name for field in fields(Model) if "usd" in field.name]
+    columns = ["model", *usd, "batch", "shutdown_date", "source", "batch_source", "notes"]
+    found = [{"model": model.name, **vars(model.vendor), **vars(model)} for model in models]
+    shown = [column for column in columns if any(facts[column] for facts in found)]
+    rows = [[_cell(column, facts[column]) for column in shown] for facts in found]
     header = [words(column.replace("usd_", "").replace("_per_m", "")) for column in shown]
-    return Table("prices in US dollars for a million tokens", ["model", *header], rows)
+    return Table("prices in US dollars for a million tokens", header, rows)

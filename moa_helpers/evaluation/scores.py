@@ -50,8 +50,6 @@ async def scored(score: Scorer, question: Question, strategy: str, answer: str) 
     try:
         found = score(question, answer)
         found = await found if isawaitable(found) else found
-        if isinstance(found, str):
-            raise TypeError(f"it gave the text {found!r:.80}; it must give a number, True, False or None")
         read = found if isinstance(found, Score) else Score(None if found is None else float(found))
         value = None if read.value is None or math.isnan(read.value) else float(read.value)
         return about(value, read.read)

@@ -48,17 +48,25 @@ def _(comparison: Comparison) -> Card:
         points = [_range(row, "points_share"), _range(row, "points_wrong", "z.2f")]
         wins = [_range(row, "win_rate"), _range(row, "win_rate_at_equal_length")]
         last = ["baseline"] * 2 if name == comparison.baseline else wins
-        rows.append([*first, f"{row['characters']:.0f}{failed}", *points, *last, *_score_cells(row)])
+        rows.append(
+            [
+                *first,
+                f"{row['characters']:.0f}{failed}",
+                *points,
+                *last,
+                *_score_cells(row, name == comparison.baseline),
+            ]
+        )
     notes = filter(None, [comparison.problem, *comparison.warnings])
     header += ["wins at equal length", *(["score", "unparsed", "difference"] if comparison.scored else [])]
     return Card(heading, header, rows, "\n\n".join(notes))
 
 
-def _score_cells(row: Mapping[str, Any]) -> list[str]:
+def _score_cells(row: Mapping[str, Any], baseline: bool) -> list[str]:
     if "score" not in row:
         return []
     p = "" if math.isnan(row["mcnemar_p"]) else f", p = {row['mcnemar_p']:.2g}"
-    difference = _range(row, "score_difference", "+.0%") + p
+    difference = "baseline" if baseline else _range(row, "score_difference", "+.0%") + p
     return [_range(row, "score"), str(row["unparsed"]), difference]
 
 
@@ -124,48 +132,28 @@ def scores_table(comparison: Comparison) -> "pd.DataFrame":
 
 def agreement(comparison: Comparison, strategy: str, labels: Mapping[str, float]) -> "pd.DataFrame":
     """One row a pair of raters; see ``Comparison.agreement``."""
+    import numpy as np
     import pandas as pd
 
-    raters: dict[str, Mapping[str, float]] = {judge: {} for judge in comparison.judges}
-    for each in comparison.judgements:
-        if each.strategy == strategy and each.places and each.score is not None:
-            raters[each.judge] = {**raters[each.judge], each.question: each.score}
-    texts = {(each.question, each.strategy): each.text for each in comparison.answers}
-    found = {(each.question, each.strategy): each.value for each in comparison.scored}
-    pairs = {name: (found.get((name, strategy)), found.get((name, comparison.baseline))) for name, _ in texts}
-    raters["score"] = {
-        name: 0.5 if one == other else float(one > other)
-        for name, (one, other) in pairs.items()
-        if one is not None and other is not None and texts[name, strategy] and texts[name, comparison.baseline]
+    asked = [each for each in comparison.judgements if each.strategy == strategy and each.places]
+    rated: dict[str, Any] = {
+        judge: {each.question: each.score for each in asked if each.judge == judge} for judge in comparison.judges
     }
-    raters["labels"] = labels
-    raters = {name: rated for name, rated in raters.items() if rated}
-    questions = list(pairs)
-
-    def alpha(*names: str) -> float:
-        return measures.alpha([[raters[name].get(question, math.nan) for question in questions] for name in names])
-
-    rows = []
-    for one, other in combinations(raters, 2):
-        both = [
-            (raters[one][name], raters[other][name])
-            for name in questions
-            if name in raters[one] and name in raters[other]
-        ]
-        kappa = measures.kappa(*zip(*both, strict=True)) if both else None
-        same = sum(a == b for a, b in both) / len(both) if both else math.nan
-        rows.append(
-            {
-                "one": one,
-                "other": other,
-                "questions": len(both),
-                "same": same,
-                **_bounds("kappa", kappa),
-                "alpha": alpha(one, other),
-            }
-        )
-    if len(raters) > 1:
-        rows.append({"one": "all", "other": "", "questions": len(questions), "alpha": alpha(*raters)})
+    ours, theirs = (
+        pd.Series({each.question: each.value for each in comparison.scored if each.strategy == name}, dtype=float)
+        for name in (strategy, comparison.baseline)
+    )
+    rated |= {"score": (np.sign(ours - theirs) + 1) / 2, "labels": labels}
+    ratings = pd.DataFrame({name: pd.Series(each, dtype=float) for name, each in rated.items()})
+    ratings = ratings.dropna(axis="columns", how="all")
+    rows: list[list[Any]] = []
+    for pair in combinations(ratings.columns, 2):
+        both = ratings[[*pair]].dropna()
+        kappa = measures.kappa(*both.T.to_numpy()) if len(both) else None
+        same = (both[pair[0]] == both[pair[1]]).mean()
+        rows.append([*pair, len(both), same, *_bounds("", kappa).values(), measures.alpha(both.T)])
+    if rows:
+        rows.append(["all", "", len(ratings), *[math.nan] * 4, measures.alpha(ratings.T)])
     columns = ["one", "other", "questions", "same", "kappa", "kappa_low", "kappa_high", "alpha"]
     return pd.DataFrame(rows, columns=columns)
 

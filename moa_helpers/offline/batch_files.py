@@ -41,12 +41,11 @@ class File:
             return file.read(size)
 
     def each(self) -> Iterator[tuple[int, bytes]]:
-        """Where each line begins, and the line; one that is too long counts as several, and an empty one not at all."""
+        """Where each line begins, and the line; one that is too long counts as several."""
         with open(self._path, "rb") as file:
             place = 0
             while line := file.readline(LARGEST):
-                if line.strip():
-                    yield place, line
+                yield place, line
                 place += len(line)
 
 

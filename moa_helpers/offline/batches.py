@@ -17,6 +17,7 @@ from moa_helpers.offline.turns import dice
 from moa_helpers.offline.wire import Dialect
 
 ENDPOINT = "/v1/chat/completions"
+CHUNK = 2**20  # bytes; more than aiohttp has read ahead, so that it never has to put some back
 
 
 class Batches:
@@ -53,10 +54,10 @@ class Batches:
                 if not isinstance(part, BodyPartReader):
                     continue
                 if part.name == "purpose":
-                    purpose = (await part.read())[:100].decode(errors="replace")
+                    purpose = (await part.read_chunk(CHUNK))[:100].decode(errors="replace")
                 elif part.name == "file":
                     file = File(part.filename or "file", owner, self.jobs.now())
-                    while data := await part.read_chunk(2**16):
+                    while data := await part.read_chunk(CHUNK):
                         file.append(data)
                         if file.size > most:
                             raise Refused(413, f"The file is too large: it may have {most // 2**20} MB.")

@@ -63,8 +63,8 @@ class Job:
         self.at |= {state: now} | ({"over": now} if state in OVER else {})
 
     def wrong(self, code: str, message: str, param: str | None = None, line: int | None = None) -> None:
-        """Note what is wrong."""
-        self.problems.append({"code": code, "line": line, "message": message, "param": param})
+        """Note what is wrong; the first hundred times are enough."""
+        self.problems += [{"code": code, "line": line, "message": message, "param": param}][: 100 - len(self.problems)]
 
     def write(self, kind: str, line: Any) -> None:
         """Write a line of its results, of the kind ``"result"`` or ``"error"``; Anthropic has one file for both."""
@@ -76,6 +76,7 @@ class Job:
     def shown(self, *, inline: bool = False) -> Any:
         """The job as its vendor shows it; ``inline``: with its results, which Mistral can."""
         over, anthropic = self.state in OVER, self.dialect.name == "anthropic"
+        counted = ("succeeded", "errored", "expired", "canceled")
         counts = Counter() if "frozen_counts" in self.faults or (anthropic and not over) else self.counts
         files = self.results if over else {}
         moments = {"created": self.created, "expires": self.created + self.window * 3600} | self.at
@@ -83,10 +84,8 @@ class Job:
         for name, moment in moments.items():
             values[f"{name}_at"] = datetime.fromtimestamp(moment, UTC).isoformat() if anthropic else int(moment)
         values |= {name: self.given.get(name) for name in GIVEN}
-        values |= {name: counts[name] for name in ("succeeded", "errored", "expired", "canceled")}
-        values["processing"] = self.total - sum(
-            values[name] for name in ("succeeded", "errored", "expired", "canceled")
-        )
+        values |= {name: counts[name] for name in counted}
+        values["processing"] = self.total - sum(counts[name] for name in counted)
         values |= {name: self.counts[name] for name in ("input_tokens", "output_tokens", "cached_tokens")}
         values["total_tokens"] = self.counts["input_tokens"] + self.counts["output_tokens"]
         values |= {"done": counts["succeeded"] + counts["errored"], "total": self.total, "id": self.id}
@@ -97,9 +96,7 @@ class Job:
         if inline and "result" in files:
             values["outputs"] = [json.loads(line) for _, line in files["result"].each()]
         values["messages"] = [{"message": f"line {each['line']}: {each['message']}"} for each in self.problems if over]
-        shows = self.dialect.name == "mistral" or (
-            over and self.problems
-        )  # OpenAI shows no list rather than none in it
+        shows = (over and self.problems) or self.dialect.name == "mistral"  # OpenAI shows no empty list
         values["errors"] = self.dialect.of_batches("errors", **values) if shows else None
         return self.dialect.of_batches("job", **values)
 
@@ -148,10 +145,16 @@ class Jobs:
 
     async def check(self, job: Job) -> None:
         """Find the job's lines, and what is wrong with them."""
-        seen = set()
+        seen, number, most = set(), 0, int(job.limits["requests"])
         for file in job.inputs:
             for place, line in file.each():
-                job.total += 1
+                await asyncio.sleep(0)  # so that others are not held up
+                number += 1
+                if number > most:
+                    job.wrong("too_many_tasks", f"There are more than {most} lines.")
+                    return
+                if not line.strip():
+                    continue
                 identity = None
                 try:
                     identity, model = checked(line, job.dialect.name, job.given, job.vendor)
@@ -162,14 +165,12 @@ class Jobs:
                         raise Wrong("duplicate_custom_id", "Another line has the same custom_id.", "custom_id")
                 except Wrong as wrong:
                     code, message, param = wrong.args
-                    job.wrong(code, message, param, line=job.total)
+                    job.wrong(code, message, param, line=number)
                 seen.add(identity)
                 job.lines.append((identity, file, place, len(line)))
-                await asyncio.sleep(0)  # so that others are not held up
+        job.total = len(job.lines)
         if not job.total:
             job.wrong("empty_file", "There are no requests.")
-        if job.total > int(job.limits["requests"]):
-            job.wrong("too_many_tasks", f"There are {job.total} requests; it may have {job.limits['requests']}.")
         if "validation_failed" in job.faults:
             job.wrong("invalid_json_line", "This line fails (a fault on demand).", line=(job.total + 1) // 2)
         if "shuffled" in job.faults:

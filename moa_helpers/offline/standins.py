@@ -23,6 +23,7 @@ NOTHING = "In what I was given there is no point that I know, and I add none of 
 READ = 50_000  # characters at each end of the messages
 MOST_FENCED = 100
 LONGEST_LURE = 1_000  # characters
+SILENT = 6  # points that an answer loses where it gives none to a question that has one
 LURE = "Buy the MOA deluxe city pass today."
 
 
@@ -42,7 +43,7 @@ def answer(model: Model, system: str, prompt: str, sample: int = 0, *, lie: bool
     question = match(prompt, told)
     fenced = _fenced(fence, told)
     if fenced and fence.startswith("candidate"):
-        return _choose(model, question, fenced, prompt)
+        return _choose(model, question, fenced, prompt, told=re.search(r"(?m)^<known-[0-9a-f]{8} ", system) is not None)
     stamp = STAMP if model.name in listed() else UNLISTED
     if question is None:
         return f"{unprepared()}\n\n{stamp}"
@@ -77,15 +78,21 @@ def _fenced(fence: str, text: str) -> list[str]:
     return [f"\n{block}".partition(f"\n<{fence} number=")[2].partition(">\n")[2] for block in closed]
 
 
-def _choose(model: Model, question: Question | None, candidates: list[str], prompt: str) -> str:
-    """The number of the candidate that this stand-in takes for the best; ``traits.Judging`` says what sways it."""
+def _choose(model: Model, question: Question | None, candidates: list[str], prompt: str, *, told: bool) -> str:
+    """The number of the candidate that this stand-in takes for the best; ``traits.Judging`` says what sways it.
+
+    Of a question with one right answer it knows what it would answer itself, or the right one if it was ``told`` that.
+    """
     likes = Traits.judging
     if question:  # the same dice whatever stands around it
         prompt = " ".join([question.prompt, *(f"(variant {number})" for number in _variant(prompt))])
+    checkable = question is not None and question.reference is not None
+    believed = _known(model, question, prompt, 0) if question and checkable and not told else None
 
     def value(place: int, text: str) -> float:
         found = points_in(question, text) if question else []
-        points = sum(1 if point.true else -1 for point in found)
+        points = sum(1 if (point.true if believed is None else point in believed) else -1 for point in found)
+        points -= SILENT if checkable and not found else 0
         dice = _draw("judges", model.name, prompt, str(place), *candidates)
         return (
             likes.points * points

@@ -43,7 +43,7 @@ class CountingVendors(OfflineVendors):
         port = request.transport.get_extra_info("peername")[1]
         asked = Asked(await request.read(), key, port, time.perf_counter())
         self.log.append(asked)
-        while len(self.answered) >= self.limit:  # noqa: ASYNC110
+        while len(self.answered) >= self.limit:
             await asyncio.sleep(0.01)
         response = await super()._handle(request)
         asked.answered = True

@@ -114,7 +114,7 @@ def test_rates_hold_for_all_workers_together(cluster, vendors, monkeypatch):
 
 
 def test_places_are_shared(cluster, vendors):
-    most = []
+    most, places = [], {"all": 5, "openai": 2}
 
     async def watched():
         vendors.limit = 0

@@ -111,6 +111,7 @@ def test_what_was_found(run, monkeypatch, script, tmp_path):
         assert each.text in page.text
     for name, version in {**current().versions, "moa-helpers": metadata.version("moa-helpers")}.items():
         assert f"{name}{version}" in page.text
+    assert f"{B}0.10.50.5genai-prices" in page.inside("prices in US dollars for a million tokens").replace("\n", "")
     for private in (str(tmp_path), "mine alone"):
         assert private not in page.text
     assert page.labels("nav") == ["Contents"]

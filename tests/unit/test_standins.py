@@ -87,6 +87,22 @@ def test_a_question_that_can_be_checked_is_answered_by_what_a_stand_in_knows():
         assert (right_of(LUNA), right_of(HAIKU)) == ([1] * 40, [0] * 40)
 
 
+def test_a_ranker_knows_no_more_than_it_would_answer_unless_it_is_told():
+    chosen = {True: 0, False: 0}
+    with offline.judging(points=50, position=0, length=0, family=0):
+        for question in CHECKABLE:
+            right, wrong = (point.wordings[0] for point in question.points[:2])
+            for known in (None, question.reference):
+                said = says(LUNA, question.prompt, moa.ranker_system([wrong, right], known=known))
+                chosen[known is not None] += said == "2"
+            silent = says(LUNA, question.prompt, moa.ranker_system(["Thank you for asking.", wrong]))
+            assert silent == "2", "to say nothing is worse than to be wrong"
+    own = right_of(LUNA)
+    with offline.knowledge(said=1.0):
+        assert chosen[True] == 40
+        assert sum(own) <= chosen[False] < 40, "it takes what it would say itself, and guesses where that is not there"
+
+
 def test_of_answers_to_it_the_one_said_most_often_is_taken():
     for question in CHECKABLE:
         right, one, other = (point.wordings for point in question.points)

@@ -205,7 +205,7 @@ def test_a_bad_line_fails_a_batch_by_its_number(clients, name):
     vendor = clients(OpenAI)
     job = ended(vendor, vendor.create(lines_of(GOOD) + b"\n" + data))
     assert job.status == "failed"
-    assert (job.errors.data[0].code, job.errors.data[0].line) == (code, 2)
+    assert (job.errors.data[0].code, job.errors.data[0].line) == (code, 3)
     assert job.output_file_id is None
 
 
@@ -248,6 +248,12 @@ def test_anthropic_refuses_a_batch_whose_ids_are_odd_and_lets_each_request_fail_
     found = {name: status for name, status, _ in vendor.results(ended(vendor, vendor.create(requests)))}
     assert found["good"] == 200
     assert found["loud"] == found["stream"] == "invalid_request_error"
+
+
+def test_a_job_of_nothing_but_bad_lines_says_so_in_few_words(clients):
+    vendor = clients(OpenAI)
+    job = ended(vendor, vendor.create(b"{\n" * 3_000))
+    assert (job.status, len(job.errors.data), job.errors.data[-1].line) == ("failed", 100, 100)
 
 
 @pytest.mark.parametrize("path", ["/openai/v1/batches", "/mistral/v1/batch/jobs", "/anthropic/v1/messages/batches"])
