@@ -19,7 +19,6 @@ from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.rates import Rate, Rates
 from moa_helpers.limits.tasks import results
 from moa_helpers.limits.values import Limits
-from moa_helpers.plan import Plan
 from moa_helpers.results import Answer, Reply
 from moa_helpers.store.answers import Answers, key_of
 from moa_helpers.ui.progress import follow, progress_view
@@ -76,19 +75,12 @@ async def answer_all(
     """
     if max_concurrency is None:
         raise TypeError("max_concurrency must be a number, or a mapping such as {'mistral': 2, 'all': 8}, not None.")
-    if how not in WAYS:
-        raise ValueError(f"how is {how!r}; it must be one of {', '.join(WAYS)}.")
-    check_number("patience", patience)
-    if late not in ("batch", "live"):
-        raise ValueError(f"late is {late!r}; it must be 'batch' or 'live'.")
+    _check_way(how, patience, late)
     limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
     strategy = Strategy.of(mixture_or_model, max_tokens=max_tokens, timeout=timeout, retries=retries)
     asked, known = opened(questions)
-    plan, held = strategy.plan("?").bound(), Rates(rates)
-    batches = batched(plan.stages, plan.final, mixed=how == "mixed")
-    Purse(budget_usd=budget_usd).check(batches if how in ("batch", "mixed") else plan.estimate)
-    for request in (one for stage in (*plan.stages, plan.final) for one in stage):
-        held.check(request)
+    held = Rates(rates)
+    _check_one(strategy, how, budget_usd, held)
     way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
     with closing(Answers(path)) as store:
         work, view = Answering(strategy, store, limits, held, known), progress_view()
@@ -101,6 +93,24 @@ async def answer_all(
             error.answers = work.answers()  # type: ignore[attr-defined]
             raise
         return work.answers()
+
+
+def _check_way(how: str, patience: float, late: str) -> None:
+    if how not in WAYS:
+        raise ValueError(f"how is {how!r}; it must be one of {', '.join(WAYS)}.")
+    check_number("patience", patience)
+    if late not in ("batch", "live"):
+        raise ValueError(f"late is {late!r}; it must be 'batch' or 'live'.")
+
+
+def _check_one(strategy: Strategy, how: How, budget_usd: float | None, rates: Rates) -> None:
+    """Raise what would stop every question: a model that is not there, a budget or a rate that holds not even one."""
+    plan = strategy.plan("?").bound()
+    live = how not in ("batch", "mixed")
+    priced = plan.estimate if live else batched(plan.stages, plan.final, mixed=how == "mixed")
+    Purse(budget_usd=budget_usd).check(priced)
+    for request in (one for stage in (*plan.stages, plan.final) for one in stage):
+        rates.check(request)
 
 
 class Answering(Work):
@@ -150,7 +160,7 @@ class Answering(Work):
             self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
             return None
 
-    async def answer(self, question: Question, by: Callable[[Question, Plan], Awaitable[Row]] | None = None) -> None:
+    async def answer(self, question: Question, by: Callable[[Question], Awaitable[Row]] | None = None) -> None:
         """Ask a question, live or by others, unless its row is there, or is about to be, as another says the same."""
         key = self._places[question.id].key
         if key in self._under_way:
@@ -159,11 +169,13 @@ class Answering(Work):
             return
         ended = self._under_way[key] = asyncio.Event()
         try:
-            plan = self.strategy.plan(question.prompt).bound(streamed=False)
-            self.done(question, await (by(question, plan) if by else answered(plan)))
+            self.done(question, await (by or self._live)(question))
         finally:
             del self._under_way[key]
             ended.set()
+
+    async def _live(self, question: Question) -> Answer | Reply:
+        return await answered(self.strategy.plan(question.prompt).bound(streamed=False))
 
     def answers(self) -> AnswerSet:
         """What was answered so far."""

@@ -35,8 +35,9 @@ Known = Mapping[Request, Reply]
 async def run(work: Answering, questions: Iterator[Question]) -> None:
     """The way through Ray: as many workers as the cluster has free processors, but no more than there are places."""
     cluster = _Cluster(work)
+    price = work.most_usd if work.scope.limits.budget_usd is not None else cluster.price
     try:
-        tasks = [asyncio.create_task(work.each(questions, work.most_usd, partial(work.answer, by=cluster.answer)))]
+        tasks = [asyncio.create_task(work.each(questions, price, partial(work.answer, by=cluster.answer)))]
         tasks += [asyncio.create_task(cluster.listen(worker)) for worker in cluster.workers]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -100,7 +101,8 @@ class _Ally:
 
     async def ask(self, question: Question, known: Known) -> Row:
         loop = asyncio.get_running_loop()
-        answer = self.open[question.id] = loop.create_future()
+        answer: asyncio.Future[Row] = loop.create_future()
+        self.open[question.id] = answer
         self.chunk.append((question, known))
         if len(self.chunk) == 1:
             loop.call_soon(self._hand_out)
@@ -124,10 +126,11 @@ class _Cluster:
 
     def __init__(self, work: Answering) -> None:
         self._work, self._numbers, self._changed = work, count(1), asyncio.Event()
+        self._new = work.store.empty  # so that nothing has to be looked for
         self._ray, machine = joined(work.strategy.plan("?").bound())
-        rates = work.rates.given if work.rates else {}
-        self._limiter = limiter(self._ray, rates, work.strategy.given["timeout"])
-        self._given = Handed(machine), work.strategy, rates, self._limiter
+        rates: Any = work.rates
+        self._limiter = limiter(self._ray, rates.given, work.strategy.given["timeout"])
+        self._given = Handed(machine), work.strategy, rates.given, self._limiter
         places = work.scope.limits.places()
         size = max(1, min(int(self._ray.available_resources().get("CPU", 0)), *places.values()))
         self._most = -(-work.at_once // size)  # questions that one has at the same time
@@ -136,10 +139,14 @@ class _Cluster:
         shares = [{name: most // size + (n < most % size) for name, most in places.items()} for n in range(size)]
         self.workers = [_Ally(worker.remote(), Limits(max_concurrency=share)) for share in shares]
 
-    async def answer(self, question: Question, plan: Plan) -> Row:
+    def price(self, question: Question) -> float | None:
+        """Where there is no budget: nothing at all for what was answered before, and else something."""
+        return None if self._work.found(question) else 0.0
+
+    async def answer(self, question: Question) -> Row:
         """Have the least busy worker answer a question, and another one if that dies."""
-        for _ in range(MOST_LOST):
-            known = await _known(self._work.scope.store, plan)
+        for lost in range(MOST_LOST):
+            known = {} if self._new and not lost else await _known(self._work, question)
             while not (free := [one for one in self.workers if one.ready and len(one.open) < self._most]):
                 self._changed.clear()
                 await self._changed.wait()
@@ -147,8 +154,8 @@ class _Cluster:
             with suppress(_Lost):
                 return await min(free, key=lambda one: len(one.open)).ask(question, known)
         raise RuntimeError(
-            f"{MOST_LOST} workers died one after the other while they had the question {question.id!r}: see Ray's logs. "
-            "Was there no memory left? Then start again; what is in the file is kept and costs nothing."
+            f"{MOST_LOST} workers died, each while it had the question {question.id!r}: see Ray's logs. Maybe memory "
+            "ran out. Then start again: what is in the file is kept and costs nothing."
         )
 
     async def listen(self, worker: _Ally) -> None:
@@ -222,10 +229,18 @@ class Worker:
     async def _answer(self, question: Question, known: Known) -> None:
         try:
             with Scope(store=_Sending(self._sent, known), remembers=False).open():
-                result = await answered(self._strategy.plan(question.prompt).bound(streamed=False))
-            self._sent.put_nowait(("answered", question.id, Row.of(question, result)))
+                self._sent.put_nowait(("answered", question.id, await row_of(self._strategy, question)))
         except Exception as error:
             self._sent.put_nowait(("failed", question.id, error))
+
+
+async def row_of(strategy: Strategy, question: Question) -> Row:
+    """Ask a question, and give its row; that of one that cannot be asked says why."""
+    try:
+        plan = strategy.plan(question.prompt)
+    except (TypeError, ValueError) as error:
+        return Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error))
+    return Row.of(question, await answered(plan.bound(streamed=False)))
 
 
 @dataclass(frozen=True)
@@ -268,10 +283,10 @@ class _Found:
         """Nothing is kept."""
 
 
-async def _known(store: Store | None, plan: Plan) -> Known:
-    """What a store has of a plan's calls."""
-    assert store is not None
-    found = _Found(store)
-    with Scope(store=found, remembers=False).open():
-        await answered(plan)
+async def _known(work: Answering, question: Question) -> Known:
+    """What the store has of a question's calls."""
+    assert work.scope.store is not None
+    found = _Found(work.scope.store)
+    with Scope(store=found, remembers=False).open(), suppress(ValueError):  # a question that the worker will refuse
+        await answered(work.strategy.plan(question.prompt).bound(streamed=False))
     return found.known

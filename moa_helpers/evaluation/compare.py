@@ -109,13 +109,14 @@ async def compare(
     limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
     options = {"max_tokens": max_tokens, "timeout": timeout, "retries": retries}
     plan = Planned(questions, strategies, judge, null_checks, share_panel, **options)
-    plan.check(priced=budget_usd is not None)
+    held = Rates(rates)
+    plan.check(held, priced=budget_usd is not None)
     check_score(score)
     old = Path(path).with_suffix(".jsonl")
     with closing(Answers(old.with_suffix(".sqlite") if Path(path) == old else path)) as store:
         if old.exists() and (Path(path) == old or old.name == "comparison.jsonl"):
             store.take_in(old, Answered)
-        return await _followed(Comparing(plan, store, limits, Rates(rates), score))
+        return await _followed(Comparing(plan, store, limits, held, score))
 
 
 async def _followed(work: "Comparing") -> Comparison:
@@ -214,7 +215,7 @@ class Comparing(Work):
         result = await answered(strategy.plan(question.prompt).bound(streamed=False))
         row, replies = Row.of(question, result), [result] if isinstance(result, Reply) else result.replies
         same: dict[str, Any] = {each: getattr(row, each) for each in SAME}
-        points = _points(question, row.text) if all(reply.offline for reply in replies) else {}
+        points: dict[str, Any] = _points(question, row.text) if all(reply.offline for reply in replies) else {}
         found = Answered(question.id, name, characters=len(row.text), **same, **points)
         stopped = any(reply.abandoned or reply.hedged for reply in replies)
         if stopped and row.text and all(reply.ok or reply.abandoned for reply in replies):

@@ -272,3 +272,15 @@ def test_a_judge_that_likes_length_alone_agrees_less_with_the_score(compare):
             found = compare(CHECKABLE, {"a": A, "b": B}, score=scores.exact, judge=C, null_checks=0)
         kappas.append(found.agreement("b").kappa[0])
     assert kappas[0] > 0.5 > 0.25 > kappas[1]
+
+
+def test_what_a_rate_cannot_hold_is_refused_or_fails_alone(compare, script):
+    options = {"max_tokens": 50, "judge": B, "null_checks": 0}
+    for rates in ({"openai": moa.Rate(tokens=40)}, {"anthropic": moa.Rate(tokens=1000)}):
+        with pytest.raises(ValueError, match="but its rate is"):
+            compare(["Why?"], BOTH, rates=rates, **options)
+        assert not script.asked
+    script[C] = answers("word " * 400, per_piece=0)
+    found = compare(["Why?", "Why so?"], BOTH, rates={"openai": moa.Rate(tokens=700)}, **options)
+    assert [each.outcome for each in found.answers] == ["ok", "aggregator_failed"] * 2
+    assert found.scores("moa") == {"Why?": 0.0, "Why so?": 0.0}, "as an answer that failed"
