@@ -17,11 +17,9 @@ from moa_helpers.limits.checks import check_number
 from moa_helpers.limits.members import Named
 from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.rates import Rate, Rates
-from moa_helpers.limits.tasks import results
 from moa_helpers.limits.values import Limits
 from moa_helpers.results import Answer, Reply
 from moa_helpers.store.answers import Answers, key_of
-from moa_helpers.ui.progress import follow, progress_view
 from moa_helpers.vendors.settings import current, held, world
 
 How = Literal["live", "batch", "mixed", "ray"]
@@ -81,16 +79,9 @@ async def answer_all(
     _check_one(strategy, how, budget_usd, minutes)
     way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
     with held(), closing(Answers(path)) as store:
-        work, view = Answering(strategy, store, limits, minutes, known), progress_view()
+        work = Answering(strategy, store, limits, minutes, known)
         options = {} if how in ("live", "ray") else {"how": how, "patience": patience, "late": late}
-        task = asyncio.create_task(way.run(work, asked, **options), context=work.scope.context())
-        try:
-            await follow([task], lambda last: view.update(work, last))
-            results([task])
-        except BaseException as error:
-            error.answers = work.answers()  # type: ignore[attr-defined]
-            raise
-        return work.answers()
+        return await work.followed(way.run(work, asked, **options), "answers", work.answers)
 
 
 def _check_way(how: str, patience: float, late: str) -> None:

@@ -375,7 +375,7 @@ def test_a_cost_that_is_unknown_stays_so(answer_all, script):
 def test_the_line_says_how_far_it_is_and_what_is_to_come(answer_all, monkeypatch):
     lines = []
     view = SimpleNamespace(update=lambda work, last: lines.append(work.line()))
-    monkeypatch.setattr("moa_helpers.bulk.answering.progress_view", lambda: view)
+    monkeypatch.setattr("moa_helpers.bulk.work.progress_view", lambda: view)
     answer_all(QUESTIONS, LUNA, max_concurrency=1)
     assert lines[0].startswith("0 of 12 questions · 0 calls made")
     assert lines[-1].startswith("12 of 12 questions · 12 calls made")
