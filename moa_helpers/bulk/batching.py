@@ -20,6 +20,7 @@ from moa_helpers.bulk.questions import Question
 from moa_helpers.bulk.rows import Row
 from moa_helpers.bulk.strategies import answered
 from moa_helpers.bulk.underway import UnderWay, key_mark
+from moa_helpers.bulk.work import Lane
 from moa_helpers.estimating import batched
 from moa_helpers.limits.purse import most
 from moa_helpers.limits.scope import Scope
@@ -117,7 +118,7 @@ class Batching:
         limits = replace(plan.limits, hedge_after=None, hedge_with=None, grace=0.0)
         plan = replace(plan, limits=limits, seconds=tuple(() for _ in plan.stages))
         how = {"mixed": self._mixed, "late_live": self._late_live}
-        asking = Asking(self._work.store, self._work.scope.store, self._ledger, saved, limits.quorum, **how)
+        asking = Asking(self._work.store, Lane(self._work), self._ledger, saved, limits.quorum, **how)
         with Scope(store=asking, remembers=False).open():
             result = await answered(plan)
         key = self._work.key(question)

@@ -78,16 +78,20 @@ class Jobs(Shown):
         with closing(Answers(self.path)) as store:
             ledger = Ledger(store)
             for job in chosen:
-                try:
-                    if job.id is None:
-                        raise LookupError(job.name)
-                    model = priced(job.model)
-                    await adapter(model.vendor).cancel(client(model), job.id)
-                    ledger.note(job, state="cancelling")
-                except Exception as error:
-                    if explain(error, job.model).kind in RETRIED:
-                        raise
-                    ledger.end(job, None, "given up")
+                await _cancel(ledger, job)
+
+
+async def _cancel(ledger: Ledger, job: Job) -> None:
+    model = priced(job.model)
+    try:
+        if job.id is not None:
+            await adapter(model.vendor).cancel(client(model), job.id)
+            ledger.note(job, state="cancelling")
+            return
+    except Exception as error:
+        if explain(error, job.model).kind in RETRIED:
+            raise
+    ledger.end(job, None, "given up")
 
 
 def _row(job: Job) -> tuple[object, ...]:

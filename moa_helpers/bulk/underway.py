@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -218,7 +218,7 @@ def _opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-async def _together(results: AsyncIterator[Result]) -> AsyncIterator[dict[str, Result]]:
+async def _together(results: AsyncIterator[Result]) -> AsyncGenerator[dict[str, Result], None]:
     """Results by their keys, so many at once; of one that is there twice the first."""
     some: dict[str, Result] = {}
     async for each in results:

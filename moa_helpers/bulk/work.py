@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,6 +19,15 @@ from moa_helpers.vendors.requests import Request
 
 MOST_AT_ONCE = 64  # items, where only vendors have limits
 Item = TypeVar("Item")
+
+
+def shared(
+    timeout: float, retries: int, max_concurrency: int | Mapping[str, int], budget_usd: float | None
+) -> Limits:
+    """The limits of much work; TypeError or ValueError if they are none, or if nothing says how many calls at once."""
+    if max_concurrency is None:
+        raise TypeError("max_concurrency must be a number, or a mapping such as {'mistral': 2, 'all': 8}, not None.")
+    return Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
 
 
 class Work:

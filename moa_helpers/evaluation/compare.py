@@ -12,7 +12,7 @@ from moa_helpers import offline
 from moa_helpers.bulk.questions import Asked, Question
 from moa_helpers.bulk.rows import Row
 from moa_helpers.bulk.strategies import answered
-from moa_helpers.bulk.work import Lane, Work
+from moa_helpers.bulk.work import Lane, Work, shared
 from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged, Scored
 from moa_helpers.evaluation.judging import JUDGE_TOKENS, verdict
 from moa_helpers.evaluation.questions import PANEL, Judges, Planned, Strategies
@@ -104,16 +104,14 @@ async def compare(
         OSError: the file cannot be read or written; if that is so later on, no further call is made.
         asyncio.CancelledError: if it is cancelled; the exception's ``comparison`` has the questions that were finished.
     """
-    if max_concurrency is None:
-        raise TypeError("max_concurrency must be a number, or a mapping such as {'mistral': 2, 'all': 8}, not None.")
-    limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
+    limits = shared(timeout, retries, max_concurrency, budget_usd)
     options = {"max_tokens": max_tokens, "timeout": timeout, "retries": retries}
     plan = Planned(questions, strategies, judge, null_checks, share_panel, **options)
     held = Rates(rates)
     plan.check(held, priced=budget_usd is not None)
     check_score(score)
     old = Path(path).with_suffix(".jsonl")
-    with closing(Answers(old.with_suffix(".sqlite") if Path(path) == old else path)) as store:
+    with held(), closing(Answers(old.with_suffix(".sqlite") if Path(path) == old else path)) as store:
         if old.exists() and (Path(path) == old or old.name == "comparison.jsonl"):
             store.take_in(old, Answered)
         return await _followed(Comparing(plan, store, limits, held, score))
