@@ -66,9 +66,9 @@ class UnderWay:
             self._ledger.note(job, id=found, state="running")
             self._wait = self._due = 0.0
         elif found.kind not in RETRIED:
-            if named := re.search(r"\brequests\.(\d+)\b", found.message):  # as Anthropic names the one that is wrong
-                self._ledger.refuse(job, int(named[1]) + 1, found)
-            self._ledger.end(job, None if named else found)
+            named = re.search(r"\brequests\.(\d+)\b", found.message)  # as Anthropic names the one that is wrong
+            refused = named and self._ledger.refuse(job, int(named[1]) + 1, found)
+            self._ledger.end(job, None if refused else found)
         # else it may have been taken all the same: that is looked for
 
     async def look(self) -> bool:
@@ -133,15 +133,16 @@ class UnderWay:
                     for key, reply in replies.items():
                         self._work.count(reply, items[key].usd)
                     await asyncio.sleep(0)
+        refused = False
         for line, problem in seen.refused.items():
             why = f"{job.model}: bad_request: line {line} of its batch was refused: {problem}"
-            self._ledger.refuse(job, line, Failure("bad_request", why))
+            refused = self._ledger.refuse(job, line, Failure("bad_request", why)) or refused
         self._wait = 0.0
         if came and not ours:  # it was found by the number of its requests alone
             self._others.add(job.id or "")
             self._ledger.note(job, id=None, state="submitting")
         else:
-            self._ledger.end(job, None if seen.refused else _void(job.model, seen))
+            self._ledger.end(job, None if refused else _void(job.model, seen))
 
     def _reply(self, item: Item, result: Result, job: Job, seen: Seen) -> Reply:
         """What became of a request, as the reply of a call."""
