@@ -58,10 +58,9 @@ class UnderWay:
 
     async def submit(self, job: Job, path: Path) -> None:
         """Submit a job that is written down."""
-        model = priced(job.model)
+        vendor, sdk = at(job)
         with _opened(path) as file:
-            sending = adapter(model.vendor).submit(client(model), job.name, model.id, file)
-            found = await self._told(job, sending, SENDS)
+            found = await self._told(job, vendor.submit(sdk, job.name, priced(job.model).id, file), SENDS)
         if not isinstance(found, Failure):
             self._ledger.note(job, id=found, state="running")
             self._wait = self._due = 0.0
@@ -89,10 +88,12 @@ class UnderWay:
         """Look at a job; whether it has ended."""
         if job.id is None:
             found = await self._told(job, self._search(job))
-            if found is None:
+            if isinstance(found, Failure):
+                return self._unseen(job, found)
+            if not found:
                 self._ledger.end(job, None)
-            return found is None
-        vendor, sdk = adapter(priced(job.model).vendor), client(priced(job.model))
+            return not found
+        vendor, sdk = at(job)
         seen = await self._told(job, vendor.look(sdk, job.id))
         if isinstance(seen, Failure):
             return self._unseen(job, seen)
@@ -121,7 +122,7 @@ class UnderWay:
 
     async def _read(self, job: Job, seen: Seen) -> None:
         """Keep the results of a job that has ended. What has none of its requests may be asked again."""
-        vendor, sdk = adapter(priced(job.model).vendor), client(priced(job.model))
+        vendor, sdk = at(job)
         came, ours = False, not self._ledger.untouched(job)
         for file in seen.files:
             async with aclosing(_together(vendor.results(sdk, file))) as found:
@@ -174,16 +175,16 @@ class UnderWay:
             least_usd=least,
         )
 
-    async def _search(self, job: Job) -> str | None:
-        """Find a job that may have been submitted, though the answer to that was lost; the vendor's id for it."""
-        vendor = adapter(priced(job.model).vendor)
+    async def _search(self, job: Job) -> bool:
+        """Find a job that may have been submitted, though the answer to that was lost; whether it is there."""
+        vendor, sdk = at(job)
         owned = {each.id for each in self._ledger.jobs("id IS NOT NULL")} | self._others
-        async for made in vendor.made(client(priced(job.model)), job.made - AROUND):
+        async for made in vendor.made(sdk, job.made - AROUND):
             same = made.name == job.name if vendor.NAMED else made.requests == job.requests
             if same and made.id not in owned:
                 self._ledger.note(job, id=made.id, state="running")
-                return str(made.id)
-        return None
+                return True
+        return False
 
     async def _told(self, job: Job, asking: Coroutine[Any, Any, T], within: float = ANSWERS) -> T | Failure:
         """What a vendor said, or why it did not. What goes wrong with the store is raised."""
@@ -194,6 +195,12 @@ class UnderWay:
             if isinstance(error, OSError) and not isinstance(error, TimeoutError | ConnectionError):
                 raise
             return explain(error, job.model)
+
+
+def at(job: Job) -> tuple[Any, Any]:
+    """The file for a job's SDK, and the client to give it."""
+    model = priced(job.model)
+    return adapter(model.vendor), client(model)
 
 
 def key_mark(model: str) -> str:

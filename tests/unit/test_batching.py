@@ -5,7 +5,7 @@ import time
 import pytest
 
 import moa_helpers as moa
-from moa_helpers.bulk import batching, jobs, underway
+from moa_helpers.bulk import batching, underway
 from moa_helpers.catalogue import find
 from moa_helpers.store.answers import Answers
 from moa_helpers.store.jobs import Ledger
@@ -25,10 +25,9 @@ def vendors(monkeypatch, script):
     """Scripted batches of all vendors; what is asked live is scripted, too. Times are those of the virtual clock."""
     standins.enter(monkeypatch, script)
     vendors = Vendors()
-    for module in (batching, underway, jobs):
+    for module in (batching, underway):
         monkeypatch.setattr(module, "adapter", lambda vendor: vendors[vendor.name])
-    for module in (underway, jobs):
-        monkeypatch.setattr(module, "client", lambda model: None)
+    monkeypatch.setattr(underway, "client", lambda model: None)
     monkeypatch.setattr(underway, "OFFLINE", (0.5, 1.0))
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000 + time.perf_counter())
     return vendors
