@@ -5,6 +5,7 @@ All of that is written down before a vendor hears of it, so that another start g
 """
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -29,7 +30,7 @@ from moa_helpers.vendors.batches import adapter, at_batch_price
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.whole import body
 
-ROUND = 10_000  # questions that are planned together, so that jobs are large
+ROUND = 2_500  # questions that are planned together, so that jobs are large, and soon on their way
 LIVE_ROUND = 200  # the same where some of it is asked live, so that jobs are looked at in between
 One: TypeAlias = tuple[Question, Planned | None]  # a question, and how far it is
 
@@ -89,7 +90,9 @@ class Batching:
                 yield question
 
     def _most_usd(self, question: Question) -> float:
-        """The most that a question may cost, what goes by batch at the price of that."""
+        """The most that a question may cost, what goes by batch at the price of that; 0 where there is no budget."""
+        if self._work.left_usd == math.inf:
+            return 0.0
         plan = self._work.strategy.plan(question.prompt)
         return batched(plan.stages, plan.final, mixed=self._mixed).most_usd or 0.0
 
