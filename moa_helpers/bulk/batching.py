@@ -5,6 +5,7 @@ All of that is written down before a vendor hears of it, so that another start g
 """
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -29,7 +30,7 @@ from moa_helpers.vendors.batches import adapter, at_batch_price
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.whole import body
 
-ROUND = 10_000  # questions that are planned together, so that jobs are large
+ROUND = 2_500  # questions that are planned together, so that jobs are large, and soon on their way
 LIVE_ROUND = 200  # the same where some of it is asked live, so that jobs are looked at in between
 One: TypeAlias = tuple[Question, Planned | None]  # a question, and how far it is
 
@@ -79,7 +80,8 @@ class Batching:
                 self._work.ended += 1
                 continue
             key = self._work.key(question)
-            usd = batched(plan.stages, plan.final, mixed=self._mixed).most_usd or 0.0
+            no_budget = self._work.left_usd == math.inf
+            usd = 0.0 if no_budget else batched(plan.stages, plan.final, mixed=self._mixed).most_usd or 0.0
             before = self._ledger.take_over(key, self._name)
             if not before and usd > self._work.left_usd:
                 self._questions = chain([question], self._questions)  # until others have cost less than they might
