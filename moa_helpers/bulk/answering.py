@@ -11,18 +11,16 @@ from typing import Any, Literal
 from moa_helpers.bulk.questions import Question, Source, opened
 from moa_helpers.bulk.rows import AnswerSet, Place, Row
 from moa_helpers.bulk.strategies import Strategy, answered
-from moa_helpers.bulk.work import Work
+from moa_helpers.bulk.work import Work, shared
 from moa_helpers.estimating import batched
 from moa_helpers.limits.checks import check_number
 from moa_helpers.limits.members import Named
 from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.rates import Rate, Rates
-from moa_helpers.limits.tasks import results
 from moa_helpers.limits.values import Limits
 from moa_helpers.results import Answer, Reply
 from moa_helpers.store.answers import Answers, key_of
-from moa_helpers.ui.progress import follow, progress_view
-from moa_helpers.vendors.settings import current, world
+from moa_helpers.vendors.settings import current, held, world
 
 How = Literal["live", "batch", "mixed", "ray"]
 WAYS = {"live": "answering", "batch": "batching", "mixed": "batching", "ray": "ray"}  # the files beside this one
@@ -73,26 +71,17 @@ async def answer_all(
         OSError: the file cannot be read or written; if that is so later on, no further call is made.
         asyncio.CancelledError: if it is cancelled; the exception's ``answers`` have what was finished.
     """
-    if max_concurrency is None:
-        raise TypeError("max_concurrency must be a number, or a mapping such as {'mistral': 2, 'all': 8}, not None.")
     _check_way(how, patience, late)
-    limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
+    limits = shared(timeout, retries, max_concurrency, budget_usd)
     strategy = Strategy.of(mixture_or_model, max_tokens=max_tokens, timeout=timeout, retries=retries)
     asked, known = opened(questions)
-    held = Rates(rates)
-    _check_one(strategy, how, budget_usd, held)
+    minutes = Rates(rates)
+    _check_one(strategy, how, budget_usd, minutes)
     way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
-    with closing(Answers(path)) as store:
-        work, view = Answering(strategy, store, limits, held, known), progress_view()
+    with held(), closing(Answers(path)) as store:
+        work = Answering(strategy, store, limits, minutes, known)
         options = {} if how in ("live", "ray") else {"how": how, "patience": patience, "late": late}
-        task = asyncio.create_task(way.run(work, asked, **options), context=work.scope.context())
-        try:
-            await follow([task], lambda last: view.update(work, last))
-            results([task])
-        except BaseException as error:
-            error.answers = work.answers()  # type: ignore[attr-defined]
-            raise
-        return work.answers()
+        return await work.followed(way.run(work, asked, **options), "answers", work.answers)
 
 
 def _check_way(how: str, patience: float, late: str) -> None:
@@ -133,7 +122,8 @@ class Answering(Work):
 
     def found(self, question: Question) -> bool:
         """Take a question, in its place in the table; whether its row is there already."""
-        key = key_of("answer_all", question.prompt, self.strategy.identity, self._who)
+        how = self.strategy.identity, self.strategy.given["max_tokens"]
+        key = key_of("answer_all", repr(question.prompt), *how, self._who)  # what is no prompt has a key, too
         before = key not in self._in_table and self.store.has(key)
         self._places[question.id] = Place(question.id, key, before)
         if before:
