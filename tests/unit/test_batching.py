@@ -5,7 +5,7 @@ import time
 import pytest
 
 import moa_helpers as moa
-from moa_helpers.bulk import batching, jobs, underway
+from moa_helpers.bulk import batching, underway
 from moa_helpers.catalogue import find
 from moa_helpers.store.answers import Answers
 from moa_helpers.store.jobs import Ledger
@@ -25,10 +25,10 @@ def vendors(monkeypatch, script):
     """Scripted batches of all vendors; what is asked live is scripted, too. Times are those of the virtual clock."""
     standins.enter(monkeypatch, script)
     vendors = Vendors()
-    for module in (batching, underway, jobs):
+    for module in (batching, underway):
         monkeypatch.setattr(module, "adapter", lambda vendor: vendors[vendor.name])
-    for module in (underway, jobs):
-        monkeypatch.setattr(module, "client", lambda model: None)
+    monkeypatch.setattr(underway, "client", lambda model: None)
+    monkeypatch.setattr(underway, "OFFLINE", (0.5, 1.0))
     monkeypatch.setattr(time, "time", lambda: 1_800_000_000 + time.perf_counter())
     return vendors
 
@@ -229,7 +229,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("fault", "vendor"), zip(FAULTS, ["openai", "anthropic"] * 7, strict=True))
+@pytest.mark.parametrize(("fault", "vendor"), [*zip(FAULTS, ["openai", "anthropic"] * 7, strict=True)])
 def test_whatever_goes_wrong_the_rest_is_asked_again(answer_all, vendors, fault, vendor):
     vendors[vendor].acts = FAULTS[fault]
     found = answer_all(patience=3)
@@ -240,11 +240,26 @@ def test_whatever_goes_wrong_the_rest_is_asked_again(answer_all, vendors, fault,
 
 
 def test_lines_that_are_refused_have_failed_and_the_others_are_submitted_again(answer_all, vendors):
-    vendors["mistral"].acts = once(refused={2: "No such parameter.", 4: "Too long."})
+    vendors["mistral"].acts = once(refused={2: "No such parameter.", 4: "Too long.", 9: "There is no such line."})
     found = answer_all()
     assert sorted(outcomes(found)) == ["complete"] * 3 + ["partial"] * 2
     assert [len(job.lines) for job in vendors["mistral"].jobs] == [5, 3]
     assert sum("No such parameter" in row.problem for row in found) == 1
+
+
+def test_a_refusal_that_names_no_line_of_ours_is_not_repeated_for_ever(answer_all, vendors):
+    vendors["openai"].acts = [Act(refused={9: "There is no such line."})]
+    vendors["anthropic"].acts = [Act(submit=APIStatusError(400, "requests.9.params: odd"), taken=False)]
+    found = answer_all(QUESTIONS[:1])
+    assert outcomes(found) == ["aggregator_failed"]
+    assert vendors.submitted["anthropic"] == 4
+
+
+def test_a_line_that_anthropic_refuses_at_once_has_failed(answer_all, vendors):
+    refused = APIStatusError(400, "requests.1.params.max_tokens: too large")
+    vendors["anthropic"].acts = once(submit=refused, taken=False)
+    assert sorted(outcomes(answer_all(QUESTIONS[:3]))) == ["complete", "complete", "partial"]
+    assert [len(job.lines) for job in vendors["anthropic"].jobs] == [2]
 
 
 def test_a_request_that_fails_again_and_again_has_failed(answer_all, vendors):

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import cycle
 from pathlib import Path
 
 import anthropic
@@ -44,8 +45,10 @@ def test_every_vendor_with_batches_answers_in_them(answer_all, vendors):
     assert found.spent_usd == pytest.approx(live.spent_usd / 2)
 
 
-@pytest.mark.parametrize("kind", [kind for kind, of in faults.OF.items() if of in ("item", "job")])
-@pytest.mark.parametrize("vendor", ["openai", "anthropic", "mistral"])
+KINDS = [kind for kind, of in faults.OF.items() if of in ("item", "job")]
+
+
+@pytest.mark.parametrize(("kind", "vendor"), [*zip(KINDS, cycle(["openai", "anthropic", "mistral"]), strict=False)])
 def test_every_fault_of_a_batch_is_got_over(answer_all, vendor, kind):
     model = {"openai": LUNA, "anthropic": HAIKU, "mistral": SMALL}[vendor]
     with offline.fault(vendor, kind, times=1):
