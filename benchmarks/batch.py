@@ -1,6 +1,6 @@
 """Ten thousand questions by batch, while all that can go wrong does, and the program is killed again and again.
 
-``make bench-batch``. A question is a mixture of three proposers with a quorum of two, and an aggregator. The embedded
+``make bench-batch``. A question is a mixture of three proposers and an aggregator. The embedded
 vendors run in a process of their own, whose clock passes an hour in a second while a job is open; each fault of batches
 hits 2 % of the jobs, or of the requests in them. The program that asks is killed with SIGKILL at ten moments. What was
 paid for is counted in the vendors' own results, read from them at the end.
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,35 +34,40 @@ from moa_helpers.offline import faults
 from moa_helpers.vendors.batches import adapter
 from moa_helpers.vendors.streams import client
 
-QUESTIONS, KILLS, CHANCE, SPEED = int(os.environ.get("QUESTIONS", 10_000)), int(os.environ.get("KILLS", 10)), 0.02, 1.0
+QUESTIONS, KILLS, CHANCE, SPEED, LIVE_SPEED = (
+    int(os.environ.get("QUESTIONS", 10_000)),
+    int(os.environ.get("KILLS", 10)),
+    0.02,
+    1.0,
+    50.0,
+)
+MOMENTS = (10.0, 80.0)  # seconds after a start, within which it is killed
 SAMPLE = 200  # questions that are also asked live, for the price
-MIXTURE = {"reference_models": common.MODELS, "aggregator": common.AGGREGATOR, "quorum": 2, "max_tokens": 1024}
+MIXTURE = {"reference_models": common.MODELS, "aggregator": common.AGGREGATOR, "max_tokens": 1024}
 PACE = (0.2, 2.0)  # seconds between two looks at the jobs, as the clock goes fast
-FILE = "answers.sqlite"
 
 
 def asked(url: str, how: str, count: int) -> None:
-    """Answer the questions in this process, and print what came of it; run by itself."""
+    """Answer the questions in this process, and write down what came of it; run by itself."""
     common.use(url)
     underway.PACE = PACE
-    path = FILE if how == "batch" else "live.sqlite"
-    found = moa.run(moa.answer_all(common.prompts(count), MIXTURE, path=path, how=how, max_concurrency=16))
+    found = moa.run(moa.answer_all(common.prompts(count), MIXTURE, path=f"{how}.sqlite", how=how, max_concurrency=16))
     outcomes: Counter[str] = Counter()
     costs = []
     for row in found:
         outcomes[row.outcome] += 1
         costs.append((row.id, row.cost_usd, row.outcome))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"outcomes": outcomes, "costs": costs, "megabytes": memory}))
+    Path(f"{how}.json").write_text(json.dumps({"outcomes": outcomes, "costs": costs, "megabytes": memory}))
 
 
-def start(url: str, how: str, count: int) -> subprocess.Popen[str]:
+def start(url: str, how: str, count: int) -> subprocess.Popen[bytes]:
     """The same in another process."""
     command = [sys.executable, str(common.HERE / "batch.py"), url, how, str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
-def peak(process: subprocess.Popen[str]) -> float:
+def peak(process: subprocess.Popen[bytes]) -> float:
     """The most memory that a process had so far, in megabytes; 0 once it has ended."""
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()
@@ -71,12 +77,10 @@ def peak(process: subprocess.Popen[str]) -> float:
 
 
 @contextmanager
-def serving():
-    """The embedded vendors in a process of their own."""
-    of_batches = [kind for kind, of in faults.OF.items() if of in ("item", "job")]
-    wrong = ";".join(f"*={kind},chance={CHANCE}" for kind in of_batches)
+def serving(speed: float, wrong: str = "") -> Iterator[str]:
+    """The embedded vendors in a process of their own; their address."""
     command = [sys.executable, "-m", "moa_helpers.offline", "--port", "0", "--seed", str(common.SEED)]
-    command += ["--speed", str(SPEED), "--faults", wrong]
+    command += ["--speed", str(speed), "--faults", wrong]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process.stdout.readline().split()[2]
         process.terminate()
@@ -105,11 +109,12 @@ async def paid() -> tuple[Counter[str], int, int]:
 def main() -> None:
     """Run it, and store what was found."""
     began, kills, memory, moments = time.perf_counter(), 0, 0.0, random.Random(common.SEED)
-    with serving() as url, tempfile.TemporaryDirectory() as folder:
+    wrong = ";".join(f"*={kind},chance={CHANCE}" for kind, of in faults.OF.items() if of in ("item", "job"))
+    with serving(SPEED, wrong) as url, serving(LIVE_SPEED) as of_live, tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         while True:
             process = start(url, "batch", QUESTIONS)
-            until = time.perf_counter() + (moments.uniform(4, 30) if kills < KILLS else math.inf)
+            until = time.perf_counter() + (moments.uniform(*MOMENTS) if kills < KILLS else math.inf)
             while process.poll() is None and time.perf_counter() < until:
                 memory = max(memory, peak(process))
                 time.sleep(0.2)
@@ -119,9 +124,10 @@ def main() -> None:
             process.wait()
             kills += 1
             print(f"killed {kills} times after {time.perf_counter() - began:.0f} s", flush=True)
-        found = json.loads(process.stdout.read())
+        found = json.loads(Path("batch.json").read_text())
         seconds = time.perf_counter() - began
-        live = json.loads(start(url, "live", SAMPLE).communicate()[0])
+        start(of_live, "live", SAMPLE).wait()
+        live = json.loads(Path("live.json").read_text())
         common.use(url)
         answered, jobs, gone = asyncio.run(paid())
     whole = {id: cost for id, cost, outcome in found["costs"] if outcome == "complete"}
