@@ -5,6 +5,7 @@ All of that is written down before a vendor hears of it, so that another start g
 """
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -29,7 +30,7 @@ from moa_helpers.vendors.batches import adapter, at_batch_price
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.whole import body
 
-ROUND = 10_000  # questions that are planned together, so that jobs are large
+ROUND = 2_500  # questions that are planned together, so that jobs are large, and soon on their way
 LIVE_ROUND = 200  # the same where some of it is asked live, so that jobs are looked at in between
 One: TypeAlias = tuple[Question, Planned | None]  # a question, and how far it is
 
@@ -74,10 +75,13 @@ class Batching:
     def _new(self) -> Iterator[Question]:
         """The questions that are to be begun, while the budget lasts."""
         for question in self._questions:
-            if self._work.most_usd(question) is None:
+            plan = self._work.planned(question)
+            if plan is None:
                 self._work.ended += 1
                 continue
-            key, usd = self._work.key(question), self._most_usd(question)
+            key = self._work.key(question)
+            no_budget = self._work.left_usd == math.inf
+            usd = 0.0 if no_budget else batched(plan.stages, plan.final, mixed=self._mixed).most_usd or 0.0
             before = self._ledger.take_over(key, self._name)
             if not before and usd > self._work.left_usd:
                 self._questions = chain([question], self._questions)  # until others have cost less than they might
@@ -87,11 +91,6 @@ class Batching:
             self._work.begin(key, usd)
             if not before:
                 yield question
-
-    def _most_usd(self, question: Question) -> float:
-        """The most that a question may cost, what goes by batch at the price of that."""
-        plan = self._work.strategy.plan(question.prompt)
-        return batched(plan.stages, plan.final, mixed=self._mixed).most_usd or 0.0
 
     async def _go_on(self) -> bool:
         """Go on with questions whose stage has ended; whether there are any."""
