@@ -106,6 +106,7 @@ def _rows(text: str) -> Iterator[dict[str | None, Any]]:
     else:
         names = re.sub(r'"[^"]*"', "", first)  # the header, without what is quoted
         separator = max(",;\t", key=names.count)
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))  # else a long text would be an error
     rows = csv.reader(StringIO(text), delimiter=separator, skipinitialspace=separator != "\t", strict=True)
     header = [name.strip().lower() for name in next(rows, [])]
     for row in rows:

@@ -77,3 +77,9 @@ def test_questions_that_cannot_be_read(tmp_path):
         path.write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match=words):
             moa.read_questions(path)
+
+
+def test_a_cell_of_a_megabyte(tmp_path):
+    (tmp_path / "long.csv").write_text(f'id,prompt\na,"{"Why? " * 200_000}"\n')
+    (question,) = moa.read_questions(tmp_path / "long.csv")
+    assert len(question.prompt) == 1_000_000
