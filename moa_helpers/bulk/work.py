@@ -18,7 +18,7 @@ from moa_helpers.ui.html import render
 from moa_helpers.ui.progress import follow, progress_view
 from moa_helpers.vendors.requests import Request
 
-MOST_AT_ONCE = 64  # items, where only vendors have limits
+AT_ONCE, MOST_AT_ONCE = 64, 4096  # items, where only vendors have limits; and whatever the limit, as each is a task
 Item = TypeVar("Item")
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Work:
     def __init__(self, store: Answers, limits: Limits, rates: Rates | None = None, total: int | None = None) -> None:
         self.store, self.rates, self.total = store, rates, total
         self.scope = Scope(limits, store=Lane(self), rates=rates, remembers=False)
-        self.at_once = limits.places().get("all", MOST_AT_ONCE)
+        self.at_once = min(limits.places().get("all", AT_ONCE), MOST_AT_ONCE)
         self.ended = 0  # items
         self.kept = self.made = 0  # calls
         self.known_usd = self.unknown_usd = 0.0  # spent from this start on; the latter is the most that it may be
