@@ -13,7 +13,7 @@ NBVAL = -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
 # Some containers set it. Then each kernel would compile thousands of imported files anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab lab-local test test-latest test-all test-colab browser real clients notebooks real-notebook links \
+.PHONY: help lab lab-local test test-latest test-all test-colab browser real clients ray notebooks real-notebook links \
     wheel colab bench constraints clean lint checks unit nbval slow colab-check
 
 help: ## list these targets
@@ -60,6 +60,13 @@ clients: $(VENV)/ready .venv-clients/ready ## other people's clients (SDKs, Lang
 .venv-clients/ready: CONSTRAINTS =
 .venv-clients/ready: tests/real/clients/requirements.txt
 
+ray: .venv-ray/ready ## many questions on a Ray cluster: two nodes on this machine, of which one dies
+	RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/pytest -rs --durations=5 -m ray tests/ray
+
+.venv-ray/ready: REQUIREMENTS = -e .[ray] -r tests/ray/requirements.txt
+.venv-ray/ready: CONSTRAINTS =
+.venv-ray/ready: tests/ray/requirements.txt
+
 notebooks: $(VENV)/tests ## execute all notebooks offline, in place, and bring them into normal form
 	$(VENV)/bin/python tools/notebooks.py notebooks/*.ipynb
 
@@ -76,7 +83,10 @@ wheel: $(VENV)/ready ## build dist/moa_helpers-*.whl
 colab: wheel ## build dist/colab/*.ipynb: notebooks that hold the package, each to upload alone to Google Colab
 	$(VENV)/bin/python tools/colab.py notebooks dist/*.whl
 
-bench: bench-overhead bench-tail bench-survival bench-liars bench-panel bench-comparison bench-serve ## benchmarks; about 40 minutes
+bench: bench-overhead bench-tail bench-survival bench-liars bench-panel bench-comparison bench-serve bench-bulk ## benchmarks; about 50 minutes
+
+bench-ray: .venv-ray/ready
+	RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python benchmarks/on_ray.py
 
 bench-%: .venv-bench/ready
 	.venv-bench/bin/python benchmarks/$*.py

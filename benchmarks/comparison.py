@@ -33,24 +33,27 @@ def run(url: str, count: int, path: str) -> dict[str, float]:
     common.use(url)
     questions = [moa.Question(each.id, each.prompt) for each in offline.questions(count // 10)]
     moa.run(moa.fan_out(common.MODELS, "Hello?"))  # loads the SDKs
-    before, began, cpu = _megabytes(), time.perf_counter(), time.process_time()
+    before, began, cpu = megabytes(), time.perf_counter(), time.process_time()
     found = moa.run(moa.compare(questions, STRATEGIES, judge=JUDGE, path=path, max_concurrency=AT_ONCE))
     assert len(found.answers) == 4 * count
     assert not found.table().failed.any()
-    after = _megabytes()
+    after = megabytes()
     found.table()
     return {
         "seconds": time.perf_counter() - began,
         "CPU": time.process_time() - cpu,
         "MB before": before,
         "MB at most": after,
-        "MB with the table": _megabytes(),
+        "MB with the table": megabytes(),
     }
 
 
-def _megabytes() -> float:
-    """The most memory that this process has had so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+def megabytes() -> float:
+    """The most memory that this process has had so far, without what ``ru_maxrss`` inherits from its parent."""
+    if sys.platform == "linux":
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(status["VmHWM"].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
 def count_calls(path: Path) -> int:

@@ -22,8 +22,8 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
     The coroutine gets a loop of its own, in a thread of its own, so that it also works in a notebook, where the
     kernel's loop is always running. Clients and connections are closed at the end. An interrupt (Stop) cancels it; the
-    ``KeyboardInterrupt`` has what had arrived in its ``replies`` (of ``compare``: in its ``comparison``), or in its
-    ``result`` if all of it had. Further interrupts change nothing: the first waits until all calls have ended.
+    ``KeyboardInterrupt`` has what had arrived in its ``replies``, ``comparison`` or ``answers``, or, if all of it had,
+    in its ``result``. Further interrupts change nothing: the first waits until all calls have ended.
     """
     outcome, problem = list[T](), list[BaseException]()
     stopped, begun, finished = threading.Event(), threading.Event(), threading.Event()
@@ -64,7 +64,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             raise
         _waited(finished)
         thread.join()
-        for name in ("replies", "comparison"):
+        for name in ("replies", "comparison", "answers"):
             if problem and hasattr(problem[0], name):
                 setattr(interrupt, name, getattr(problem[0], name))
         if outcome:

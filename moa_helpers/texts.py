@@ -2,7 +2,8 @@
 
 import codecs
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF16_LE: "utf-16"}
@@ -22,6 +23,14 @@ def decoded(written: bytes) -> str:
 
 def save(path: str | Path, written: bytes) -> Path:
     """Write a file whole or not at all, in place of one that is there; returns its path. Raises OSError."""
+    with instead_of(path) as part:
+        part.write_bytes(written)
+    return Path(path).expanduser()
+
+
+@contextmanager
+def instead_of(path: str | Path) -> Iterator[Path]:
+    """The name of a file to write, which takes the place of this one if all goes well, and else is gone."""
     place = Path(path).expanduser()
     if place.is_dir():
         raise IsADirectoryError(f"{place} is a folder: name a file in it.")
@@ -29,8 +38,7 @@ def save(path: str | Path, written: bytes) -> Path:
         raise FileNotFoundError(f"There is no folder {place.parent} to write {place.name} in: make it first.")
     part = place.with_name(f"{place.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(written)
+        yield part
         part.replace(place)
     finally:
         part.unlink(missing_ok=True)
-    return place

@@ -11,19 +11,17 @@ from typing import Any, Literal
 from moa_helpers.bulk.questions import Question, Source, opened
 from moa_helpers.bulk.rows import AnswerSet, Place, Row
 from moa_helpers.bulk.strategies import Strategy, answered
-from moa_helpers.bulk.work import Work
+from moa_helpers.bulk.work import Work, shared
 from moa_helpers.estimating import batched
 from moa_helpers.limits.checks import check_number
 from moa_helpers.limits.members import Named
 from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.rates import Rate, Rates
-from moa_helpers.limits.tasks import results
 from moa_helpers.limits.values import Limits
 from moa_helpers.plan import Plan
 from moa_helpers.results import Answer, Reply
 from moa_helpers.store.answers import Answers, key_of
-from moa_helpers.ui.progress import follow, progress_view
-from moa_helpers.vendors.settings import current, world
+from moa_helpers.vendors.settings import current, held, world
 
 How = Literal["live", "batch", "mixed", "ray"]
 WAYS = {"live": "answering", "batch": "batching", "mixed": "batching", "ray": "ray"}  # the files beside this one
@@ -74,33 +72,35 @@ async def answer_all(
         OSError: the file cannot be read or written; if that is so later on, no further call is made.
         asyncio.CancelledError: if it is cancelled; the exception's ``answers`` have what was finished.
     """
-    if max_concurrency is None:
-        raise TypeError("max_concurrency must be a number, or a mapping such as {'mistral': 2, 'all': 8}, not None.")
+    _check_way(how, patience, late)
+    limits = shared(timeout, retries, max_concurrency, budget_usd)
+    strategy = Strategy.of(mixture_or_model, max_tokens=max_tokens, timeout=timeout, retries=retries)
+    asked, known = opened(questions)
+    minutes = Rates(rates)
+    _check_one(strategy, how, budget_usd, minutes)
+    way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
+    with held(), closing(Answers(path)) as store:
+        work = Answering(strategy, store, limits, minutes, known)
+        options = {} if how in ("live", "ray") else {"how": how, "patience": patience, "late": late}
+        return await work.followed(way.run(work, asked, **options), "answers", work.answers)
+
+
+def _check_way(how: str, patience: float, late: str) -> None:
     if how not in WAYS:
         raise ValueError(f"how is {how!r}; it must be one of {', '.join(WAYS)}.")
     check_number("patience", patience)
     if late not in ("batch", "live"):
         raise ValueError(f"late is {late!r}; it must be 'batch' or 'live'.")
-    limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
-    strategy = Strategy.of(mixture_or_model, max_tokens=max_tokens, timeout=timeout, retries=retries)
-    asked, known = opened(questions)
-    plan, held = strategy.plan("?").bound(), Rates(rates)
-    batches = batched(plan.stages, plan.final, mixed=how == "mixed")
-    Purse(budget_usd=budget_usd).check(batches if how in ("batch", "mixed") else plan.estimate)
+
+
+def _check_one(strategy: Strategy, how: How, budget_usd: float | None, rates: Rates) -> None:
+    """Raise what would stop every question: a model that is not there, a budget or a rate that holds not even one."""
+    plan = strategy.plan("?").bound()
+    live = how not in ("batch", "mixed")
+    priced = plan.estimate if live else batched(plan.stages, plan.final, mixed=how == "mixed")
+    Purse(budget_usd=budget_usd).check(priced)
     for request in (one for stage in (*plan.stages, plan.final) for one in stage):
-        held.check(request)
-    way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
-    with closing(Answers(path)) as store:
-        work, view = Answering(strategy, store, limits, held, known), progress_view()
-        options = {} if how in ("live", "ray") else {"how": how, "patience": patience, "late": late}
-        task = asyncio.create_task(way.run(work, asked, **options), context=work.scope.context())
-        try:
-            await follow([task], lambda last: view.update(work, last))
-            results([task])
-        except BaseException as error:
-            error.answers = work.answers()  # type: ignore[attr-defined]
-            raise
-        return work.answers()
+        rates.check(request)
 
 
 class Answering(Work):
@@ -118,12 +118,14 @@ class Answering(Work):
         self.strategy = strategy
         self._who = world(offline=current().mode == "offline", chooses=True)
         self._places: dict[str, Place] = {}  # of the questions that were taken so far, by id
+        self._plans: dict[str, Plan] = {}  # of the questions that are about to be asked, by id
         self._in_table: set[str] = set()  # keys of rows
         self._under_way: dict[str, asyncio.Event] = {}  # the same, of what is asked now; set when it has ended
 
     def found(self, question: Question) -> bool:
         """Take a question, in its place in the table; whether its row is there already."""
-        key = key_of("answer_all", question.prompt, self.strategy.identity, self._who)
+        how = self.strategy.identity, self.strategy.given["max_tokens"]
+        key = key_of("answer_all", repr(question.prompt), *how, self._who)  # what is no prompt has a key, too
         before = key not in self._in_table and self.store.has(key)
         self._places[question.id] = Place(question.id, key, before)
         if before:
@@ -140,27 +142,32 @@ class Answering(Work):
         self.store.keep_row(key, asdict(row), good=row.ok)
         self._in_table.add(key)
 
-    def most_usd(self, question: Question) -> float | None:
-        """The most that a question may cost, in US dollars; None if its row is there, as for one that is refused."""
+    def planned(self, question: Question) -> Plan | None:
+        """Take a question; what is to be asked, or None if its row is there, as for one that is refused."""
         if self.found(question):
             return None
         try:
-            return self.strategy.plan(question.prompt).estimate.most_usd or 0.0
+            return self.strategy.plan(question.prompt)
         except (TypeError, ValueError) as error:
             self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
             return None
 
-    async def answer(self, question: Question, by: Callable[[Question, Plan], Awaitable[Row]] | None = None) -> None:
+    def most_usd(self, question: Question) -> float | None:
+        """The most that a question may cost, in US dollars; None if its row is there."""
+        if plan := self.planned(question):
+            self._plans[question.id] = plan
+        return (plan.estimate.most_usd or 0.0) if plan else None
+
+    async def answer(self, question: Question, by: Callable[[Question], Awaitable[Row]] | None = None) -> None:
         """Ask a question, live or by others, unless its row is there, or is about to be, as another says the same."""
-        key = self._places[question.id].key
+        key, plan = self._places[question.id].key, self._plans.pop(question.id, None)
         if key in self._under_way:
             await self._under_way[key].wait()
-        if key in self._in_table:
+        if key in self._in_table or plan is None:
             return
         ended = self._under_way[key] = asyncio.Event()
         try:
-            plan = self.strategy.plan(question.prompt).bound(streamed=False)
-            self.done(question, await (by(question, plan) if by else answered(plan)))
+            self.done(question, await (by(question) if by else answered(plan.bound(streamed=False))))
         finally:
             del self._under_way[key]
             ended.set()

@@ -5,6 +5,7 @@ All of that is written down before a vendor hears of it, so that another start g
 """
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -20,6 +21,7 @@ from moa_helpers.bulk.questions import Question
 from moa_helpers.bulk.rows import Row
 from moa_helpers.bulk.strategies import answered
 from moa_helpers.bulk.underway import UnderWay, key_mark
+from moa_helpers.bulk.work import Lane
 from moa_helpers.estimating import batched
 from moa_helpers.limits.purse import most
 from moa_helpers.limits.scope import Scope
@@ -28,7 +30,7 @@ from moa_helpers.vendors.batches import adapter, at_batch_price
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.whole import body
 
-ROUND = 10_000  # questions that are planned together, so that jobs are large
+ROUND = 2_500  # questions that are planned together, so that jobs are large, and soon on their way
 LIVE_ROUND = 200  # the same where some of it is asked live, so that jobs are looked at in between
 One: TypeAlias = tuple[Question, Planned | None]  # a question, and how far it is
 
@@ -73,10 +75,13 @@ class Batching:
     def _new(self) -> Iterator[Question]:
         """The questions that are to be begun, while the budget lasts."""
         for question in self._questions:
-            if self._work.most_usd(question) is None:
+            plan = self._work.planned(question)
+            if plan is None:
                 self._work.ended += 1
                 continue
-            key, usd = self._work.key(question), self._most_usd(question)
+            key = self._work.key(question)
+            no_budget = self._work.left_usd == math.inf
+            usd = 0.0 if no_budget else batched(plan.stages, plan.final, mixed=self._mixed).most_usd or 0.0
             before = self._ledger.take_over(key, self._name)
             if not before and usd > self._work.left_usd:
                 self._questions = chain([question], self._questions)  # until others have cost less than they might
@@ -86,11 +91,6 @@ class Batching:
             self._work.begin(key, usd)
             if not before:
                 yield question
-
-    def _most_usd(self, question: Question) -> float:
-        """The most that a question may cost, what goes by batch at the price of that."""
-        plan = self._work.strategy.plan(question.prompt)
-        return batched(plan.stages, plan.final, mixed=self._mixed).most_usd or 0.0
 
     async def _go_on(self) -> bool:
         """Go on with questions whose stage has ended; whether there are any."""
@@ -117,7 +117,7 @@ class Batching:
         limits = replace(plan.limits, hedge_after=None, hedge_with=None, grace=0.0)
         plan = replace(plan, limits=limits, seconds=tuple(() for _ in plan.stages))
         how = {"mixed": self._mixed, "late_live": self._late_live}
-        asking = Asking(self._work.store, self._work.scope.store, self._ledger, saved, limits.quorum, **how)
+        asking = Asking(self._work.store, Lane(self._work), self._ledger, saved, limits.quorum, **how)
         with Scope(store=asking, remembers=False).open():
             result = await answered(plan)
         key = self._work.key(question)

@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moa_helpers.bulk.underway import at
 from moa_helpers.shown import Shown, lesson
 from moa_helpers.store.answers import Answers
 from moa_helpers.store.jobs import Job, Ledger
 from moa_helpers.ui.cards import STAND_INS, Card, card
-from moa_helpers.vendors.batches import adapter
 from moa_helpers.vendors.errors import RETRIED, explain
-from moa_helpers.vendors.settings import current, priced
-from moa_helpers.vendors.streams import client
+from moa_helpers.vendors.settings import current
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,16 +77,20 @@ class Jobs(Shown):
         with closing(Answers(self.path)) as store:
             ledger = Ledger(store)
             for job in chosen:
-                try:
-                    if job.id is None:
-                        raise LookupError(job.name)
-                    model = priced(job.model)
-                    await adapter(model.vendor).cancel(client(model), job.id)
-                    ledger.note(job, state="cancelling")
-                except Exception as error:
-                    if explain(error, job.model).kind in RETRIED:
-                        raise
-                    ledger.end(job, None, "given up")
+                await _cancel(ledger, job)
+
+
+async def _cancel(ledger: Ledger, job: Job) -> None:
+    try:
+        if job.id is not None:
+            vendor, sdk = at(job)
+            await vendor.cancel(sdk, job.id)
+            ledger.note(job, state="cancelling")
+            return
+    except Exception as error:
+        if explain(error, job.model).kind in RETRIED:
+            raise
+    ledger.end(job, None, "given up")
 
 
 def _row(job: Job) -> tuple[object, ...]:

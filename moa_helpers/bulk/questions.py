@@ -77,7 +77,8 @@ def read_questions(path: str | Path) -> list[Question]:
 def _of_table(table: "pd.DataFrame", where: str = "the table") -> list[Question]:
     """The questions of a table; without a column ``id`` its index says which is which."""
     columns = table if "id" in table.columns else table.assign(id=table.index)
-    return _of_entries(columns.where(columns.notna(), None).to_dict("records"), where)
+    told = columns.apply(lambda each: each.convert_dtypes() if each.hasnans else each)  # whole numbers are whole again
+    return _of_entries(told.astype(object).where(told.notna(), None).to_dict("records"), where)
 
 
 def _of_entries(entries: Sequence[Any], where: str) -> list[Question]:
@@ -88,7 +89,7 @@ def _of_entries(entries: Sequence[Any], where: str) -> list[Question]:
         prompt = given.get("question") if given.get("prompt") is None else given["prompt"]
         name = "" if name is None else str(name).strip()
         if not name or not isinstance(prompt, str) or not prompt.strip():
-            there = ", ".join(map(str, filter(None, given))) or "nothing"
+            there = ", ".join(str(field) for field, value in given.items() if field and value is not None) or "nothing"
             raise ValueError(f"Question {number} in {where} has no id or no prompt. It has: {there}.")
         if None in given:  # where csv puts what is too much
             raise ValueError(f"Question {number} in {where} has too many cells: is there a comma outside of quotes?")
@@ -121,13 +122,13 @@ def opened(given: Source) -> tuple[Iterator[Question], int | None]:
     """
     if isinstance(given, str | Path):
         given = read_questions(given)
-    elif hasattr(given, "columns"):
+    elif hasattr(given, "columns") and hasattr(given, "index"):
         given = _of_table(given)
     if isinstance(given, Sequence):
         found = questions_of(given)
         return iter(found), len(found)
-    if not isinstance(given, Iterable):
-        raise TypeError(f"Give the questions as a list, a file or a DataFrame, not {type(given).__name__}.")
+    if not isinstance(given, Iterable) or isinstance(given, Mapping):
+        raise TypeError(f"Give the questions as a list, a file or a pandas DataFrame, not {type(given).__name__}.")
     return _checked(given), None
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from moa_helpers.bulk.questions import Question
-from moa_helpers.bulk.ray import joined, limiter
+from moa_helpers.bulk.ray import joined, limiter, row_of
 from moa_helpers.bulk.rows import Row
 from moa_helpers.bulk.sharing import SharedRates
-from moa_helpers.bulk.strategies import Strategy, answered
+from moa_helpers.bulk.strategies import Strategy
 from moa_helpers.limits.members import Named
 from moa_helpers.limits.rates import Rate, Rates
 from moa_helpers.limits.scope import Scope
@@ -57,7 +57,7 @@ class Answering:
         timeout: float = 60.0,
         retries: int = 2,
     ) -> None:
-        options = {"max_tokens": max_tokens, "timeout": timeout, "retries": retries}
+        options: dict[str, Any] = {"max_tokens": max_tokens, "timeout": timeout, "retries": retries}
         self._strategy = Strategy.of(mixture_or_model, **options)
         self._column, self._path, self._limits = column, path, Limits(max_concurrency=max_concurrency)
         self._rates = Rates(rates).given
@@ -77,7 +77,9 @@ class Answering:
             rows = answers.result()
         finally:
             answers.cancel()
-        found = {name: np.array([getattr(row, name) for row in rows], dtype) for name, dtype in COLUMNS.items()}
+        found: dict[str, Any] = {}
+        for name, dtype in COLUMNS.items():
+            found[name] = np.array([getattr(row, name) for row in rows], dtype)
         return {**batch, **found} if isinstance(batch, Mapping) else batch.assign(**found)
 
     async def _answer(self, prompts: Sequence[str]) -> Sequence[Row]:
@@ -88,15 +90,8 @@ class Answering:
                 Scope(self._limits, rates=SharedRates(self._limiter, self._rates), remembers=False).open()
             )
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(Question(prompt, prompt))) for prompt in prompts]
+                tasks = [group.create_task(row_of(self._strategy, Question(prompt, prompt))) for prompt in prompts]
         return [task.result() for task in tasks]
-
-    async def _one(self, question: Question) -> Row:
-        try:
-            plan = self._strategy.plan(question.prompt).bound(streamed=False)
-        except (TypeError, ValueError) as error:
-            return Row(question.id, question.id, "", "refused", 0.0, 0, 0.0, problem=str(error))
-        return Row.of(question, await answered(plan))
 
 
 async def _planned(strategy: Strategy) -> Plan:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import fsum
@@ -14,6 +13,7 @@ from moa_helpers.bulk.questions import Question
 from moa_helpers.results import Answer, Replies, Reply, total
 from moa_helpers.shown import Shown, lesson
 from moa_helpers.store.answers import Answers
+from moa_helpers.texts import instead_of
 from moa_helpers.ui.cards import STAND_INS, Card, card, dollars
 
 if TYPE_CHECKING:
@@ -102,8 +102,10 @@ class AnswerSet(Shown):
 
     def __iter__(self) -> Iterator[Row]:
         for place in self._places:
-            if self._store and (row := self._store.find_row(Row, place.key)):
-                yield replace(row, id=place.id, kept=place.kept or row.kept)
+            row = self._store and self._store.find_row(Row, place.key)
+            if not row:
+                raise FileNotFoundError(f"{self.path} no longer has these answers: it was removed or replaced.")
+            yield replace(row, id=place.id, kept=place.kept or row.kept)
 
     def table(self) -> "pd.DataFrame":
         """One row a question, in the order in which they were given; the columns are the fields of ``Row``."""
@@ -122,21 +124,20 @@ class AnswerSet(Shown):
             ImportError: Parquet needs the packages pandas and pyarrow.
             OSError: it cannot be written.
         """
-        path = Path(path)
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        if path.suffix == ".parquet":
-            self.table().to_parquet(unfinished)
-        elif path.suffix in (".csv", ".jsonl"):
-            with unfinished.open("w", encoding="utf-8", newline="") as file:
+        path, names = Path(path).expanduser(), [each.name for each in fields(Row)]
+        if path.suffix not in (".csv", ".jsonl", ".parquet"):
+            raise ValueError(f"{path.name!r} must end in .csv, .jsonl or .parquet.")
+        with instead_of(path) as part:
+            if path.suffix == ".parquet":
+                self.table().to_parquet(part)
+                return path
+            with part.open("w", encoding="utf-8", errors="replace", newline="") as file:
                 if path.suffix == ".csv":
-                    writer = csv.DictWriter(file, [each.name for each in fields(Row)])
+                    writer = csv.DictWriter(file, names)
                     writer.writeheader()
                     writer.writerows(map(asdict, self))
                 else:
                     file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self)
-        else:
-            raise ValueError(f"{path.name!r} must end in .csv, .jsonl or .parquet.")
-        os.replace(unfinished, path)
         return path
 
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -58,17 +58,16 @@ class UnderWay:
 
     async def submit(self, job: Job, path: Path) -> None:
         """Submit a job that is written down."""
-        model = priced(job.model)
+        vendor, sdk = at(job)
         with _opened(path) as file:
-            sending = adapter(model.vendor).submit(client(model), job.name, model.id, file)
-            found = await self._told(job, sending, SENDS)
+            found = await self._told(job, vendor.submit(sdk, job.name, priced(job.model).id, file), SENDS)
         if not isinstance(found, Failure):
             self._ledger.note(job, id=found, state="running")
             self._wait = self._due = 0.0
         elif found.kind not in RETRIED:
-            if named := re.search(r"\brequests\.(\d+)\b", found.message):  # as Anthropic names the one that is wrong
-                self._ledger.refuse(job, int(named[1]) + 1, found)
-            self._ledger.end(job, None if named else found)
+            named = re.search(r"\brequests\.(\d+)\b", found.message)  # as Anthropic names the one that is wrong
+            refused = named and self._ledger.refuse(job, int(named[1]) + 1, found)
+            self._ledger.end(job, None if refused else found)
         # else it may have been taken all the same: that is looked for
 
     async def look(self) -> bool:
@@ -89,10 +88,12 @@ class UnderWay:
         """Look at a job; whether it has ended."""
         if job.id is None:
             found = await self._told(job, self._search(job))
-            if found is None:
+            if isinstance(found, Failure):
+                return self._unseen(job, found)
+            if not found:
                 self._ledger.end(job, None)
-            return found is None
-        vendor, sdk = adapter(priced(job.model).vendor), client(priced(job.model))
+            return not found
+        vendor, sdk = at(job)
         seen = await self._told(job, vendor.look(sdk, job.id))
         if isinstance(seen, Failure):
             return self._unseen(job, seen)
@@ -121,7 +122,7 @@ class UnderWay:
 
     async def _read(self, job: Job, seen: Seen) -> None:
         """Keep the results of a job that has ended. What has none of its requests may be asked again."""
-        vendor, sdk = adapter(priced(job.model).vendor), client(priced(job.model))
+        vendor, sdk = at(job)
         came, ours = False, not self._ledger.untouched(job)
         for file in seen.files:
             async with aclosing(_together(vendor.results(sdk, file))) as found:
@@ -133,15 +134,16 @@ class UnderWay:
                     for key, reply in replies.items():
                         self._work.count(reply, items[key].usd)
                     await asyncio.sleep(0)
+        refused = False
         for line, problem in seen.refused.items():
             why = f"{job.model}: bad_request: line {line} of its batch was refused: {problem}"
-            self._ledger.refuse(job, line, Failure("bad_request", why))
+            refused = self._ledger.refuse(job, line, Failure("bad_request", why)) or refused
         self._wait = 0.0
         if came and not ours:  # it was found by the number of its requests alone
             self._others.add(job.id or "")
             self._ledger.note(job, id=None, state="submitting")
         else:
-            self._ledger.end(job, None if seen.refused else _void(job.model, seen))
+            self._ledger.end(job, None if refused else _void(job.model, seen))
 
     def _reply(self, item: Item, result: Result, job: Job, seen: Seen) -> Reply:
         """What became of a request, as the reply of a call."""
@@ -173,16 +175,16 @@ class UnderWay:
             least_usd=least,
         )
 
-    async def _search(self, job: Job) -> str | None:
-        """Find a job that may have been submitted, though the answer to that was lost; the vendor's id for it."""
-        vendor = adapter(priced(job.model).vendor)
+    async def _search(self, job: Job) -> bool:
+        """Find a job that may have been submitted, though the answer to that was lost; whether it is there."""
+        vendor, sdk = at(job)
         owned = {each.id for each in self._ledger.jobs("id IS NOT NULL")} | self._others
-        async for made in vendor.made(client(priced(job.model)), job.made - AROUND):
+        async for made in vendor.made(sdk, job.made - AROUND):
             same = made.name == job.name if vendor.NAMED else made.requests == job.requests
             if same and made.id not in owned:
                 self._ledger.note(job, id=made.id, state="running")
-                return str(made.id)
-        return None
+                return True
+        return False
 
     async def _told(self, job: Job, asking: Coroutine[Any, Any, T], within: float = ANSWERS) -> T | Failure:
         """What a vendor said, or why it did not. What goes wrong with the store is raised."""
@@ -193,6 +195,12 @@ class UnderWay:
             if isinstance(error, OSError) and not isinstance(error, TimeoutError | ConnectionError):
                 raise
             return explain(error, job.model)
+
+
+def at(job: Job) -> tuple[Any, Any]:
+    """The file for a job's SDK, and the client to give it."""
+    model = priced(job.model)
+    return adapter(model.vendor), client(model)
 
 
 def key_mark(model: str) -> str:
@@ -218,7 +226,7 @@ def _opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-async def _together(results: AsyncIterator[Result]) -> AsyncIterator[dict[str, Result]]:
+async def _together(results: AsyncIterator[Result]) -> AsyncGenerator[dict[str, Result], None]:
     """Results by their keys, so many at once; of one that is there twice the first."""
     some: dict[str, Result] = {}
     async for each in results:

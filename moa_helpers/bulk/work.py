@@ -3,9 +3,9 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from moa_helpers.limits.purse import most
 from moa_helpers.limits.scope import Rates, Scope
@@ -15,10 +15,19 @@ from moa_helpers.results import Reply
 from moa_helpers.store.answers import Answers
 from moa_helpers.ui.cards import dollars
 from moa_helpers.ui.html import render
+from moa_helpers.ui.progress import follow, progress_view
 from moa_helpers.vendors.requests import Request
 
 MOST_AT_ONCE = 64  # items, where only vendors have limits
 Item = TypeVar("Item")
+T = TypeVar("T")
+
+
+def shared(timeout: float, retries: int, max_concurrency: int | Mapping[str, int], budget_usd: float | None) -> Limits:
+    """The limits of much work; TypeError or ValueError if they are none, or if nothing says how many calls at once."""
+    if max_concurrency is None:
+        raise TypeError("max_concurrency must be a number, or a mapping such as {'mistral': 2, 'all': 8}, not None.")
+    return Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
 
 
 class Work:
@@ -49,6 +58,18 @@ class Work:
     def left_usd(self) -> float:
         """What is left of the budget, in US dollars, once all that is under way has cost the most that it may."""
         return self._budget - self.known_usd - self.unknown_usd - math.fsum(self.set_aside.values())
+
+    async def followed(self, doing: Coroutine[Any, Any, None], name: str, found: Callable[[], T]) -> T:
+        """Do it, show how far it is, and give what was found; what it raises carries that under this name."""
+        view = progress_view()
+        task = asyncio.create_task(doing, context=self.scope.context())
+        try:
+            await follow([task], lambda last: view.update(self, last))
+            results([task])
+        except BaseException as error:
+            setattr(error, name, found())
+            raise
+        return found()
 
     async def each(
         self, items: Iterable[Item], price: Callable[[Item], float | None], do: Callable[[Item], Awaitable[None]]

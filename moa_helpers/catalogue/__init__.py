@@ -46,8 +46,9 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 AS_OF = "November 2026"  # what models.csv says held then
 _HERE = Path(__file__).parent
+_float: Callable[[str], Any] = float
 VENDORS = {
-    row["name"]: Vendor(**{name: float(value) if name == "batch" else value for name, value in row.items() if value})
+    row["name"]: Vendor(**{name: _float(value) if name == "batch" else value for name, value in row.items() if value})
     for row in rows(_HERE / "vendors.csv")
 }
 

@@ -12,7 +12,7 @@ from moa_helpers import offline
 from moa_helpers.bulk.questions import Asked, Question
 from moa_helpers.bulk.rows import Row
 from moa_helpers.bulk.strategies import answered
-from moa_helpers.bulk.work import Lane, Work
+from moa_helpers.bulk.work import Lane, Work, shared
 from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged, Scored
 from moa_helpers.evaluation.judging import JUDGE_TOKENS, verdict
 from moa_helpers.evaluation.questions import PANEL, Judges, Planned, Strategies
@@ -27,9 +27,8 @@ from moa_helpers.limits.values import Limits
 from moa_helpers.plan import plan_fan_out
 from moa_helpers.results import Reply, total
 from moa_helpers.store.answers import Answers, key_of
-from moa_helpers.ui.progress import follow, progress_view
 from moa_helpers.vendors.requests import Request
-from moa_helpers.vendors.settings import current, world
+from moa_helpers.vendors.settings import current, held, world
 
 NULL_TEXT = "Thank you for your question. There is nothing that I can say about it."
 SAME = ("outcome", "text", "calls", "cost_usd", "seconds", "offline")  # what an Answered has of a Row
@@ -104,30 +103,18 @@ async def compare(
         OSError: the file cannot be read or written; if that is so later on, no further call is made.
         asyncio.CancelledError: if it is cancelled; the exception's ``comparison`` has the questions that were finished.
     """
-    if max_concurrency is None:
-        raise TypeError("max_concurrency must be a number, or a mapping such as {'mistral': 2, 'all': 8}, not None.")
-    limits = Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
+    limits = shared(timeout, retries, max_concurrency, budget_usd)
     options = {"max_tokens": max_tokens, "timeout": timeout, "retries": retries}
     plan = Planned(questions, strategies, judge, null_checks, share_panel, **options)
-    plan.check(priced=budget_usd is not None)
+    minutes = Rates(rates)
+    plan.check(minutes, priced=budget_usd is not None)
     check_score(score)
     old = Path(path).with_suffix(".jsonl")
-    with closing(Answers(old.with_suffix(".sqlite") if Path(path) == old else path)) as store:
+    with held(), closing(Answers(old.with_suffix(".sqlite") if Path(path) == old else path)) as store:
         if old.exists() and (Path(path) == old or old.name == "comparison.jsonl"):
             store.take_in(old, Answered)
-        return await _followed(Comparing(plan, store, limits, Rates(rates), score))
-
-
-async def _followed(work: "Comparing") -> Comparison:
-    view = progress_view()
-    task = asyncio.create_task(work.run(), context=work.scope.context())
-    try:
-        await follow([task], lambda last: view.update(work, last))
-        results([task])
-    except BaseException as error:
-        error.comparison = work.comparison()  # type: ignore[attr-defined]
-        raise
-    return work.comparison()
+        work = Comparing(plan, store, limits, minutes, score)
+        return await work.followed(work.run(), "comparison", work.comparison)
 
 
 class Comparing(Work):
@@ -214,7 +201,7 @@ class Comparing(Work):
         result = await answered(strategy.plan(question.prompt).bound(streamed=False))
         row, replies = Row.of(question, result), [result] if isinstance(result, Reply) else result.replies
         same: dict[str, Any] = {each: getattr(row, each) for each in SAME}
-        points = _points(question, row.text) if all(reply.offline for reply in replies) else {}
+        points: dict[str, Any] = _points(question, row.text) if all(reply.offline for reply in replies) else {}
         found = Answered(question.id, name, characters=len(row.text), **same, **points)
         stopped = any(reply.abandoned or reply.hedged for reply in replies)
         if stopped and row.text and all(reply.ok or reply.abandoned for reply in replies):

@@ -1,8 +1,9 @@
 """How sure a comparison may be: intervals, how many questions a claim needs, and what a judge is swayed by."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import NormalDist
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ from moa_helpers.shown import lesson
 
 Z = NormalDist().inv_cdf(0.975)  # how many standard deviations a normal 95 % interval reaches
 DRAWS, FIT_DRAWS = 2000, 500  # of a bootstrap; of one that fits a curve to each draw
+AT_ONCE = 1 << 20  # numbers of questions that a bootstrap holds
 RIDGE = 0.1  # keeps the fit finite where one side wins always; less than what half a question says
 Places: TypeAlias = tuple[int | None, int | None]  # ``Verdict.places``
 
@@ -44,8 +46,7 @@ def interval(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval
     Give one value for each question, as questions are what varies independently. Raises ValueError if there is none.
     """
     found = _numbers(values)
-    drawn = np.random.default_rng(seed).integers(0, len(found), (DRAWS, len(found)))
-    return _bounded(found.mean(), found[drawn].mean(axis=1))
+    return _bounded(_bootstrap(len(found), lambda drawn: found[drawn].mean(axis=1), seed))
 
 
 def rate(scores: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval:
@@ -127,7 +128,9 @@ def mcnemar(ours: Sequence[float], theirs: Sequence[float]) -> float:
     won, lost, same = pairs.count((1, 0)), pairs.count((0, 1)), pairs.count((1, 1)) + pairs.count((0, 0))
     if won + lost + same < len(pairs):
         raise ValueError("McNemar's test is for answers that are right (1) or wrong (0), and nothing between.")
-    tail = sum(math.comb(won + lost, fewer) for fewer in range(min(won, lost) + 1))
+    tail, ways = 0, 1  # in which so few of the coins may fall that way
+    for fewer in range(min(won, lost) + 1):
+        tail, ways = tail + ways, ways * (won + lost - fewer) // (fewer + 1)
     return min(1.0, 2 * tail / (1 << won + lost))
 
 
@@ -140,14 +143,14 @@ def kappa(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -> Int
     if len(one) != len(other):
         raise ValueError(f"{len(one)} ratings against {len(other)}: give both raters' for the same questions.")
     first, second = _numbers(one), _numbers(other)
-    drawn = np.random.default_rng(seed).integers(0, len(first), (DRAWS, len(first)))
-    drawn = np.concatenate([[np.arange(len(first))], drawn])
-    a, b = first[drawn], second[drawn]
-    chance = sum((a == kind).mean(axis=1) * (b == kind).mean(axis=1) for kind in {*one, *other})
-    with np.errstate(invalid="ignore"):
-        found = ((a == b).mean(axis=1) - chance) / (1 - chance)
-    known = found[1:][~np.isnan(found[1:])]
-    return _bounded(found[0], known) if len(known) else Interval(math.nan, math.nan, math.nan)
+
+    def found(drawn: np.ndarray) -> np.ndarray:
+        a, b = first[drawn], second[drawn]
+        chance = sum((a == kind).mean(axis=1) * (b == kind).mean(axis=1) for kind in {*one, *other})
+        with np.errstate(invalid="ignore"):
+            return np.asarray(((a == b).mean(axis=1) - chance) / (1 - chance))
+
+    return _bounded(_bootstrap(len(first), found, seed))
 
 
 def alpha(ratings: Any) -> float:
@@ -225,10 +228,12 @@ def at_equal_length(scores: Sequence[float], longer: Sequence[float], *, seed: i
     y, x = _numbers(scores), np.log(_numbers(longer))
     if not x.min() <= 0 <= x.max():
         return None
-    drawn = np.random.default_rng(seed).integers(0, len(y), (FIT_DRAWS, len(y)))
-    counts = np.stack([np.bincount(draw, minlength=len(y)) for draw in [np.arange(len(y)), *drawn]])
-    shares = 1 / (1 + np.exp(-_fit(y, x, counts.astype(float))))
-    return _bounded(shares[0], shares[1:])
+
+    def shares(drawn: np.ndarray) -> np.ndarray:
+        counts = np.stack([np.bincount(draw, minlength=len(y)) for draw in drawn])
+        return np.asarray(1 / (1 + np.exp(-_fit(y, x, counts.astype(float)))))
+
+    return _bounded(_bootstrap(len(y), shares, seed, FIT_DRAWS))
 
 
 def _fit(y: np.ndarray, x: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -245,8 +250,21 @@ def _fit(y: np.ndarray, x: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return found[:, 0]
 
 
-def _bounded(value: float, drawn: np.ndarray) -> Interval:
-    return Interval(float(value), *map(float, np.quantile(drawn, (0.025, 0.975))))
+def _bootstrap(count: int, measure: Callable[[np.ndarray], np.ndarray], seed: int, draws: int = DRAWS) -> np.ndarray:
+    """The measure of the questions as they are, and then of each draw; it gets their numbers, a few draws at a time."""
+    source, few = np.random.default_rng(seed), max(1, AT_ONCE // count)
+    sizes = [(min(few, draws - done), count) for done in range(0, draws, few)]
+    drawn = (source.integers(0, count, size) for size in sizes)
+    first = np.concatenate([[np.arange(count)], next(drawn)])
+    return np.concatenate([*map(measure, chain([first], drawn))])
+
+
+def _bounded(measured: np.ndarray) -> Interval:
+    """The interval of what ``_bootstrap`` gave, where that is known."""
+    known = measured[1:][~np.isnan(measured[1:])]
+    return Interval(
+        float(measured[0]), *map(float, np.quantile(known, (0.025, 0.975)) if len(known) else [math.nan] * 2)
+    )
 
 
 def _half_log_ratio(places: list[Places], one: Places, other: Places) -> Interval:

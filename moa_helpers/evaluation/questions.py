@@ -1,6 +1,7 @@
 """What a comparison asks: the questions, the strategies and the judges; checked, priced, not begun."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, TypeAlias
 
 from moa_helpers.bulk.questions import Asked, questions_of
@@ -12,6 +13,7 @@ from moa_helpers.limits.checks import check_number
 from moa_helpers.limits.conversations import read_prompt
 from moa_helpers.limits.members import Member, Named
 from moa_helpers.limits.purse import Estimate, price, tokens
+from moa_helpers.limits.rates import Rates
 from moa_helpers.plan import plan_fan_out
 from moa_helpers.results import total
 from moa_helpers.steps.ranking import ranker_system
@@ -56,7 +58,7 @@ class Planned:
         self.options, self._null_checks, self.share_panel = options, null_checks, share_panel
         self.longest: int = max(strategy.given["max_tokens"] for strategy in self.strategies.values())
 
-    def check(self, *, priced: bool) -> None:
+    def check(self, rates: Rates, *, priced: bool) -> None:
         """Raise what any of the calls would raise, before one is made; with ``priced``, also for an unknown price."""
         for question in self.questions:
             read_prompt(question.prompt)
@@ -64,7 +66,9 @@ class Planned:
         prompt = max(self.questions, key=lambda question: tokens(question.text, at_most=True)).prompt
         for name, strategy in self.strategies.items():
             try:
-                strategy.plan(prompt).bound()
+                plan = strategy.plan(prompt).bound()
+                for request in chain(*plan.stages, plan.final):
+                    rates.check(request)
             except (TypeError, ValueError) as error:
                 error.add_note(f"(the strategy {name!r})")
                 raise
@@ -74,7 +78,8 @@ class Planned:
             if panel != panels[first]:
                 raise ValueError(f"share_panel: {first!r} and {name!r} ask different proposers, or ask them otherwise.")
         if self.judges:
-            plan_fan_out([*self.judges.values()], prompt, max_tokens=JUDGE_TOKENS).bound()
+            for request in plan_fan_out([*self.judges.values()], prompt, max_tokens=JUDGE_TOKENS).bound().stages[0]:
+                rates.check(request)
         others = [other for how in self.strategies.values() if (other := how.given.get("hedge_with")) is not None]
         seconds = [settings.priced(Member.of(each).name) for each in others]
         for number, question in enumerate(self.questions if priced else ()):

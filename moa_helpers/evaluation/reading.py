@@ -9,9 +9,10 @@ from unicodedata import normalize
 from moa_helpers.steps.ranking import spoken
 
 READ = 10_000  # characters at the end of an answer
-_SAID = re.compile(
+_SAID = re.compile(  # "the answer is", "**Answer:**", {"answer": …}, a heading, <answer>, ####
     r"(?im)(?:\b(?:answer|correct (?:option|choice|letter))\b(?:\s*\([^()\n]{0,40}\))?"
-    r"[*_\s]*(?::|=|(?:is|was|would be)\b(?!\s+not\b))|^\s*####)[*_:\s]*"
+    r"[\"'*_\s]*(?::|=|(?:is|was|would be)\b(?!\s+not\b))|^[#*_ ]*(?:final )?answer[*_ ]*$|<answer>|^\s*####)"
+    r"[\"'*_:\s]*"
 )
 _NUMBER = re.compile(
     r"""
@@ -69,7 +70,7 @@ def final(answer: str) -> str | None:
         if not depth:
             return text[start:place]
     *_, last = [None, *_SAID.finditer(text)]
-    return re.split(r"[.!?](?:[*_\s]|$)|\n", text[last.end() :])[0] if last else None
+    return re.split(r"[.!?](?:[*_\s]|$)|\n|</", text[last.end() :])[0] if last else None
 
 
 def number(answer: str) -> Number | None:
@@ -92,7 +93,7 @@ def plain(text: str) -> str:
 def bare(text: str) -> str:
     """A text without what says nothing: markup, marks at its ends, case, and more than one space at a time."""
     text = re.sub(r"\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", normalize("NFKC", text))
-    return re.sub(r"[*`$\"“”]|\\[(),]", "", " ".join(text.casefold().split())).strip(" .,;:!?()'’")
+    return re.sub(r"[*`$\"“”]|\\[(),]", "", " ".join(text.casefold().split())).strip(" .,;:!?(){}[]'’")
 
 
 def _numbers(text: str) -> Iterator[Number]:

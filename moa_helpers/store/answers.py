@@ -80,6 +80,11 @@ class Answers:
                 self._go_on_beside()
             return self._problem
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is kept so far."""
+        return not self._run("SELECT 1 FROM calls LIMIT 1")
+
     def find(self, request: Request, lane: Lane | None = None) -> Reply | None:
         """What a request was answered before, or None. A comparison finds only what it asked in the same lane."""
         return self._find(Reply, key_of_request(request, lane))

@@ -135,10 +135,10 @@ class Ledger:
                     values = key, reply.ok, time.time(), reply.least_usd, given
                     connection.execute("INSERT INTO calls VALUES (?, ?, ?, ?, ?)", values)
 
-    def refuse(self, job: Job, line: int, failure: Failure) -> None:
-        """The request on a line of a job's file failed for good."""
-        sql = "UPDATE items SET state = 'failed', reply = ? WHERE (job, line) = (?, ?) AND state = 'open'"
-        self._run(sql, _failed(job.model, failure), job.name, line)
+    def refuse(self, job: Job, line: int, failure: Failure) -> bool:
+        """The request on a line of a job's file failed for good; whether there is one."""
+        sql = "UPDATE items SET state = 'failed', reply = ? WHERE (job, line) = (?, ?) AND state = 'open' RETURNING 1"
+        return bool(self._run(sql, _failed(job.model, failure), job.name, line))
 
     def fail(self, key: str, reply: Reply) -> None:
         """A request failed that was asked live."""

@@ -24,6 +24,7 @@ class Arriving:
         self._content = Splitter()
         self._thoughts: list[str] = []  # that the vendor told from the answer
         self._size = 0
+        self._fields: dict[str, Any] | None = None  # once they are asked for, until more arrives
         self._output_tokens: int | None = None
         self._thinking_tokens: int | None = None
         self.began = time.perf_counter()
@@ -38,6 +39,7 @@ class Arriving:
 
         Of reason and name the latest counts, of token counts the largest: some hosts end with a zero.
         """
+        self._fields = None
         self.answered_by = whole(chunk.answered_by or "") or self.answered_by
         for name in ("input_tokens", "cached_tokens", "_output_tokens", "_thinking_tokens"):
             known, new = getattr(self, name), getattr(chunk, name.lstrip("_"))
@@ -78,12 +80,15 @@ class Arriving:
 
     def fields(self) -> dict[str, Any]:
         """What is known so far, as fields of a ``Reply``."""
+        if self._fields is not None:
+            return self._fields
         names = ("answered_by", "input_tokens", "output_tokens", "thinking_tokens", "cached_tokens")
         known = {name: getattr(self, name) for name in names}
         if (self.cached_tokens or 0) > (self.input_tokens or 0):  # which cannot be
             known["cached_tokens"] = None
         texts = {"text": self.text(), "thinking": self.thinking()}
-        return known | texts | {"finish_reason": finish_reason(self.finish_reason)}
+        self._fields = known | texts | {"finish_reason": finish_reason(self.finish_reason)}
+        return self._fields
 
     def problem(self) -> Failure | None:
         """What is wrong with the answer if its stream has come to an end without an error."""

@@ -29,7 +29,7 @@ _SDK_PREFIX = re.compile(r"(?s)\A(Error code: \d{3}( - )?|API error occurred: St
 # The SDKs bring httpx or httpx2, so their errors are told apart by the names of their classes, not by identity.
 _CLASSES = {
     "timeout": {"APITimeoutError", "TimeoutException", "TimeoutError"},
-    "connection": {"APIConnectionError", "TransportError", "ConnectionError", "RequestError"},
+    "connection": {"APIConnectionError", "TransportError", "ConnectionError", "RequestError", "ClientError"},
     "malformed": {"JSONDecodeError", "ValidationError", "MistralError", "APIError", "UnicodeDecodeError", "Malformed"},
     "unexpected": {"TypeError", "AttributeError", "LookupError", "NameError", "AssertionError"},
 }

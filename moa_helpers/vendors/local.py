@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -79,6 +80,7 @@ def base_url(written: str, variable: str, port: int = 8080) -> str:
     return remember_logins(f"{parts.scheme}://{login}{host}:{given}{path}{version}")
 
 
+@cache
 def place_of(url: str) -> str:
     """Host and port of an address, without login and path."""
     scheme, _, rest = url.lower().partition("://")

@@ -3,8 +3,9 @@
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -79,6 +80,7 @@ class Connection(dict[str, Any]):
 
 
 _current: Settings | None = None
+_held: ContextVar[Settings | None] = ContextVar("settings", default=None)
 _asked: tuple[Mode | None, str | Path | None, int] = None, None, 0  # what the last setup() was given, in which process
 _found_versions: dict[str, str] = {}
 lock = threading.RLock()  # held where settings or clients change, which threads do at the same time
@@ -150,10 +152,23 @@ def _setup(mode: Mode | None, keep: str | Path | None) -> Settings:
 
 def current() -> Settings:
     """The settings of the last ``setup()``; calls it first if nobody has, or if a fork left the stand-ins behind."""
+    if around := _held.get():
+        return around
     mode, keep, process = _asked
     if _current and (process in (0, os.getpid()) or _current.mode == "live"):
         return _current
     return setup(mode, keep=keep)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Inside, and in the tasks that begin there, the settings stay as they are, whatever ``setup()`` does."""
+    token = _held.set(current())
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # a coroutine that nobody awaits any more is closed in another context
+            _held.reset(token)
 
 
 def connection(name: str, sdk: Sdk | None = None, *, sync: bool = False) -> Connection:

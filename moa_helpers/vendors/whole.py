@@ -6,7 +6,7 @@ The SDK's client says where to ask and with which headers. aiohttp asks there, a
 import json
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -107,6 +107,8 @@ async def _text(response: Any) -> str:
         text += piece
         if len(text) > LARGEST:
             break
+    with suppress(LookupError):  # nobody knows that charset
+        return text.decode(response.charset or "utf-8", errors="replace")
     return text.decode(errors="replace")
 
 

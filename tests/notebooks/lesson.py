@@ -14,7 +14,7 @@ from tests.notebooks.cells import ROOT, Cell, Elements, Notebook
 MODELS = list(csv.DictReader((ROOT / "moa_helpers/catalogue/models.csv").read_text(encoding="utf-8").splitlines()))
 SETUP = colab.setup_cell(colab.project_address())
 LIBRARIES = {"openai", "anthropic", "mistralai", "pandas", "matplotlib", "IPython", "fastapi"}
-MODULES = tuple(f"moa_helpers.{name}" for name in ("charts", "figures", "measures", "offline"))
+MODULES = tuple(f"moa_helpers.{name}" for name in ("charts", "figures", "measures", "offline", "scores"))
 
 
 def local_links_resolve(notebook: Notebook) -> Iterator[str]:

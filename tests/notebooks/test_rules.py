@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_notebooks_are_there() -> None:
-    assert len(PATHS) >= 10
+    assert len(PATHS) >= 11
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -119,9 +119,7 @@ def test_places_are_shared(cluster, vendors):
     async def watched():
         vendors.limit = 0
         task = asyncio.create_task(
-            moa.answer_all(
-                questions(12), MIXTURE, path="ray.sqlite", how="ray", max_concurrency={"all": 5, "openai": 2}
-            )
+            moa.answer_all(questions(12), MIXTURE, path="ray.sqlite", how="ray", max_concurrency=places)
         )
         await until(lambda: vendors.under_way == 5)
         most.append(Counter(b"gpt" in asked.body for asked in vendors.log))

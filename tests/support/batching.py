@@ -1,7 +1,7 @@
 """Vendors with batches, scripted: what becomes of each job, when, and a record of what was sent and answered.
 
-``vendors["openai"] = [Job(hours=3, part=0.5), Job()]`` has OpenAI's first job expire half done, and all others end well.
-Hours are those of the embedded vendors' clock, a virtual second each.
+``vendors["openai"].acts = [Act(part=0.5), Act()]`` has OpenAI's first job end half done, and all others end well. Hours
+are those of the embedded vendors' clock, a virtual second each.
 """
 
 import json
@@ -134,10 +134,22 @@ class Vendor:
         if self.name == "anthropic":
             content = [{"type": "text", "text": text_of(body)}]
             usage = {"input_tokens": read, "output_tokens": wrote}
-            return {"type": "message", "role": "assistant", "model": body["model"], "content": content, "stop_reason": "end_turn", "usage": usage}
+            return {
+                "type": "message",
+                "role": "assistant",
+                "model": body["model"],
+                "content": content,
+                "stop_reason": "end_turn",
+                "usage": usage,
+            }
         message = {"role": "assistant", "content": text_of(body)}
         usage = {"prompt_tokens": read, "completion_tokens": wrote}
-        return {"object": "chat.completion", "model": body.get("model"), "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+        return {
+            "object": "chat.completion",
+            "model": body.get("model"),
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": usage,
+        }
 
 
 class Vendors(dict):

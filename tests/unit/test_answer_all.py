@@ -3,12 +3,17 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import moa_helpers as moa
+from moa_helpers.bulk import rows
+from moa_helpers.bulk.questions import opened
+from moa_helpers.vendors import settings
 from tests.support import standins
 from tests.support.scripts import HAIKU, LUNA, OSS, SMALL, answers, fails, hangs
 
@@ -87,6 +92,12 @@ def test_another_strategy_finds_the_calls_that_are_the_same_and_no_rows(answer_a
     assert len(found) == 1
 
 
+def test_an_answer_of_one_model_with_fewer_tokens_is_not_kept_for_more(answer_all, script):
+    answer_all(QUESTIONS[:1], LUNA, max_tokens=50)
+    assert not answer_all(QUESTIONS[:1], LUNA, max_tokens=500).table().kept.any()
+    assert [asked.request.max_tokens for asked in script.asked] == [500]
+
+
 def test_how_long_is_waited_is_no_other_strategy(answer_all, script):
     answer_all(QUESTIONS[:1], MIXTURE)
     assert answer_all(QUESTIONS[:1], MIXTURE | {"timeout": 5, "retries": 0}, timeout=7).table().kept.all()
@@ -110,6 +121,19 @@ def test_two_questions_that_say_the_same_are_asked_once(answer_all, script):
     assert len(script.asked) == 4
 
 
+def test_what_setup_changes_meanwhile_counts_from_the_next_start_on(answer_all, script, monkeypatch):
+    def questions():
+        yield QUESTIONS[0]
+        monkeypatch.setattr(settings, "_current", replace(settings.current(), mode="live"))
+        yield QUESTIONS[1]
+
+    assert answer_all(questions(), MIXTURE, max_concurrency=1).table().offline.tolist() == [True, True]
+    assert settings.current().mode == "live"
+    live = answer_all(QUESTIONS[:2], MIXTURE).table()
+    assert not live.offline.any()
+    assert not live.kept.any()
+
+
 # Where questions come from
 
 
@@ -122,6 +146,14 @@ def test_questions_from_a_file_a_table_and_a_generator(answer_all, script, tmp_p
         found = answer_all(source, LUNA)
         assert [(row.id, row.question) for row in found] == [("a", "Why?"), ("b", "How?")]
     assert answer_all(found.table(), LUNA).table().kept.all()  # what it gave is a table of questions, too
+
+
+@pytest.mark.parametrize("gap", [None, np.nan, pd.NA])
+def test_a_gap_in_a_table_is_no_reference_and_turns_no_whole_number_into_another(gap):
+    table = pd.DataFrame({"prompt": ["Why?", "How?"], "reference": [42, gap]}, index=[7, 8])
+    questions, count = opened(table)
+    assert [(each.id, each.reference) for each in questions] == [("7", "42"), ("8", None)]
+    assert count == 2
 
 
 def test_a_generator_is_read_no_further_than_it_is_worked_on(answer_all, script):
@@ -140,7 +172,11 @@ def test_a_generator_is_read_no_further_than_it_is_worked_on(answer_all, script)
     ("questions", "error", "words"),
     [
         ("Why is the sky blue?", ValueError, "neither a .jsonl"),
-        (7, TypeError, "a list, a file or a DataFrame"),
+        (7, TypeError, "a list, a file or a pandas DataFrame"),
+        ({"a": "Why?"}, TypeError, "not dict"),
+        (SimpleNamespace(columns=["id", "prompt"]), TypeError, "pandas DataFrame"),
+        (pd.DataFrame({"id": [1.0, np.nan], "prompt": ["Why?", "How?"]}), ValueError, "Question 2 .* no id"),
+        (pd.DataFrame({"id": [pd.NaT], "prompt": ["Why?"]}), ValueError, "Question 1 .* It has: prompt"),
         ([], ValueError, "empty"),
         (["Why?", 7], TypeError, "Question 2"),
         (["Why?", "Why?"], ValueError, "twice"),
@@ -192,6 +228,13 @@ def test_a_question_that_is_refused_is_a_row(answer_all, script):
     assert [row.outcome for row in found] == ["complete", "refused", "refused"]
     assert "budget_usd" in found[1].problem
     assert len(script.asked) == 4
+
+
+@pytest.mark.parametrize("odd", [None, 7, [], [1], {1: 2, "a": 3}, [{1: 2, "a": 3}], [object()], (circle := [0])])
+def test_what_is_no_prompt_is_a_row_and_stops_nothing(answer_all, script, odd):
+    circle[:] = [circle]
+    found = answer_all([moa.Question("odd", odd), moa.Question("good", "Why?")], MIXTURE)
+    assert [row.outcome for row in found] == ["refused", "complete"]
 
 
 # Limits
@@ -288,6 +331,30 @@ def test_files(answer_all, script, tmp_path):
         found.save("answers.xlsx")
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(answer_all, script, tmp_path, monkeypatch, name):
+    found, full = answer_all(["Why?", "Half a character: \ud83d."], LUNA), tmp_path / "folder"
+    (full / name).mkdir(parents=True)
+    for place in (full / name, tmp_path / "missing" / name):
+        with pytest.raises(OSError, match="folder"):
+            found.save(place)
+    monkeypatch.setattr(rows, "asdict", lambda row: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        found.save(full / f"other-{name}")
+    assert [each.name for each in full.iterdir()] == [name]
+    monkeypatch.undo()
+    assert "Half a character: ?." in found.save(tmp_path / name).read_text()
+
+
+def test_a_file_that_was_removed_is_no_table_without_rows(answer_all, script, tmp_path):
+    found = answer_all(QUESTIONS[:2], LUNA)
+    for each in tmp_path.glob("answers.sqlite*"):
+        each.unlink()
+    with pytest.raises(FileNotFoundError, match="removed"):
+        found.table()
+    assert "AnswerSet" in repr(found)
+
+
 def test_the_card(answer_all, script):
     script[LUNA] = [answers("<script>alert(1)</script>")]
     shown = answer_all(QUESTIONS, LUNA)
@@ -308,7 +375,7 @@ def test_a_cost_that_is_unknown_stays_so(answer_all, script):
 def test_the_line_says_how_far_it_is_and_what_is_to_come(answer_all, monkeypatch):
     lines = []
     view = SimpleNamespace(update=lambda work, last: lines.append(work.line()))
-    monkeypatch.setattr("moa_helpers.bulk.answering.progress_view", lambda: view)
+    monkeypatch.setattr("moa_helpers.bulk.work.progress_view", lambda: view)
     answer_all(QUESTIONS, LUNA, max_concurrency=1)
     assert lines[0].startswith("0 of 12 questions · 0 calls made")
     assert lines[-1].startswith("12 of 12 questions · 12 calls made")

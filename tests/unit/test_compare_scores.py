@@ -11,6 +11,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
+from moa_helpers.evaluation import reading
 from tests.support import standins
 from tests.support.pages import read
 from tests.support.replies import MODELS, A, B, C
@@ -134,6 +135,15 @@ def test_what_a_score_raises_is_a_problem_of_its_row(said):
     assert (other.score, other.unscored, other.unparsed) == (1, 1, 0)
     for wrong in (lambda q, a: "right", lambda q, a: [1], lambda q, a: object()):
         assert said("right", score=wrong).scored[1].problem.startswith(("TypeError: float()", "ValueError: could not"))
+    for endless in (math.inf, -math.inf, scores.Score(math.inf)):
+        found = said("right", score=lambda question, answer, value=endless: value)
+        assert "a score is a number" in found.scored[1].problem
+        assert found.table().unscored["other"] == 1, "and the table is there all the same"
+
+
+def test_what_a_score_read_is_no_longer_than_what_the_extractors_look_at(said):
+    assert len(said("right" * 100_000).scored[1].read) == reading.READ
+    assert said("right", score=lambda question, answer: scores.Score(1.0, None)).scored[1].read == ""
 
 
 def test_what_is_no_score_is_refused_before_any_call(compare, script):
@@ -272,3 +282,15 @@ def test_a_judge_that_likes_length_alone_agrees_less_with_the_score(compare):
             found = compare(CHECKABLE, {"a": A, "b": B}, score=scores.exact, judge=C, null_checks=0)
         kappas.append(found.agreement("b").kappa[0])
     assert kappas[0] > 0.5 > 0.25 > kappas[1]
+
+
+def test_what_a_rate_cannot_hold_is_refused_or_fails_alone(compare, script):
+    options = {"max_tokens": 50, "judge": B, "null_checks": 0}
+    for rates in ({"openai": moa.Rate(tokens=40)}, {"anthropic": moa.Rate(tokens=1000)}):
+        with pytest.raises(ValueError, match="but its rate is"):
+            compare(["Why?"], BOTH, rates=rates, **options)
+        assert not script.asked
+    script[C] = answers("word " * 400, per_piece=0)
+    found = compare(["Why?", "Why so?"], BOTH, rates={"openai": moa.Rate(tokens=700)}, **options)
+    assert [each.outcome for each in found.answers] == ["ok", "aggregator_failed"] * 2
+    assert found.scores("moa") == {"Why?": 0.0, "Why so?": 0.0}, "as an answer that failed"

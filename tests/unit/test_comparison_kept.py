@@ -1,12 +1,14 @@
 """The file of a comparison: what is in it is not paid for twice, and whatever happens, what was paid for is in it."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
+from moa_helpers.vendors import settings
 from tests.support import standins
 from tests.support.kept import FILE, edit, rows
 from tests.support.replies import MODELS, A, B, C
@@ -27,6 +29,16 @@ def compare(run, monkeypatch, script):
 
 
 # Found again
+
+
+def test_what_setup_changes_meanwhile_counts_from_the_next_start_on(compare, script, monkeypatch):
+    def goes_live(question, answer):
+        monkeypatch.setattr(settings, "_current", replace(settings.current(), mode="live"))
+        return True
+
+    first = compare(offline.questions()[:3], {"single": A}, score=goes_live, max_concurrency=1)
+    assert all(each.offline for each in first.answers)
+    assert not any(each.offline for each in compare(offline.questions()[:3], {"single": A}).answers)
 
 
 def test_a_second_start_makes_no_call(compare, script):

@@ -105,12 +105,13 @@ def test_an_interrupt_carries_what_else_the_exception_holds():
             press()
             await asyncio.Event().wait()
         except asyncio.CancelledError as error:
-            error.comparison = "what was compared"
+            error.comparison, error.answers = "what was compared", "what was answered"
             raise
 
     with pytest.raises(KeyboardInterrupt) as caught:
         moa.run(work())
     assert (caught.value.comparison, caught.value.replies) == ("what was compared", ())
+    assert caught.value.answers == "what was answered"
 
 
 def test_interrupts_one_after_another_lose_nothing(script):

@@ -2,6 +2,8 @@
 
 import math
 import random
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -323,3 +325,16 @@ def test_a_corrected_win_rate_holds_the_truth_whatever_the_judge():
     for judged, labelled in (([1], []), ([1], [(1, 1)]), ([2], [(1, 1)] * 3), ([1], [(1, -1)] * 3)):
         with pytest.raises(ValueError, match="two questions or more"):
             measures.corrected(judged, labelled)
+
+
+def test_many_questions_take_little_memory_and_time():
+    source = np.random.default_rng(3)
+    ones, others, sizes = source.random(10_000).round(), source.random(10_000).round(), source.random(10_000)
+    began = time.process_time()
+    assert 0.49 < measures.mcnemar(ones, 1 - ones) <= 1
+    assert time.process_time() - began < 3, "seconds; each term from the one before"
+    tracemalloc.start()
+    assert 0.48 < measures.interval(sizes[:4000]).value < 0.52
+    assert abs(measures.kappa(ones[:4000], others[:4000]).value) < 0.05
+    assert tracemalloc.get_traced_memory()[1] < 60_000_000, "bytes; not all draws at once"
+    tracemalloc.stop()

@@ -72,6 +72,7 @@ def number(answer, reference="0", **options):
             ("[THINK]8[/THINK] 6", 6),
             ("the answer is not 5 but 6", 6),
         ),
+        *(('{"answer": 12, "unit": 5}', 12), ("<answer>12</answer> 5", 12), ("Answer:\n```\n12\n```", 12)),
         *(("H2O boils at 100 °C", 100), ("7, says GPT-4", 7), ("CO₂: 3", 3)),
     ],
 )
@@ -191,6 +192,10 @@ def test_exact():
         ("**paris**", (1, "**paris**")),
         ("It is in France.\nThe answer is Paris. It lies on the Seine.", (1, "Paris")),
         ("Answer: “Paris”", (1, "“Paris”")),
+        ("It is a city.\n\n**Final answer**\n\nParis\n", (1, "Paris")),
+        ("Well.\n## Answer\nParis", (1, "Paris")),
+        ('Here:\n{"why": "so", "answer": "Paris"}', (1, 'Paris"}')),
+        ("Well.\n<answer>Paris</answer>\nThat is it.", (1, "Paris")),
         (r"So $\boxed{\text{Paris}}$", (1, r"\text{Paris}")),
         ("<think>The answer is Rome.</think>Paris", (1, "Paris")),
         ("Answer: Rome\nNo. Answer: Paris", (1, "Paris")),
@@ -227,7 +232,8 @@ def test_pattern():
 
 def test_choice():
     b = "B|b.|(B)|**B**|B) Paris|Option B|The answer is B because A is wrong.|Answer: (b)|Answer: B) Paris|I take B."
-    b += r"|\boxed{B}|\boxed{\text{B}}|A bird can fly, so B.|The correct option is **B**.|<think>A, or C</think>B"
+    b += "|{'answer': 'B'}|" + '{"answer": "b"}' + r"|<answer>B</answer>|\boxed{B}|\boxed{\text{B}}"
+    b += "|A bird can fly, so B.|The correct option is **B**.|<think>A, or C</think>B"
     for answer in (
         *b.split("|"),
         "The answer is Paris (B).",

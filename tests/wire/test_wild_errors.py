@@ -129,6 +129,8 @@ def test_a_page_is_told_by_its_title_and_a_text_as_it_is(server, failures):
     assert {(each.kind, each.message.count(": 502 Bad Gateway.")) for each in failures()} == {("server_error", 1)}
     server.says(400, "Plain words\nof a proxy", TEXT)
     assert all(": Plain words of a proxy." in each.message for each in failures())
+    server.says(400, "gew\u00e4hlt".encode("latin-1"), f"{TEXT}; charset=latin-1")
+    assert all(": gew\u00e4hlt." in each.message for each in failures())
     server.says(400, b"\xff\xfe words", TEXT)
     assert all("words." in each.message for each in failures())
 
@@ -279,6 +281,10 @@ def test_a_server_that_hangs_up_or_speaks_something_else_is_named(server, failur
     assert all(f"{server.place} closed the connection in the middle" in each.message for each in failures())
     server.answer = b"SSH-2.0-x\r\n\r\n"
     assert all(server.place in each.message for each in failures())
+    head = b"HTTP/1.1 200 OK\r\n"
+    for odd in (b"no colon\r\n\r\n", b"x: %b\r\n\r\n" % (b"x" * 200_000), b"transfer-encoding: chunked\r\n\r\nzz\r\n"):
+        server.answer = head + odd
+        assert {(each.kind, each.final) for each in failures()} == {("connection", True)}, odd[:20]
 
 
 def test_tls_to_a_plain_port_is_named_and_not_tried_again(server, at):

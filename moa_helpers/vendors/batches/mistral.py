@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, BinaryIO
 
 from moa_helpers.vendors.batches import NAME, Made, Result, Seen, lines, result
@@ -30,15 +31,13 @@ async def submit(sdk: Any, name: str, model: str, file: BinaryIO) -> str:
 
 async def made(sdk: Any, since: float) -> AsyncIterator[Made]:
     """The jobs that were made since then."""
-    page, found = 0, True
-    while found:
-        listed = await sdk.batch.jobs.list_async(
-            page=page, page_size=PAGE, created_after=datetime.fromtimestamp(since, UTC)
-        )
-        found = list(listed.data or [])
-        page += 1
-        for job in found:
+    after = datetime.fromtimestamp(since, UTC)
+    for page in count():
+        listed = await sdk.batch.jobs.list_async(page=page, page_size=PAGE, created_after=after)
+        for job in listed.data or ():
             yield Made(job.id, (job.metadata or {}).get(NAME), job.total_requests)
+        if not listed.data:
+            break
 
 
 async def look(sdk: Any, id: str) -> Seen:
