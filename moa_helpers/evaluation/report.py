@@ -31,7 +31,6 @@ MODELS = ("reference_models", "layers", "aggregator", "hedge_with")  # the argum
 AGAINST = ("win_", "score_difference", "mcnemar")  # how columns begin that compare with the baseline
 LONGEST_NAME = 80  # characters of a question where it is only named
 RESULTS = {1.0: "wins", 0.0: "loses", 0.5: "a tie", None: "no judgement"}
-Verdicts = Mapping[tuple[str, str], Judged]  # of a question, by strategy and judge
 
 
 class Table(NamedTuple):
@@ -160,22 +159,19 @@ def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
     header += [f"judge {judge}" for judge in comparison.judges]
     asked, rows, links = [], [], []
     for number, (question, answers, judgements, scored) in enumerate(by_question(comparison), 1):
-        judged = {(each.strategy, each.judge): each for each in judgements}
+        said = defaultdict(str, {(each.strategy, each.judge): RESULTS[each.score] for each in judgements})
         facts = {each.strategy: [_cell(what, getattr(each, what)) for what in shown] for each in answers}
         for strategy in facts if comparison.scored else ():
             facts[strategy] += _score_cells(scored.get(strategy))
-        if any(strategy == NULL for strategy, _ in judged):
+        if any(each.strategy == NULL for each in judgements):
             facts[NULL] = [""] * len(facts[answers[0].strategy])
-        verdicts = {name: [judged.get((name, judge)) for judge in comparison.judges] for name in facts}
-        lines = [
-            [name, *facts[name], *(RESULTS[each.score] if each else "" for each in verdicts[name])] for name in facts
-        ]
+        lines = [[name, *cells, *(said[name, judge] for judge in comparison.judges)] for name, cells in facts.items()]
         short = " ".join(question.id.split())[:LONGEST_NAME]
         texts = [(each.strategy, each.text) for each in answers]
         table = Table(f"question {number}", header, lines)
         asked.append(Asked(short, question.text, question.reference, table, texts))
         values = {each.strategy: each.value or 0.0 for each in scored.values() if not each.problem}
-        told = [*_disagreements(judged, values, comparison.baseline)]
+        told = [*_disagreements(judgements, values, comparison.baseline)]
         rows += [(short, each) for each in told]
         links += [f"q{number}"] * len(told)
     return asked, Table("disagreements", ("question", "what"), rows, links)
@@ -187,12 +183,12 @@ def _score_cells(scored: Scored | None) -> list[str]:
     return ["nothing to read" if scored.value is None else _cell("score", scored.value), scored.read]
 
 
-def _disagreements(judged: Verdicts, values: Mapping[str, float], baseline: str) -> Iterator[str]:
+def _disagreements(judgements: Sequence[Judged], values: Mapping[str, float], baseline: str) -> Iterator[str]:
     """Where strategies, judges or the score contradict each other, and where a judge does itself."""
     found = defaultdict[str, list[Judged]](list)
-    for (strategy, _), each in judged.items():
-        if strategy != NULL and each.score is not None:
-            found[strategy].append(each)
+    for each in judgements:
+        if each.strategy != NULL and each.score is not None:
+            found[each.strategy].append(each)
     means = {strategy: sum(each.score or 0 for each in group) / len(group) for strategy, group in found.items()}
     won, lost = ([name for name, mean in means.items() if (mean - 0.5) * side > 0] for side in (1, -1))
     if won and lost:

@@ -90,11 +90,11 @@ class Batches:
         job.window = _window(given, owner.limits)
         try:
             model = named(job.read(first)[1]["model"], owner.vendor)
-            hit = model.vendor.name, model.name
+            where = model.vendor.name, model.name
         except Refused:
-            hit = owner.vendor or dialect.name, ""
+            where = owner.vendor or dialect.name, ""
         header = request.headers.get("x-moa-fault")
-        job.faults = {fault.kind for fault in self._faults.hits(["job"], *hit, repr(first), header)}
+        job.faults = {fault.kind for fault in self._faults.hits(["job"], *where, repr(first), header)}
         drawn = dice(self._seed, "hours", prompt=repr(first)).uniform(QUICKEST, SLOWEST)
         slow = {"never_starts": NEVER, "expired": 2.0 * job.window}
         job.hours = max([drawn, *(slow[kind] for kind in slow.keys() & job.faults)])
