@@ -61,7 +61,7 @@ class Batches:
                     while data := await part.read_chunk(CHUNK):
                         file.append(data)
                         if file.size > owner.most:
-                            raise web.HTTPRequestEntityTooLarge(owner.most)
+                            raise web.HTTPRequestEntityTooLarge(owner.most, file.size)
         except ValueError as error:
             raise malformed(f"its form cannot be read ({str(error)[:80]})") from None
         if file is None or purpose != "batch":

@@ -123,7 +123,7 @@ class Job:
         """The job as its vendor shows it; ``inline``: with its results, which Mistral can."""
         over, anthropic = self.state in OVER, self.dialect.name == "anthropic"
         counts = Counter() if "frozen_counts" in self.faults or (anthropic and not over) else self.counts
-        files, problems = (self.results, self.problems) if over else ({}, [])
+        files, problems, url = (self.results, self.problems, self.url) if over else ({}, [], None)
         values = {name: self.given.get(name) for name in GIVEN}
         for name, moment in ({"created": self.created, "expires": self.created + self.window * 3600} | self.at).items():
             values[f"{name}_at"] = datetime.fromtimestamp(moment, UTC).isoformat() if anthropic else int(moment)
@@ -132,8 +132,7 @@ class Job:
         values["done"] = counts["succeeded"] + counts["errored"]
         values["total_tokens"] = counts["input_tokens"] + counts["output_tokens"]
         values |= {"id": self.id, "model": self.model, "status": self.dialect.of_batches("states")[self.state]}
-        values |= {f"{kind}_file": file.id for kind, file in files.items()}
-        values["results_url"] = self.url if over else None
+        values |= {f"{kind}_file": file.id for kind, file in files.items()} | {"results_url": url}
         values["errors"] = {"object": "list", "data": problems} if problems else None
         values["messages"] = [{"message": f"line {each['line']}: {each['message']}"} for each in problems]
         if inline and "result" in files:

@@ -21,7 +21,7 @@ from moa_helpers.offline.asked import LARGEST, Asked, Refused, named, parsed, re
 from moa_helpers.offline.batches import Batches
 from moa_helpers.offline.caching import PromptCache
 from moa_helpers.offline.faults import KINDS, Faults
-from moa_helpers.offline.jobs import Job
+from moa_helpers.offline.jobs import TOKENS, Job
 from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.wire import Choice, Dialect, Plan
 
@@ -133,8 +133,7 @@ class OfflineVendors:
             return refused.status, dialect.error(refused.status, refused.message, refused.param, refused.code), kind
         plan = await _plan(asked, kind, self._cache)
         self._cache.keep(model, asked.prefixes or [])
-        counts = {"input_tokens": plan.input_tokens, "output_tokens": plan.output_tokens}
-        job.counts.update(counts, cached_tokens=plan.cached_tokens or 0)
+        job.counts.update({name: vars(plan)[name] or 0 for name in TOKENS})
         if len(self.batched) < MOST_BATCHED:
             self.batched[identity] += 1
         return 200, dialect.body(plan), kind
