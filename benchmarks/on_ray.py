@@ -183,7 +183,7 @@ def measured(folder: str) -> list[dict[str, Any]]:
                 "answers": kind,
                 "workers": workers or "no Ray",
                 **one,
-                "its spread": f"{rates[0]:.0f} to {rates[-1]:.0f}",
+                "its spread": f"{min(rates):.0f} to {max(rates):.0f}",
                 "over one worker": f"{median(gains):.2f} ({min(gains):.2f} to {max(gains):.2f})"
                 if workers == 2
                 else "",

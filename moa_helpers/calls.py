@@ -91,9 +91,9 @@ class Call:
         at_once = self._kept and self._kept.at_once
         self.state: State = "done" if at_once else "queued"
         self._failure = self._kept.failure if self._kept and at_once else self._fail("cancelled")
-        self._attempts: list[Attempt] = []
         self._now = Arriving(request.model)  # what the last attempt has brought
-        self._trying = False  # whether it is under way
+        self._attempts, self._trying = list[Attempt](), False  # whether one is under way
+        self._final: Reply | None = None  # once it has ended
         self._granted = False  # whether the purse holds something for a retry that is not sent yet
 
     @property
@@ -139,9 +139,10 @@ class Call:
         """The reply so far; before the end its failure is ``cancelled``, and an attempt under way has none yet."""
         if self._kept:
             return self._kept.reply(self._failure)
-        now, attempts = self._now, [*self._attempts]
-        if self._trying:
-            attempts.append(now.attempt(self._started, None))
+        if self._final:
+            return self._final
+        now = self._now
+        attempts = [*self._attempts, *([now.attempt(self._started, None)] if self._trying else [])]
         return Reply(
             model=self.request.model.name,
             **now.fields(),
@@ -175,12 +176,12 @@ class Call:
 
     def _end(self) -> None:
         self.state = "done"
-        if self._ended is None:  # else it never began
-            self._ended = time.perf_counter()
+        self._ended = time.perf_counter() if self._ended is None else self._ended  # as of one that never began
         if self._granted:
             self._scope.purse.release(self.request)
+        self._final = self.reply()
         if self._scope.store and self._attempts:
-            self._scope.store.keep(self.request, self.reply())
+            self._scope.store.keep(self.request, self._final)
         del self._scope  # which knows this call: without a circle both are gone as soon as nobody asks for them
 
     async def _attempt(self) -> None:

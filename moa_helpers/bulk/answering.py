@@ -18,6 +18,7 @@ from moa_helpers.limits.members import Named
 from moa_helpers.limits.purse import Purse
 from moa_helpers.limits.rates import Rate, Rates
 from moa_helpers.limits.values import Limits
+from moa_helpers.plan import Plan
 from moa_helpers.results import Answer, Reply
 from moa_helpers.store.answers import Answers, key_of
 from moa_helpers.vendors.settings import current, held, world
@@ -117,6 +118,7 @@ class Answering(Work):
         self.strategy = strategy
         self._who = world(offline=current().mode == "offline", chooses=True)
         self._places: dict[str, Place] = {}  # of the questions that were taken so far, by id
+        self._plans: dict[str, Plan] = {}  # of the questions that are about to be asked, by id
         self._in_table: set[str] = set()  # keys of rows
         self._under_way: dict[str, asyncio.Event] = {}  # the same, of what is asked now; set when it has ended
 
@@ -140,32 +142,35 @@ class Answering(Work):
         self.store.keep_row(key, asdict(row), good=row.ok)
         self._in_table.add(key)
 
-    def most_usd(self, question: Question) -> float | None:
-        """The most that a question may cost, in US dollars; None if its row is there, as for one that is refused."""
+    def planned(self, question: Question) -> Plan | None:
+        """Take a question; what is to be asked, or None if its row is there, as for one that is refused."""
         if self.found(question):
             return None
         try:
-            return self.strategy.plan(question.prompt).estimate.most_usd or 0.0
+            return self.strategy.plan(question.prompt)
         except (TypeError, ValueError) as error:
             self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
             return None
 
+    def most_usd(self, question: Question) -> float | None:
+        """The most that a question may cost, in US dollars; None if its row is there."""
+        if plan := self.planned(question):
+            self._plans[question.id] = plan
+        return (plan.estimate.most_usd or 0.0) if plan else None
+
     async def answer(self, question: Question, by: Callable[[Question], Awaitable[Row]] | None = None) -> None:
         """Ask a question, live or by others, unless its row is there, or is about to be, as another says the same."""
-        key = self._places[question.id].key
+        key, plan = self._places[question.id].key, self._plans.pop(question.id, None)
         if key in self._under_way:
             await self._under_way[key].wait()
-        if key in self._in_table:
+        if key in self._in_table or plan is None:
             return
         ended = self._under_way[key] = asyncio.Event()
         try:
-            self.done(question, await (by or self._live)(question))
+            self.done(question, await (by(question) if by else answered(plan.bound(streamed=False))))
         finally:
             del self._under_way[key]
             ended.set()
-
-    async def _live(self, question: Question) -> Answer | Reply:
-        return await answered(self.strategy.plan(question.prompt).bound(streamed=False))
 
     def answers(self) -> AnswerSet:
         """What was answered so far."""

@@ -75,10 +75,13 @@ class Batching:
     def _new(self) -> Iterator[Question]:
         """The questions that are to be begun, while the budget lasts."""
         for question in self._questions:
-            if self._work.most_usd(question) is None:
+            plan = self._work.planned(question)
+            if plan is None:
                 self._work.ended += 1
                 continue
-            key, usd = self._work.key(question), self._most_usd(question)
+            key = self._work.key(question)
+            no_budget = self._work.left_usd == math.inf
+            usd = 0.0 if no_budget else batched(plan.stages, plan.final, mixed=self._mixed).most_usd or 0.0
             before = self._ledger.take_over(key, self._name)
             if not before and usd > self._work.left_usd:
                 self._questions = chain([question], self._questions)  # until others have cost less than they might
@@ -88,13 +91,6 @@ class Batching:
             self._work.begin(key, usd)
             if not before:
                 yield question
-
-    def _most_usd(self, question: Question) -> float:
-        """The most that a question may cost, what goes by batch at the price of that; 0 where there is no budget."""
-        if self._work.left_usd == math.inf:
-            return 0.0
-        plan = self._work.strategy.plan(question.prompt)
-        return batched(plan.stages, plan.final, mixed=self._mixed).most_usd or 0.0
 
     async def _go_on(self) -> bool:
         """Go on with questions whose stage has ended; whether there are any."""

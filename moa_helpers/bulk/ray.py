@@ -5,9 +5,10 @@ last hundredth of a second: its questions are handed to another process, togethe
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any
@@ -15,27 +16,25 @@ from typing import Any
 from moa_helpers.bulk.answering import Answering
 from moa_helpers.bulk.questions import Question
 from moa_helpers.bulk.rows import Row
-from moa_helpers.bulk.sharing import Limiter, SharedRates
+from moa_helpers.bulk.sharing import Known, Limiter, Sending, SharedRates, known_to
 from moa_helpers.bulk.strategies import Strategy, answered
 from moa_helpers.limits.rates import Rate
-from moa_helpers.limits.scope import Scope, Store
-from moa_helpers.limits.tasks import stop
+from moa_helpers.limits.scope import Scope
+from moa_helpers.limits.tasks import TICK, stop
 from moa_helpers.limits.values import Limits
 from moa_helpers.plan import Plan
-from moa_helpers.results import Reply
-from moa_helpers.vendors.errors import failed
 from moa_helpers.vendors.handing import Handed
-from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.secrets import redact
 
 MOST_LOST = 3  # workers that may die at the same question
+SOON = 2.0  # seconds
 TOGETHER = 0.01  # seconds in which what happens at a worker is sent together, for half the CPU of a call
-Known = Mapping[Request, Reply]
 
 
 async def run(work: Answering, questions: Iterator[Question]) -> None:
     """The way through Ray: as many workers as the cluster has free processors, but no more than there are places."""
-    cluster = _Cluster(work)
+    ray, machine = joined(work.strategy.plan("?").bound())
+    cluster = _Cluster(work, ray, machine, await _free(ray))
     price = work.most_usd if work.scope.limits.budget_usd is not None else cluster.price
     try:
         tasks = [asyncio.create_task(work.each(questions, price, partial(work.answer, by=cluster.answer)))]
@@ -85,6 +84,16 @@ def limiter(ray: Any, rates: Mapping[str, Rate], longest: float) -> Any:
     return ray.remote(Limiter).options(**options).remote(rates, longest)
 
 
+async def _free(ray: Any) -> int:
+    """How many processors are free; those of workers that have just ended soon are."""
+    until = time.perf_counter() + SOON
+    while True:
+        free, there = (of().get("CPU", 0) for of in (ray.available_resources, ray.cluster_resources))
+        if free >= there or time.perf_counter() > until:
+            return int(free)
+        await asyncio.sleep(TICK)
+
+
 class _Lost(Exception):
     """The worker that had the question has died."""
 
@@ -125,15 +134,15 @@ class _Ally:
 class _Cluster:
     """The workers of one run, and the limiter that they share."""
 
-    def __init__(self, work: Answering) -> None:
-        self._work, self._numbers, self._changed = work, count(1), asyncio.Event()
+    def __init__(self, work: Answering, ray: Any, machine: str, free: int) -> None:
+        self._work, self._ray, self._numbers, self._changed = work, ray, count(1), asyncio.Event()
+        self._store: Any = work.scope.store
         self._new = work.store.empty  # so that nothing has to be looked for
-        self._ray, machine = joined(work.strategy.plan("?").bound())
         rates: Any = work.rates
         self._limiter = limiter(self._ray, rates.given, work.strategy.given["timeout"])
         self._given = Handed(machine), work.strategy, rates.given, self._limiter
         places = work.scope.limits.places()
-        size = max(1, min(int(self._ray.available_resources().get("CPU", 0)), *places.values()))
+        size = max(1, min(free, *places.values()))
         self._most = -(-work.at_once // size)  # questions that one has at the same time
         options = {"num_cpus": 1, "max_restarts": -1, "max_concurrency": 10_000, "scheduling_strategy": "SPREAD"}
         worker = self._ray.remote(Worker).options(**options)
@@ -147,7 +156,7 @@ class _Cluster:
     async def answer(self, question: Question) -> Row:
         """Have the least busy worker answer a question, and another one if that dies."""
         for lost in range(MOST_LOST):
-            known = {} if self._new and not lost else await _known(self._work, question)
+            known = {} if self._new and not lost else await self._known(question)
             while not (free := [one for one in self.workers if one.ready and len(one.open) < self._most]):
                 self._changed.clear()
                 await self._changed.wait()
@@ -158,6 +167,13 @@ class _Cluster:
             f"{MOST_LOST} workers died, each while it had the question {question.id!r}: see Ray's logs. Maybe memory "
             "ran out. Then start again: what is in the file is kept and costs nothing."
         )
+
+    async def _known(self, question: Question) -> Known:
+        """What the store has of a question's calls."""
+        with suppress(TypeError, ValueError):  # for which the worker will refuse it
+            plan = self._work.strategy.plan(question.prompt).bound(streamed=False)
+            return await known_to(self._store, plan)
+        return {}
 
     async def listen(self, worker: _Ally) -> None:
         """Take what a worker sends, through all its lives."""
@@ -181,8 +197,7 @@ class _Cluster:
 
     def _take(self, worker: _Ally, what: str, *given: Any) -> None:
         if what == "called":
-            store: Any = self._work.scope.store
-            store.keep(*given)
+            self._store.keep(*given)
             return
         if what == "ready":
             worker.ready = True
@@ -211,14 +226,15 @@ class Worker:
 
         await stop([*self._tasks])
         handed.take(ray.util.get_node_ip_address())
-        self._number, self._strategy, self._sent = number, strategy, asyncio.Queue[tuple[Any, ...]]()
+        sent = self._sent = asyncio.Queue[tuple[Any, ...]]()
+        self._number, self._strategy = number, strategy
         self._scope = Scope(limits, rates=SharedRates(limiter, rates), remembers=False)
         yield [("ready",)]
         while True:
-            events = [await self._sent.get()]
+            events = [await sent.get()]
             await asyncio.sleep(TOGETHER)
-            while not self._sent.empty():
-                events.append(self._sent.get_nowait())
+            while not sent.empty():
+                events.append(sent.get_nowait())
             yield events
 
     async def take(self, number: int, chunk: Sequence[tuple[Question, Known]]) -> None:
@@ -230,7 +246,7 @@ class Worker:
 
     async def _answer(self, question: Question, known: Known) -> None:
         try:
-            with Scope(store=_Sending(self._sent, known), remembers=False).open():
+            with Scope(store=Sending(self._sent, known), remembers=False).open():
                 self._sent.put_nowait(("answered", question.id, await row_of(self._strategy, question)))
         except Exception as error:
             self._sent.put_nowait(("failed", question.id, error))
@@ -243,52 +259,3 @@ async def row_of(strategy: Strategy, question: Question) -> Row:
     except (TypeError, ValueError) as error:
         return Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error))
     return Row.of(question, await answered(plan.bound(streamed=False)))
-
-
-@dataclass(frozen=True)
-class _Sending:
-    """The store of a worker: it finds what came with the question, and sends what is new."""
-
-    sent: "asyncio.Queue[tuple[Any, ...]]"
-    known: Known
-    recorded_speed = False
-
-    def find(self, request: Request) -> Reply | None:
-        return self.known.get(request)
-
-    def keep(self, request: Request, reply: Reply) -> None:
-        self.sent.put_nowait(("called", replace(request, sdk=None), reply))
-
-    def check(self) -> None:
-        """Whoever hands out questions has looked."""
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A store that notes what another one has. What that has not counts as failed, so that nothing is asked."""
-
-    store: Store
-    known: dict[Request, Reply] = field(default_factory=dict)
-    recorded_speed = False
-
-    def find(self, request: Request) -> Reply:
-        reply = self.store.find(request)
-        if reply is None:
-            return Reply(request.model.name, failure=failed("cancelled", request.model.name))
-        self.known[replace(request, sdk=None)] = reply
-        return reply
-
-    def keep(self, request: Request, reply: Reply) -> None:
-        """Nothing is asked."""
-
-    def check(self) -> None:
-        """Nothing is kept."""
-
-
-async def _known(work: Answering, question: Question) -> Known:
-    """What the store has of a question's calls."""
-    assert work.scope.store is not None
-    found = _Found(work.scope.store)
-    with Scope(store=found, remembers=False).open(), suppress(ValueError):  # a question that the worker will refuse
-        await answered(work.strategy.plan(question.prompt).bound(streamed=False))
-    return found.known

@@ -1,4 +1,4 @@
-"""Vendors' rates that several processes share: one of them keeps the count, and the others ask it for their turns."""
+"""What processes share: the rates of vendors, of which one keeps the count, and the store, which one alone has."""
 
 import asyncio
 import math
@@ -6,11 +6,19 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any
+from typing import Any, TypeAlias
 
+from moa_helpers.bulk.strategies import answered
 from moa_helpers.limits.rates import Rate, Rates, Turn
+from moa_helpers.limits.scope import Scope, Store
+from moa_helpers.plan import Plan
+from moa_helpers.results import Reply
+from moa_helpers.vendors.errors import failed
+from moa_helpers.vendors.requests import Request
 
+Known: TypeAlias = Mapping[Request, Reply]
 LEEWAY = 10.0  # seconds after its time-out in which the end of an attempt is heard of
 
 
@@ -98,3 +106,53 @@ class SharedRates:
     def _give_back(self, asked: "asyncio.Future[tuple[int, bool]]") -> None:
         if not asked.cancelled() and not asked.exception():
             self._limiter.settle.remote(asked.result()[0], 0, False)
+
+
+@dataclass(frozen=True)
+class Sending:
+    """The store of a worker: it finds what came with the question, and sends what is new."""
+
+    sent: "asyncio.Queue[tuple[Any, ...]]"
+    known: Known
+    recorded_speed = False
+
+    def find(self, request: Request) -> Reply | None:
+        """What was known when the question was handed out."""
+        return self.known.get(request)
+
+    def keep(self, request: Request, reply: Reply) -> None:
+        """Send it, for whoever has the store to keep."""
+        self.sent.put_nowait(("called", replace(request, sdk=None), reply))
+
+    def check(self) -> None:
+        """Whoever hands out questions has looked."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A store that notes what another one has. What that has not counts as failed, so that nothing is asked."""
+
+    store: Store
+    known: dict[Request, Reply] = field(default_factory=dict)
+    recorded_speed = False
+
+    def find(self, request: Request) -> Reply:
+        reply = self.store.find(request)
+        if reply is None:
+            return Reply(request.model.name, failure=failed("cancelled", request.model.name))
+        self.known[replace(request, sdk=None)] = reply
+        return reply
+
+    def keep(self, request: Request, reply: Reply) -> None:
+        """Nothing is asked."""
+
+    def check(self) -> None:
+        """Nothing is kept."""
+
+
+async def known_to(store: Store, plan: Plan) -> Known:
+    """What a store has of a plan's calls."""
+    found = _Found(store)
+    with Scope(store=found, remembers=False).open():
+        await answered(plan)
+    return found.known

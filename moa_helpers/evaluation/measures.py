@@ -148,7 +148,7 @@ def kappa(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -> Int
         a, b = first[drawn], second[drawn]
         chance = sum((a == kind).mean(axis=1) * (b == kind).mean(axis=1) for kind in {*one, *other})
         with np.errstate(invalid="ignore"):
-            return ((a == b).mean(axis=1) - chance) / (1 - chance)
+            return np.asarray(((a == b).mean(axis=1) - chance) / (1 - chance))
 
     return _bounded(_bootstrap(len(first), found, seed))
 
@@ -231,7 +231,7 @@ def at_equal_length(scores: Sequence[float], longer: Sequence[float], *, seed: i
 
     def shares(drawn: np.ndarray) -> np.ndarray:
         counts = np.stack([np.bincount(draw, minlength=len(y)) for draw in drawn])
-        return 1 / (1 + np.exp(-_fit(y, x, counts.astype(float))))
+        return np.asarray(1 / (1 + np.exp(-_fit(y, x, counts.astype(float)))))
 
     return _bounded(_bootstrap(len(y), shares, seed, FIT_DRAWS))
 

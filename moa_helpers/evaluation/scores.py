@@ -52,7 +52,9 @@ async def scored(score: Scorer, question: Question, strategy: str, answer: str) 
         found = await found if isawaitable(found) else found
         read = found if isinstance(found, Score) else Score(None if found is None else float(found))
         value = None if read.value is None or math.isnan(read.value) else float(read.value)
-        return about(value, read.read)
+        if value is not None and math.isinf(value):
+            raise ValueError(f"a score is a number, and not {value}")
+        return about(value, str(read.read or "")[: reading.READ])
     except Exception as error:
         return about(None, problem=f"{type(error).__name__}: {error}")
 

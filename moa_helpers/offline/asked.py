@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,12 +131,14 @@ def _guess(model_id: str) -> str | None:
     return next((vendor for vendor, pattern in GUESSES.items() if re.match(pattern, model_id)), None)
 
 
-def parsed(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
-    """The object that a body holds; whatever else it may be is refused."""
+def parsed(body: bytes, headers: Mapping[str, str], of_each: Callable[[Any], Any] | None = None) -> dict[str, Any]:
+    """The object that a body holds; whatever else it may be is refused. ``of_each`` replaces every object in it."""
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise malformed("its body is packed; send it as it is")
     try:
-        asked = json.loads(body.decode("utf-8-sig"), parse_constant=int)  # which NaN and Infinity are not
+        asked = json.loads(
+            body.decode("utf-8-sig"), parse_constant=int, object_hook=of_each
+        )  # which NaN and Infinity are not
         if b"\\ud" in body.lower():  # half a surrogate pair is JSON, but no text
             json.dumps(asked, ensure_ascii=False).encode()
     except RecursionError:

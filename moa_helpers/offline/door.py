@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from moa_helpers.catalogue import VENDORS
-from moa_helpers.offline.asked import LARGEST, Refused, shown
+from moa_helpers.offline.asked import Refused, shown
 from moa_helpers.offline.wire import Dialect
 
 SERVED = (
@@ -54,8 +54,8 @@ async def answered(
         return await handler(request)
     except Refused as refused:
         return refused
-    except web.HTTPRequestEntityTooLarge:
-        return Refused(413, f"The request is too large: it may have {LARGEST // 2**20} MB.")
+    except web.HTTPRequestEntityTooLarge as wrong:
+        return Refused(413, f"The request is too large: {wrong.text}")
     except web.RequestPayloadError:
         return Refused(400, "The request is malformed: its body breaks off.")
     except web.HTTPMethodNotAllowed as wrong:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moa_helpers.catalogue import VENDORS, rows
+from moa_helpers.offline.asked import Refused
 from moa_helpers.offline.turns import Turns, dice
 
 _ROWS = rows(Path(__file__).with_name("faults.csv"))
@@ -73,7 +74,10 @@ class Faults:
     def _hits(
         self, of: Collection[str], vendor: str, model_name: str, prompt: str, header: str | None
     ) -> Iterator[Fault]:
-        of_request = parse(f"*={header}") if header else []
+        try:
+            of_request = parse(f"*={header}") if header else []
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
         number = self._turns.next(model_name, prompt)
         for fault in of_request + self._active:
             if OF[fault.kind] not in of or fault.where not in ("*", vendor, model_name) or fault.times == 0:

@@ -98,10 +98,7 @@ class OfflineVendors:
         asked = read(body, request.headers, vendor, messages=request.path.endswith("/messages"))
         model = asked.model
         dialect = door.dialect_of(request, model.vendor.name, with_usage=asked.with_usage)
-        try:
-            fault = self.faults.next(model.vendor.name, model.name, asked.prompt, request.headers.get("x-moa-fault"))
-        except ValueError as error:
-            raise Refused(400, str(error)) from None
+        fault = self.faults.next(model.vendor.name, model.name, asked.prompt, request.headers.get("x-moa-fault"))
         if model.name in self.asked or len(self.asked) < MOST_COUNTED:
             self.asked[model.name] += 1
         ttft, rate = self._latency.draw(model.name, asked.prompt)  # also for a fault: a retry is another request
@@ -118,18 +115,19 @@ class OfflineVendors:
         duration = max(tokens(len(choice.text)) for choice in plan.choices) / rate / self.speed
         return await _send(request, dialect, plan, duration, kind, stream=asked.stream)
 
-    async def _item(self, job: Job, line: Mapping[str, Any]) -> tuple[int, Any, str]:
+    async def _item(self, job: Job, identity: str, body: Mapping[str, Any]) -> tuple[int, Any, str]:
         """What a request of a batch is answered: the HTTP status, the body, and the kind of the fault that hit it."""
         dialect, kind = job.dialect, ""
         try:
-            asked = read(line["body"], job.headers, job.vendor, messages=dialect.name == "anthropic")
+            asked = read(body, job.headers, job.vendor, messages=dialect.name == "anthropic")
             if asked.stream:
                 raise Refused(400, "stream: an answer in a batch is not streamed.", "stream")
             fault = self.faults.next(asked.model.vendor.name, asked.model.name, asked.prompt, item=True)
             kind = fault.kind if fault else ""
-            if "error_file_only" in job.faults or kind in ("reset", "hang", "item_400", *CUT) or kind.isdigit():
-                status = int(kind) if kind.isdigit() else 400 if kind == "item_400" else 500
-                raise _failing(dialect, status, KINDS.get(kind, FAILED) if kind.isdigit() else FAILED)
+            if kind.isdigit():
+                raise _failing(dialect, int(kind), KINDS[kind])
+            if "error_file_only" in job.faults or kind in ("reset", "hang", "item_400", *CUT):
+                raise _failing(dialect, 400 if kind == "item_400" else 500, FAILED)
         except Refused as refused:
             return refused.status, dialect.error(refused.status, refused.message, refused.param, refused.code), kind
         plan = await _plan(asked, kind, self._cache)
@@ -137,7 +135,7 @@ class OfflineVendors:
         counts = {"input_tokens": plan.input_tokens, "output_tokens": plan.output_tokens}
         job.counts.update(counts, cached_tokens=plan.cached_tokens or 0)
         if len(self.batched) < MOST_BATCHED:
-            self.batched[str(line.get("custom_id"))] += 1
+            self.batched[identity] += 1
         return 200, dialect.body(plan), kind
 
 

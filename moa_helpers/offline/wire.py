@@ -4,6 +4,7 @@ The formats are in ``wire.json`` beside this file. A text there that begins with
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -100,9 +101,11 @@ class Dialect:
         return filled(_formats()[self.name]["list"], ends | {"models": [self.listed(model) for model in models]})
 
     def of_batches(self, part: str, **values: Any) -> Any:
-        """A part of the format of the batch APIs: a file, a job, a list, a line of results; None: it has no such."""
-        template = _formats()[self.name][part]
-        return template and filled(template, values)
+        """A part of the format of the batch APIs: a file, a job, a list, a line of results; None: it has no such.
+
+        A value that is not given is null.
+        """
+        return filled(_formats()[self.name][part], defaultdict(lambda: None, values))
 
     def _each(self, part: str, plan: Plan) -> bytes:
         return b"".join(self._events(self._fill(part, plan, number)) for number in range(len(plan.choices)))

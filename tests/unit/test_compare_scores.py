@@ -11,6 +11,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import offline
+from moa_helpers.evaluation import reading
 from tests.support import standins
 from tests.support.pages import read
 from tests.support.replies import MODELS, A, B, C
@@ -134,6 +135,15 @@ def test_what_a_score_raises_is_a_problem_of_its_row(said):
     assert (other.score, other.unscored, other.unparsed) == (1, 1, 0)
     for wrong in (lambda q, a: "right", lambda q, a: [1], lambda q, a: object()):
         assert said("right", score=wrong).scored[1].problem.startswith(("TypeError: float()", "ValueError: could not"))
+    for endless in (math.inf, -math.inf, scores.Score(math.inf)):
+        found = said("right", score=lambda question, answer, value=endless: value)
+        assert "a score is a number" in found.scored[1].problem
+        assert found.table().unscored["other"] == 1, "and the table is there all the same"
+
+
+def test_what_a_score_read_is_no_longer_than_what_the_extractors_look_at(said):
+    assert len(said("right" * 100_000).scored[1].read) == reading.READ
+    assert said("right", score=lambda question, answer: scores.Score(1.0, None)).scored[1].read == ""
 
 
 def test_what_is_no_score_is_refused_before_any_call(compare, script):

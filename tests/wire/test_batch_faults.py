@@ -224,7 +224,7 @@ def test_too_many_lines_and_none(clients, monkeypatch):
     vendor = clients(OpenAI)
     assert ended(vendor, vendor.create(many(vendor))).errors.data[0].code == "too_many_tasks"
     assert ended(vendor, vendor.create(b"\n\n")).errors.data[0].code == "empty_file"
-    monkeypatch.setitem(LIMITS["openai"], "megabytes", "0")
+    monkeypatch.setitem(LIMITS["openai"], "megabytes", "0.0001")
     with pytest.raises(openai.APIStatusError, match="too large"):
         vendor.create(many(vendor))
 
@@ -327,7 +327,7 @@ def test_a_long_batch_holds_up_no_live_request(clients, vendors, run, monkeypatc
 def test_files_end_with_who_refers_to_them(clients, vendors):
     vendor = clients(OpenAI, "leaving")
     job = ended(vendor, vendor.create(many(vendor)))
-    path = vendors._batches.jobs.files[job.output_file_id]._path
+    path = vendors._batches.jobs.files[job.output_file_id].path
     assert os.path.exists(path)
     vendor.client.files.delete(job.output_file_id)
     del vendors._batches.jobs.known[job.id]

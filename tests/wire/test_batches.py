@@ -176,10 +176,10 @@ def test_a_server_that_stops_leaves_no_job_and_no_file(tmp_path, monkeypatch):
 def test_a_canceled_batch_keeps_what_was_answered(vendor, vendors, monkeypatch):
     answer = vendors._batches.jobs._answer
 
-    async def until_the_fifth(job, line):
+    async def until_the_fifth(*asked):
         if len(vendors.batched) == 4:
             vendors.speed = 1e-9  # the clock stands, and no sixth is due
-        return await answer(job, line)
+        return await answer(*asked)
 
     vendors.batched.clear()
     monkeypatch.setattr(vendors._batches.jobs, "_answer", until_the_fifth)
