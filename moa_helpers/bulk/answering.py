@@ -1,25 +1,26 @@
 """Many questions, answered in one of several ways; what is in the file already is not paid for again."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 from moa_helpers.bulk.questions import Question, Source, opened
 from moa_helpers.bulk.rows import AnswerSet, Place, Row
-from moa_helpers.bulk.strategies import Strategy, answered
+from moa_helpers.bulk.strategies import Strategy
 from moa_helpers.bulk.work import Work, shared
 from moa_helpers.estimating import batched
 from moa_helpers.limits.checks import check_number
 from moa_helpers.limits.members import Named
-from moa_helpers.limits.purse import Purse
+from moa_helpers.limits.purse import Estimate, Purse
 from moa_helpers.limits.rates import Rate, Rates
 from moa_helpers.limits.values import Limits
 from moa_helpers.plan import Plan
-from moa_helpers.results import Answer, Reply
 from moa_helpers.store.answers import Answers, key_of
 from moa_helpers.vendors.settings import current, held, world
 
@@ -79,9 +80,9 @@ async def answer_all(
     minutes = Rates(rates)
     _check_one(strategy, how, budget_usd, minutes)
     way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
+    options = {"patience": patience, "late": late} if way.__name__.endswith("batching") else {}
     with held(), closing(Answers(path)) as store:
-        work = Answering(strategy, store, limits, minutes, known)
-        options = {} if how in ("live", "ray") else {"how": how, "patience": patience, "late": late}
+        work = Answering(strategy, how, store, limits, minutes, known)
         return await work.followed(way.run(work, asked, **options), "answers", work.answers)
 
 
@@ -96,78 +97,63 @@ def _check_way(how: str, patience: float, late: str) -> None:
 def _check_one(strategy: Strategy, how: How, budget_usd: float | None, rates: Rates) -> None:
     """Raise what would stop every question: a model that is not there, a budget or a rate that holds not even one."""
     plan = strategy.plan("?").bound()
-    live = how not in ("batch", "mixed")
-    priced = plan.estimate if live else batched(plan.stages, plan.final, mixed=how == "mixed")
-    Purse(budget_usd=budget_usd).check(priced)
+    Purse(budget_usd=budget_usd).check(_estimate(plan, how))
     for request in (one for stage in (*plan.stages, plan.final) for one in stage):
         rates.check(request)
 
 
-class Answering(Work):
-    """Questions that are being answered, in one way or another: what all of them share.
+def _estimate(plan: Plan, how: How) -> Estimate:
+    return batched(plan.stages, plan.final, mixed=how == "mixed") if how in ("batch", "mixed") else plan.estimate
 
-    Args:
-        strategy: how each is answered.
-        store, limits, rates, total: as of ``Work``.
-    """
+
+class Answering(Work):
+    """Questions that are being answered, in one way or another: what all ways share; arguments as in ``answer_all``."""
 
     def __init__(
-        self, strategy: Strategy, store: Answers, limits: Limits, rates: Rates | None = None, total: int | None = None
+        self, strategy: Strategy, how: How, store: Answers, limits: Limits, rates: Rates, total: int | None
     ) -> None:
         super().__init__(store, limits, rates, total)
-        self.strategy = strategy
+        self.strategy, self.how = strategy, how
         self._who = world(offline=current().mode == "offline", chooses=True)
         self._places: dict[str, Place] = {}  # of the questions that were taken so far, by id
-        self._plans: dict[str, Plan] = {}  # of the questions that are about to be asked, by id
         self._in_table: set[str] = set()  # keys of rows
         self._under_way: dict[str, asyncio.Event] = {}  # the same, of what is asked now; set when it has ended
 
-    def found(self, question: Question) -> bool:
-        """Take a question, in its place in the table; whether its row is there already."""
+    def most_usd(self, question: Question) -> float | None:
+        """Take a question; the most that it may cost, in US dollars, if there is a budget; None if its row is there."""
         how = self.strategy.identity, self.strategy.given["max_tokens"]
         key = key_of("answer_all", repr(question.prompt), *how, self._who)  # what is no prompt has a key, too
         before = key not in self._in_table and self.store.has(key)
         self._places[question.id] = Place(question.id, key, before)
         if before:
             self._in_table.add(key)
-        return key in self._in_table
+        if key in self._in_table:
+            return None
+        if self.left_usd < math.inf:
+            with suppress(TypeError, ValueError):  # for which it will be refused
+                return _estimate(self.strategy.plan(question.prompt), self.how).most_usd or 0.0
+        return 0.0
 
     def key(self, question: Question) -> str:
         """The key of the row of a question that was taken."""
         return self._places[question.id].key
 
-    def done(self, question: Question, result: Answer | Reply | Row) -> None:
+    def done(self, question: Question, row: Row) -> None:
         """Keep how a question was answered. What failed is in the table, too, but asked again in the next start."""
-        row, key = result if isinstance(result, Row) else Row.of(question, result), self.key(question)
+        key = self.key(question)
         self.store.keep_row(key, asdict(row), good=row.ok)
         self._in_table.add(key)
 
-    def planned(self, question: Question) -> Plan | None:
-        """Take a question; what is to be asked, or None if its row is there, as for one that is refused."""
-        if self.found(question):
-            return None
-        try:
-            return self.strategy.plan(question.prompt)
-        except (TypeError, ValueError) as error:
-            self.done(question, Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error)))
-            return None
-
-    def most_usd(self, question: Question) -> float | None:
-        """The most that a question may cost, in US dollars; None if its row is there."""
-        if plan := self.planned(question):
-            self._plans[question.id] = plan
-        return (plan.estimate.most_usd or 0.0) if plan else None
-
-    async def answer(self, question: Question, by: Callable[[Question], Awaitable[Row]] | None = None) -> None:
-        """Ask a question, live or by others, unless its row is there, or is about to be, as another says the same."""
-        key, plan = self._places[question.id].key, self._plans.pop(question.id, None)
+    async def answer(self, question: Question, by: Callable[[Question], Awaitable[Row]]) -> None:
+        """Have a question answered, unless its row is there, or is about to be, as another says the same."""
+        key = self.key(question)
         if key in self._under_way:
             await self._under_way[key].wait()
-        if key in self._in_table or plan is None:
+        if key in self._in_table:
             return
         ended = self._under_way[key] = asyncio.Event()
         try:
-            self.done(question, await (by(question) if by else answered(plan.bound(streamed=False))))
+            self.done(question, await by(question))
         finally:
             del self._under_way[key]
             ended.set()
@@ -181,4 +167,4 @@ class Answering(Work):
 
 async def run(work: Answering, questions: Iterator[Question]) -> None:
     """The live way."""
-    await work.each(questions, work.most_usd, work.answer)
+    await work.each(questions, work.most_usd, partial(work.answer, by=work.strategy.answer))

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from moa_helpers.limits.scope import Store
+from moa_helpers.bulk.answering import Answering
+from moa_helpers.bulk.work import Lane
 from moa_helpers.results import Failure, Reply
-from moa_helpers.store.answers import Answers, key_of_request
+from moa_helpers.store.answers import key_of_request
 from moa_helpers.store.jobs import Item, Ledger, Planned, failed_reply
 from moa_helpers.vendors.batches import goes_by_batch
 from moa_helpers.vendors.errors import failed
@@ -20,29 +21,20 @@ class Asking:
     replies that entered are written down: a later one must not change the prompt of what is paid for already.
 
     Args:
-        store: the answers; ``lane`` keeps what is asked live.
+        work: has the answers, and counts what is asked live.
         ledger: what is known of batches.
         saved: how far the question was before; None at its beginning.
         quorum: how many good replies a stage needs for the next to begin; None: waits for all.
-        mixed: whether the last stage goes live.
         late_live: whether what failed in a batch goes live.
     """
 
     recorded_speed = False
 
     def __init__(
-        self,
-        store: Answers,
-        lane: Store,
-        ledger: Ledger,
-        saved: Planned | None,
-        quorum: int | None,
-        *,
-        mixed: bool,
-        late_live: bool,
+        self, work: Answering, ledger: Ledger, saved: Planned | None, quorum: int | None, late_live: bool
     ) -> None:
-        self._store, self._lane, self._ledger, self._saved, self._quorum = store, lane, ledger, saved, quorum
-        self._mixed, self._late_live = mixed, late_live
+        self._work, self._lane, self._ledger, self._saved, self._quorum = work, Lane(work), ledger, saved, quorum
+        self._late_live = late_live
         self.stage = saved.stage if saved else 1
         self.entered = list(saved.entered) if saved else []  # keys of replies that entered this stage
         self.wanted: dict[str, Request] = {}  # what of the stage is to be sent in a batch
@@ -70,7 +62,7 @@ class Asking:
         item = self._ledger.item(key)
         if stage < self.stage and key not in self.entered:
             return _late(request, item)
-        if reply := self._store.find(request):
+        if reply := self._work.store.find(request):
             self._good.append(key)
             self._here += 1
             return reply
@@ -110,7 +102,7 @@ class Asking:
 
     def _goes_live(self, request: Request, item: Item | None) -> bool:
         late = self._late_live and item is not None and item.state == "again"
-        return late or not goes_by_batch(request) or (self._mixed and _stage(request) == LAST)
+        return late or not goes_by_batch(request) or (self._work.how == "mixed" and _stage(request) == LAST)
 
 
 def _stage(request: Request) -> int:

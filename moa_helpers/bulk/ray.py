@@ -17,7 +17,7 @@ from moa_helpers.bulk.answering import Answering
 from moa_helpers.bulk.questions import Question
 from moa_helpers.bulk.rows import Row
 from moa_helpers.bulk.sharing import Known, Limiter, Sending, SharedRates, known_to
-from moa_helpers.bulk.strategies import Strategy, answered
+from moa_helpers.bulk.strategies import Strategy
 from moa_helpers.limits.rates import Rate
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import TICK, stop
@@ -242,15 +242,6 @@ class Worker:
     async def _answer(self, question: Question, known: Known) -> None:
         try:
             with Scope(store=Sending(self._sent, known), remembers=False).open():
-                self._sent.put_nowait(("answered", question.id, await row_of(self._strategy, question)))
+                self._sent.put_nowait(("answered", question.id, await self._strategy.answer(question)))
         except Exception as error:
             self._sent.put_nowait(("failed", question.id, error))
-
-
-async def row_of(strategy: Strategy, question: Question) -> Row:
-    """Ask a question, and give its row; that of one that cannot be asked says why."""
-    try:
-        plan = strategy.plan(question.prompt)
-    except (TypeError, ValueError) as error:
-        return Row(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error))
-    return Row.of(question, await answered(plan.bound(streamed=False)))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moa_helpers.bulk.questions import Question
-from moa_helpers.bulk.ray import joined, limiter, row_of
+from moa_helpers.bulk.ray import joined, limiter
 from moa_helpers.bulk.rows import Row
 from moa_helpers.bulk.sharing import SharedRates
 from moa_helpers.bulk.strategies import Strategy
@@ -90,7 +90,7 @@ class Answering:
                 Scope(self._limits, rates=SharedRates(self._limiter, self._rates), remembers=False).open()
             )
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(row_of(self._strategy, Question(prompt, prompt))) for prompt in prompts]
+                tasks = [group.create_task(self._strategy.answer(Question(prompt, prompt))) for prompt in prompts]
         return [task.result() for task in tasks]
 
 

@@ -68,6 +68,11 @@ class Row:
             problem=" ".join(failures),
         )
 
+    @classmethod
+    def refused(cls, question: Question, error: Exception) -> "Row":
+        """The row of a question that cannot be asked."""
+        return cls(question.id, str(question.prompt), "", "refused", 0.0, 0, 0.0, problem=str(error))
+
     @property
     def ok(self) -> bool:
         """Whether there is an answer."""

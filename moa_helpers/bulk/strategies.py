@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Self
 
+from moa_helpers.bulk.questions import Question
+from moa_helpers.bulk.rows import Row
 from moa_helpers.fanout import run_all
 from moa_helpers.limits.checks import check_number
 from moa_helpers.limits.conversations import Prompt
@@ -71,6 +73,14 @@ class Strategy:
             del options["reference_models"]
             return plan_fan_out(models, prompt, **options)
         return plan_mixture(prompt, **self.given)
+
+    async def answer(self, question: Question) -> Row:
+        """Ask a question live, and give its row; that of one that cannot be asked says why."""
+        try:
+            plan = self.plan(question.prompt)
+        except (TypeError, ValueError) as error:
+            return Row.refused(question, error)
+        return Row.of(question, await answered(plan.bound(streamed=False)))
 
 
 async def answered(plan: Plan) -> Answer | Reply:

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from moa_helpers.bulk.work import Work
@@ -56,11 +55,11 @@ class UnderWay:
             if job.key_mark != key_mark(job.model):
                 raise _unknown(job, "was submitted with another key.")
 
-    async def submit(self, job: Job, path: Path) -> None:
+    async def submit(self, job: Job, file: BinaryIO) -> None:
         """Submit a job that is written down."""
         vendor, sdk = at(job)
-        with _opened(path) as file:
-            found = await self._told(job, vendor.submit(sdk, job.name, priced(job.model).id, file), SENDS)
+        file.seek(0)
+        found = await self._told(job, vendor.submit(sdk, job.name, priced(job.model).id, file), SENDS)
         if not isinstance(found, Failure):
             self._ledger.note(job, id=found, state="running")
             self._wait = self._due = 0.0
@@ -220,10 +219,6 @@ def _void(model: str, seen: Seen) -> Failure:
     """Why a request has no result."""
     why = seen.problem or f"its batch ended as {seen.state!r} without it."
     return Failure("timeout", f"{model}: timeout: {why} {ADVICE['timeout']}")
-
-
-def _opened(path: Path) -> BinaryIO:
-    return path.open("rb")
 
 
 async def _together(results: AsyncIterator[Result]) -> AsyncGenerator[dict[str, Result], None]:
