@@ -15,7 +15,7 @@ LAST = 1_000_000  # the number of the aggregators' stage
 
 
 class Asking:
-    """The store of one run of a question's mixture: it gives what is known, and notes what is wanted.
+    """The store as a question's mixture is carried out: it gives what is known, and notes what is wanted.
 
     With a quorum a stage begins once that is in, else once all calls of the one before have ended. As it begins, the
     replies that entered are written down: a later one must not change the prompt of what is paid for already.
@@ -47,10 +47,10 @@ class Asking:
         """Whether nothing is missing any more."""
         return not (self.waits or self.live)
 
-    def planned(self, question: str, run: str, asked: str) -> Planned:
+    def planned(self, question: str, start: str, asked: str) -> Planned:
         """How far the question is now."""
         need = None if self._quorum is None or self._at == LAST else max(1, self._quorum - self._here)
-        return Planned(question, run, asked, self.stage, self.entered, self.waits, need, self.live)
+        return Planned(question, start, asked, self.stage, self.entered, self.waits, need, self.live)
 
     def find(self, request: Request) -> Reply | None:
         """What is known of a request; None: it is asked live, now."""

@@ -43,7 +43,7 @@ class Batching:
 
     def __init__(self, work: Answering, questions: Iterator[Question], patience: float, late: str) -> None:
         self._work, self._questions, self._late_live = work, questions, late == "live"
-        self._ledger, self._name = Ledger(work.store), uuid4().hex
+        self._ledger, self._start = Ledger(work.store), uuid4().hex
         self._jobs = UnderWay(self._ledger, work, patience)
 
     async def run(self) -> None:
@@ -56,7 +56,7 @@ class Batching:
                 busy = await self._go_on() or begun
             busy = await self._jobs.look() or busy
             if not busy:
-                if not self._jobs.jobs or not self._ledger.waits(self._name):
+                if not self._jobs.jobs or not self._ledger.waits(self._start):
                     break
                 await self._jobs.until_due()
         self._ledger.tidy()
@@ -68,7 +68,7 @@ class Batching:
             if usd is None or key in self._work.set_aside:  # as another says the same
                 self._work.ended += 1
                 continue
-            before = self._ledger.take_over(key, self._name)
+            before = self._ledger.take_over(key, self._start)
             if not before and usd > self._work.left_usd:
                 self._questions = chain([question], self._questions)  # until others have cost less than they might
                 if not self._work.set_aside:
@@ -80,7 +80,7 @@ class Batching:
 
     async def _go_on(self) -> bool:
         """Go on with questions whose stage has ended; whether there are any."""
-        ready = self._ledger.ready(self._name, ROUND)
+        ready = self._ledger.ready(self._start, ROUND)
         some = [one for one in ready if not one.live] or ready[:LIVE_ROUND]
         return await self._round([(Question(**json.loads(one.asked)), one) for one in some])
 
@@ -116,7 +116,7 @@ class Batching:
         for wanted, request in asking.wanted.items():
             self._files.add(wanted, request)
         asked = saved.asked if saved else json.dumps(asdict(question))
-        self._plans.append(asking.planned(self._work.key(question), self._name, asked))
+        self._plans.append(asking.planned(self._work.key(question), self._start, asked))
         self._work.ended -= 1  # as it has not, after all
 
     def _end(self, question: Question, row: Row) -> None:

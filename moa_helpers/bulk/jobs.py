@@ -93,7 +93,7 @@ async def _cancel(ledger: Ledger, job: Job) -> None:
     ledger.end(job, None, "given up")
 
 
-def _row(job: Job) -> tuple[object, ...]:
+def _row(job: Job) -> tuple[str, str | None, str, int, int | None, datetime, float]:
     made = datetime.fromtimestamp(job.made, UTC)
     hours = round((time.time() - job.made) / 3600, 2)
     return job.vendor, job.id, job.said or job.state, job.requests, job.done, made, hours
@@ -101,11 +101,10 @@ def _row(job: Job) -> tuple[object, ...]:
 
 @card.register
 def _(jobs: Jobs) -> Card:
-    rows = [(job.vendor, job.id or "", job.said or job.state, f"{job.requests:,}", _done(job)) for job in jobs]
+    rows = [
+        (vendor, id or "", state, f"{requests:,}", "no count until it ends" if done is None else f"{done:,}")
+        for vendor, id, state, requests, done, _, _ in map(_row, jobs)
+    ]
     offline = STAND_INS * any(job.offline for job in jobs)
     heading = f"{len(jobs):,} batches under way, {sum(job.requests for job in jobs):,} requests{offline}"
-    return Card(heading, ("vendor", "id", "state", "requests", "done"), rows)
-
-
-def _done(job: Job) -> str:
-    return "no count until it ends" if job.done is None else f"{job.done:,}"
+    return Card(heading, COLUMNS[:5], rows)

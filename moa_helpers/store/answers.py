@@ -125,8 +125,7 @@ class Answers:
         if self._run("SELECT 1 FROM taken_in WHERE (name, size) = (?, ?)", *mark):
             return
         calls = [(key, good, usd, json.dumps(given)) for key, good, usd, given in jsonl.calls(old, whole)]
-        with self.using() as connection, connection:  # of which the latter commits, or rolls back
-            connection.execute("BEGIN IMMEDIATE")
+        with self.changing() as connection:
             connection.execute("INSERT OR IGNORE INTO taken_in VALUES (?, ?)", mark)
             new = "WHERE NOT EXISTS (SELECT 1 FROM calls WHERE (key, given) = (?, ?))"
             connection.executemany(
@@ -179,6 +178,13 @@ class Answers:
                     f"{self.path} cannot be used: {error}. No further call is made, as its answer would be paid for "
                     "and lost. See that its folder can be written and the disk has room, or name another file."
                 ) from error
+
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """The same for changes that are made all at once, or not at all."""
+        with self.using() as connection, connection:  # of which the latter commits, or rolls back
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
 
     def _go_on_beside(self) -> None:
         """What another program took away is still open here: save it."""

@@ -2,10 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 from moa_helpers.results import Attempt, Failure, Reply
@@ -13,6 +11,7 @@ from moa_helpers.store.answers import Answers
 from moa_helpers.store.records import read
 
 TRIES = 4  # how often a request is sent in a batch, as long as that cost nothing
+_AGAIN = f"CASE WHEN tries < {TRIES} THEN 'again' ELSE 'failed' END"
 UNDER_WAY = "('submitting', 'running', 'cancelling')"
 TABLES = """
     CREATE TABLE IF NOT EXISTS jobs (name TEXT PRIMARY KEY, vendor TEXT, model TEXT, offline INTEGER, key_mark TEXT,
@@ -20,7 +19,7 @@ TABLES = """
     CREATE TABLE IF NOT EXISTS items (key TEXT PRIMARY KEY, job TEXT, line INTEGER, model TEXT, usd REAL, state TEXT,
         tries INTEGER, reply TEXT);
     CREATE INDEX IF NOT EXISTS items_by_job ON items (job, state);
-    CREATE TABLE IF NOT EXISTS plans (question TEXT PRIMARY KEY, run TEXT, asked TEXT, stage INTEGER, entered TEXT,
+    CREATE TABLE IF NOT EXISTS plans (question TEXT PRIMARY KEY, start TEXT, asked TEXT, stage INTEGER, entered TEXT,
         waits TEXT, need INTEGER, live INTEGER);
 """
 
@@ -65,7 +64,7 @@ class Planned(NamedTuple):
     """
 
     question: str
-    run: str
+    start: str
     asked: str
     stage: int
     entered: Sequence[str]
@@ -88,7 +87,7 @@ class Ledger:
 
     def begin(self, jobs: Iterable[Job], items: Sequence[Item], plans: Iterable[Planned]) -> None:
         """Write down what is about to be submitted, all at once; an OSError if another program is submitting it."""
-        with self._change() as connection:
+        with self._store.changing() as connection:
             before = connection.total_changes
             connection.executemany(
                 f"INSERT INTO items VALUES ({_marks(Item)}) ON CONFLICT (key) DO UPDATE SET job = excluded.job, "
@@ -124,7 +123,7 @@ class Ledger:
 
     def settle(self, replies: Mapping[str, Reply]) -> None:
         """Write down how open requests ended, and keep the replies. One that failed at no cost may be asked again."""
-        with self._change() as connection:
+        with self._store.changing() as connection:
             for key, reply in replies.items():
                 state = "'answered'" if reply.ok else "'failed'" if reply.cost_usd != 0 else _AGAIN
                 given = json.dumps(asdict(reply))
@@ -147,30 +146,28 @@ class Ledger:
 
     def end(self, job: Job, failure: Failure | None, state: str = "read") -> None:
         """A job has ended, and its open requests failed; without a failure they count as never sent."""
-        with self._change() as connection:
-            if failure:
-                sql = f"UPDATE items SET state = {_AGAIN}, reply = ? WHERE job = ? AND state = 'open'"
-                connection.execute(sql, (_failed(job.model, failure), job.name))
-            else:
-                sql = "UPDATE items SET state = 'again', tries = tries - 1 WHERE job = ? AND state = 'open'"
-                connection.execute(sql, (job.name,))
+        with self._store.changing() as connection:
+            if not failure:
+                connection.execute("UPDATE items SET tries = tries - 1 WHERE job = ? AND state = 'open'", (job.name,))
+            sql = f"UPDATE items SET state = {_AGAIN}, reply = ? WHERE job = ? AND state = 'open'"
+            connection.execute(sql, (_failed(job.model, failure), job.name))
             connection.execute("UPDATE jobs SET state = ? WHERE name = ?", (state, job.name))
 
-    def take_over(self, question: str, run: str) -> bool:
-        """Have a question that was begun before go on in this run; whether there is one."""
-        return bool(self._run("UPDATE plans SET run = ? WHERE question = ? RETURNING 1", run, question))
+    def take_over(self, question: str, start: str) -> bool:
+        """Have a question that was begun before go on in this start; whether there is one."""
+        return bool(self._run("UPDATE plans SET start = ? WHERE question = ? RETURNING 1", start, question))
 
-    def ready(self, run: str, most: int) -> list[Planned]:
+    def ready(self, start: str, most: int) -> list[Planned]:
         """Questions whose requests have ended, or enough of them, or that have something to ask live."""
         waits = "FROM json_each(waits) AS one JOIN items ON items.key = one.value WHERE state ="
-        sql = f"""SELECT * FROM plans WHERE run = ? AND (live OR NOT EXISTS (SELECT 1 {waits} 'open')
+        sql = f"""SELECT * FROM plans WHERE start = ? AND (live OR NOT EXISTS (SELECT 1 {waits} 'open')
             OR (SELECT count(*) {waits} 'answered') >= need) ORDER BY live LIMIT ?"""
-        rows = [Planned(*row) for row in self._run(sql, run, most)]
+        rows = [Planned(*row) for row in self._run(sql, start, most)]
         return [row._replace(entered=json.loads(row.entered), waits=json.loads(row.waits)) for row in rows]  # type: ignore[arg-type]
 
-    def waits(self, run: str) -> bool:
-        """Whether a question of this run has no answer yet."""
-        return bool(self._run("SELECT 1 FROM plans WHERE run = ? LIMIT 1", run))
+    def waits(self, start: str) -> bool:
+        """Whether a question of this start has no answer yet."""
+        return bool(self._run("SELECT 1 FROM plans WHERE start = ? LIMIT 1", start))
 
     def enter(self, question: str, stage: int, entered: Sequence[str]) -> None:
         """Write down whose replies a stage is about to be asked with."""
@@ -189,15 +186,6 @@ class Ledger:
     def _run(self, sql: str, *values: object) -> list[Any]:
         with self._store.using() as connection:
             return connection.execute(sql, values).fetchall()
-
-    @contextmanager
-    def _change(self) -> Iterator[Connection]:
-        with self._store.using() as connection, connection:  # of which the latter commits, or rolls back
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-
-
-_AGAIN = f"CASE WHEN tries < {TRIES} THEN 'again' ELSE 'failed' END"
 
 
 def failed_reply(item: Item) -> Reply:
