@@ -76,13 +76,13 @@ async def answer_all(
     _check_way(how, patience, late)
     limits = shared(timeout, retries, max_concurrency, budget_usd)
     strategy = Strategy.of(mixture_or_model, max_tokens=max_tokens, timeout=timeout, retries=retries)
-    asked, known = opened(questions)
+    asked, total = opened(questions)
     minutes = Rates(rates)
     _check_one(strategy, how, budget_usd, minutes)
     way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
     options = {"patience": patience, "late": late} if way.__name__.endswith("batching") else {}
     with held(), closing(Answers(path)) as store:
-        work = Answering(strategy, how, store, limits, minutes, known)
+        work = Answering(strategy, how, store, limits, minutes, total)
         return await work.followed(way.run(work, asked, **options), "answers", work.answers)
 
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from moa_helpers.bulk.answering import Answering
-from moa_helpers.bulk.work import Lane
 from moa_helpers.results import Failure, Reply
 from moa_helpers.store.answers import key_of_request
 from moa_helpers.store.jobs import Item, Ledger, Planned, failed_reply
@@ -33,7 +32,7 @@ class Asking:
     def __init__(
         self, work: Answering, ledger: Ledger, saved: Planned | None, quorum: int | None, late_live: bool
     ) -> None:
-        self._work, self._lane, self._ledger, self._saved, self._quorum = work, Lane(work), ledger, saved, quorum
+        self._work, self._ledger, self._saved, self._quorum = work, ledger, saved, quorum
         self._late_live = late_live
         self.stage = saved.stage if saved else 1
         self.entered = list(saved.entered) if saved else []  # keys of replies that entered this stage
@@ -81,7 +80,7 @@ class Asking:
     def keep(self, request: Request, reply: Reply) -> None:
         """A call that was made live has ended."""
         key = key_of_request(request)
-        self._lane.keep(request, reply)
+        self._work.lane.keep(request, reply)
         if reply.ok:
             self._good.append(key)
             self._here += 1
@@ -90,7 +89,7 @@ class Asking:
 
     def check(self) -> None:
         """Raise if what is answered from now on could not be kept."""
-        self._lane.check()
+        self._work.lane.check()
 
     def _begin(self, stage: int) -> None:
         self._at, self._here, self.live = stage, 0, False

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from typing import Any
 
 from moa_helpers.bulk.answering import Answering
@@ -98,60 +97,56 @@ class _Lost(Exception):
 
 
 @dataclass(eq=False)
-class _Ally:
+class _Peer:
     """A worker as this process sees it."""
 
     actor: Any
     limits: Limits  # its share of the places
-    number: int = 0  # of its life
+    life: int = 0  # counted from 1
     ready: bool = False
     open: dict[str, "asyncio.Future[Row]"] = field(default_factory=dict)  # by the ids of the questions that it has
     chunk: list[tuple[Question, Known]] = field(default_factory=list)  # handed out at the end of this turn of the loop
 
     async def ask(self, question: Question, known: Known) -> Row:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Row] = loop.create_future()
-        self.open[question.id] = answer
+        self.open[question.id] = loop.create_future()
         self.chunk.append((question, known))
         if len(self.chunk) == 1:
             loop.call_soon(self._hand_out)
-        return await answer
+        return await self.open[question.id]
 
     def _hand_out(self) -> None:
         chunk, self.chunk = self.chunk, []
         if chunk:
-            self.actor.take.remote(self.number, chunk)
+            self.actor.take.remote(self.life, chunk)
 
     def lose(self) -> None:
-        lost = [*self.open.values()]
-        self.ready, self.chunk, self.open = False, [], {}
-        for answer in lost:
+        lost, self.ready, self.chunk, self.open = self.open, False, [], {}
+        for answer in lost.values():
             if not answer.done():
                 answer.set_exception(_Lost())
 
 
 class _Cluster:
-    """The workers of one run, and the limiter that they share."""
+    """The workers of one start, and the limiter that they share."""
 
     def __init__(self, work: Answering, ray: Any, machine: str, free: int) -> None:
-        self._work, self._ray, self._numbers, self._changed = work, ray, count(1), asyncio.Event()
-        self._store: Any = work.scope.store
+        self._work, self._ray, self._changed = work, ray, asyncio.Event()
         self._new = work.store.empty  # so that nothing has to be looked for
-        rates: Any = work.rates
-        self._limiter = limiter(self._ray, rates.given, work.strategy.given["timeout"])
-        self._given = Handed(machine), work.strategy, rates.given, self._limiter
-        places = work.scope.limits.places()
+        rates, strategy, places = work.rates.given, work.strategy, work.scope.limits.places()
+        self._limiter = limiter(ray, rates, strategy.given["timeout"])
+        self._given = Handed(machine), strategy, rates, self._limiter
         size = max(1, min(free, *places.values()))
         self._most = -(-work.at_once // size)  # questions that one has at the same time
         options = {"num_cpus": 1, "max_restarts": -1, "max_concurrency": 10_000, "scheduling_strategy": "SPREAD"}
-        worker = self._ray.remote(Worker).options(**options)
+        worker = ray.remote(Worker).options(**options)
         shares = [{name: most // size + (n < most % size) for name, most in places.items()} for n in range(size)]
-        self.workers = [_Ally(worker.remote(), Limits(max_concurrency=share)) for share in shares]
+        self.workers = [_Peer(worker.remote(), Limits(max_concurrency=share)) for share in shares]
 
     async def answer(self, question: Question) -> Row:
         """Have the least busy worker answer a question, and another one if that dies."""
         for lost in range(MOST_LOST):
-            known = {} if self._new and not lost else await self._known(question)
+            known = {} if self._new and not lost else await known_to(self._work.lane, self._work.strategy, question)
             while not (free := [one for one in self.workers if one.ready and len(one.open) < self._most]):
                 self._changed.clear()
                 await self._changed.wait()
@@ -163,22 +158,15 @@ class _Cluster:
             "ran out. Then start again: what is in the file is kept and costs nothing."
         )
 
-    async def _known(self, question: Question) -> Known:
-        """What the store has of a question's calls."""
-        with suppress(TypeError, ValueError):  # for which the worker will refuse it
-            plan = self._work.strategy.plan(question.prompt).bound(streamed=False)
-            return await known_to(self._store, plan)
-        return {}
-
-    async def listen(self, worker: _Ally) -> None:
+    async def listen(self, worker: _Peer) -> None:
         """Take what a worker sends, through all its lives."""
         errors, begin = self._ray.exceptions, worker.actor.work.options(num_returns="streaming")
         while True:
-            worker.number = next(self._numbers)
+            worker.life += 1
             try:
-                async for sent in begin.remote(worker.number, worker.limits, *self._given):
+                async for sent in begin.remote(worker.life, worker.limits, *self._given):
                     for what, *given in await sent:
-                        self._take(worker, what, *given)
+                        self._hear(worker, what, *given)
             except errors.RayTaskError:
                 raise
             except errors.ActorDiedError as error:  # and Ray does not start it again
@@ -190,9 +178,9 @@ class _Cluster:
             except errors.RayError:
                 worker.lose()
 
-    def _take(self, worker: _Ally, what: str, *given: Any) -> None:
+    def _hear(self, worker: _Peer, what: str, *given: Any) -> None:
         if what == "called":
-            self._store.keep(*given)
+            self._work.lane.keep(*given)
             return
         if what == "ready":
             worker.ready = True
@@ -210,19 +198,18 @@ class Worker:
     """A process of the cluster that answers questions; an actor of Ray."""
 
     def __init__(self) -> None:
-        self._number = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._life, self._tasks = 0, set[asyncio.Task[None]]()
 
     async def work(
-        self, number: int, limits: Limits, handed: Handed, strategy: Strategy, rates: Mapping[str, Rate], limiter: Any
+        self, life: int, limits: Limits, handed: Handed, strategy: Strategy, rates: Mapping[str, Rate], limiter: Any
     ) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
-        """Begin a life of this number, and yield what happens in it: lists of events, each at once."""
+        """Begin a life, and yield what happens in it: lists of events, each at once."""
         import ray
 
         await stop([*self._tasks])
         handed.take(ray.util.get_node_ip_address())
         sent = self._sent = asyncio.Queue[tuple[Any, ...]]()
-        self._number, self._strategy = number, strategy
+        self._life, self._strategy = life, strategy
         self._scope = Scope(limits, rates=SharedRates(limiter, rates), remembers=False)
         yield [("ready",)]
         while True:
@@ -232,9 +219,9 @@ class Worker:
                 events.append(sent.get_nowait())
             yield events
 
-    async def take(self, number: int, chunk: Sequence[tuple[Question, Known]]) -> None:
+    async def take(self, life: int, chunk: Sequence[tuple[Question, Known]]) -> None:
         """Begin to answer questions, of which some calls may be known; what was meant for another life is left."""
-        for question, known in chunk if number == self._number else ():
+        for question, known in chunk if life == self._life else ():
             task = asyncio.create_task(self._answer(question, known), context=self._scope.context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

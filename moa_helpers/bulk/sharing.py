@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeAlias
 
-from moa_helpers.bulk.strategies import answered
+from moa_helpers.bulk.questions import Question
+from moa_helpers.bulk.strategies import Strategy
 from moa_helpers.limits.rates import Rate, Rates, Turn
 from moa_helpers.limits.scope import Scope, Store
-from moa_helpers.plan import Plan
 from moa_helpers.results import Reply
 from moa_helpers.vendors.errors import failed
 from moa_helpers.vendors.requests import Request
@@ -143,16 +143,14 @@ class _Found:
         self.known[replace(request, sdk=None)] = reply
         return reply
 
-    def keep(self, request: Request, reply: Reply) -> None:
-        """Nothing is asked."""
+    def keep(self, request: Request, reply: Reply) -> None: ...
 
-    def check(self) -> None:
-        """Nothing is kept."""
+    def check(self) -> None: ...
 
 
-async def known_to(store: Store, plan: Plan) -> Known:
-    """What a store has of a plan's calls."""
+async def known_to(store: Store, strategy: Strategy, question: Question) -> Known:
+    """What a store has of a question's calls."""
     found = _Found(store)
     with Scope(store=found, remembers=False).open():
-        await answered(plan)
+        await strategy.answer(question)
     return found.known

@@ -3,12 +3,13 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from moa_helpers.limits.purse import most
-from moa_helpers.limits.scope import Rates, Scope
+from moa_helpers.limits.rates import Rates
+from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import results, stop
 from moa_helpers.limits.values import Limits
 from moa_helpers.results import Reply
@@ -36,13 +37,13 @@ class Work:
     Args:
         store: where each call is kept as soon as it has ended.
         limits: of which the places and ``budget_usd`` hold for all calls together.
-        rates: of the vendors, if they are known.
+        rates: of the vendors.
         total: how many items there are, if that is known.
     """
 
-    def __init__(self, store: Answers, limits: Limits, rates: Rates | None = None, total: int | None = None) -> None:
-        self.store, self.rates, self.total = store, rates, total
-        self.scope = Scope(limits, store=Lane(self), rates=rates, remembers=False)
+    def __init__(self, store: Answers, limits: Limits, rates: Rates, total: int | None) -> None:
+        self.store, self.rates, self.total, self.lane = store, rates, total, Lane(self)
+        self.scope = Scope(limits, store=self.lane, rates=rates, remembers=False)
         self.at_once = min(limits.places().get("all", AT_ONCE), MOST_AT_ONCE)
         self.ended = 0  # items
         self.kept = self.made = 0  # calls
@@ -50,7 +51,7 @@ class Work:
         self.unknown = 0  # attempts whose cost is not known, maybe not even the most
         self.problem = ""  # why not all was done
         self._budget = math.inf if limits.budget_usd is None else limits.budget_usd
-        self.set_aside: dict[int | str, float] = {}  # the most that each item under way may cost
+        self.set_aside: dict[object, float] = {}  # the most that each item under way may cost
         self._aside_usd = 0.0  # the same in all
         self._ended = asyncio.Event()  # set whenever an item has
         self._began, self._worked_on = time.perf_counter(), 0
@@ -80,29 +81,25 @@ class Work:
         ``price`` gives the most that an item may cost, None for nothing at all.
         """
         waiting = iter(items)
-        workers = [asyncio.create_task(self._take(waiting, price, do)) for _ in range(self.at_once)]
+
+        async def worker() -> None:
+            for item in waiting:
+                mark, most_usd = object(), price(item)
+                if most_usd is not None:
+                    if not await self._afford(most_usd):
+                        return
+                    self.begin(mark, most_usd)
+                await do(item)
+                self.finish(mark)
+                self.ended += 1
+                self._ended.set()
+
+        workers = [asyncio.create_task(worker()) for _ in range(self.at_once)]
         try:
             await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             await stop(workers)
         results(workers)
-
-    async def _take(
-        self, waiting: Iterator[Item], price: Callable[[Item], float | None], do: Callable[[Item], Awaitable[None]]
-    ) -> None:
-        for item in waiting:
-            most_usd = price(item)
-            if most_usd is not None:
-                if not await self._afford(most_usd):
-                    return
-                number = self._worked_on
-                self.begin(number, most_usd)
-                await do(item)
-                self.finish(number)
-            else:
-                await do(item)
-            self.ended += 1
-            self._ended.set()
 
     async def _afford(self, most_usd: float) -> bool:
         while self.set_aside and most_usd > self.left_usd:
@@ -110,15 +107,15 @@ class Work:
             await self._ended.wait()
         return self.affords(most_usd)
 
-    def begin(self, name: int | str, most_usd: float) -> None:
+    def begin(self, mark: object, most_usd: float) -> None:
         """Set aside the most that an item may cost, in US dollars, until it has finished."""
         self._worked_on += 1
-        self.set_aside[name] = most_usd
+        self.set_aside[mark] = most_usd
         self._aside_usd += most_usd
 
-    def finish(self, name: int | str) -> None:
+    def finish(self, mark: object) -> None:
         """Nothing is set aside for an item any more."""
-        self._aside_usd -= self.set_aside.pop(name, 0.0)
+        self._aside_usd -= self.set_aside.pop(mark, 0.0)
         if not self.set_aside:
             self._aside_usd = 0.0  # whatever was lost in rounding
 
