@@ -80,7 +80,7 @@ async def answer_all(
     minutes = Rates(rates)
     _check_one(strategy, how, budget_usd, minutes)
     way = import_module(f"moa_helpers.bulk.{WAYS[how]}")
-    options = {"patience": patience, "late": late} if way.__name__.endswith("batching") else {}
+    options = {"patience": patience, "late": late} if WAYS[how] == "batching" else {}
     with held(), closing(Answers(path)) as store:
         work = Answering(strategy, how, store, limits, minutes, total)
         return await work.followed(way.run(work, asked, **options), "answers", work.answers)

@@ -17,14 +17,8 @@ class Asking:
     """The store as a question's mixture is carried out: it gives what is known, and notes what is wanted.
 
     With a quorum a stage begins once that is in, else once all calls of the one before have ended. As it begins, the
-    replies that entered are written down: a later one must not change the prompt of what is paid for already.
-
-    Args:
-        work: has the answers, and counts what is asked live.
-        ledger: what is known of batches.
-        saved: how far the question was before; None at its beginning.
-        quorum: how many good replies a stage needs for the next to begin; None: waits for all.
-        late_live: whether what failed in a batch goes live.
+    replies that entered are written down: a later one must not change the prompt of what is paid for already. ``saved``
+    says how far the question was before; with ``late_live``, what failed in a batch is asked live.
     """
 
     recorded_speed = False

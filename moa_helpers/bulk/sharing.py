@@ -23,12 +23,7 @@ LEEWAY = 10.0  # seconds after its time-out in which the end of an attempt is he
 
 
 class Limiter:
-    """Keeps the count; an actor of Ray. A turn that is not settled in time has ended: its process is dead.
-
-    Args:
-        given: the rates, by vendor.
-        longest: seconds that an attempt may take.
-    """
+    """Keeps the count; an actor of Ray. A turn not settled after the ``longest`` attempt is that of a dead process."""
 
     def __init__(self, given: Mapping[str, Rate], longest: float) -> None:
         self._rates, self._longest, self._numbers = Rates(given), longest, count()
@@ -60,12 +55,7 @@ class Limiter:
 
 
 class SharedRates:
-    """The rates of a process that asks a limiter for its turns, at vendors whose rates are given or that tell of them.
-
-    Args:
-        limiter: the actor.
-        given: the rates, by vendor.
-    """
+    """Asks a limiter for the turns of this process, at vendors whose rates are given or that tell of them."""
 
     def __init__(self, limiter: Any, given: Mapping[str, Rate]) -> None:
         self._limiter, self._limited = limiter, {*given}

@@ -6,12 +6,13 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, BinaryIO, TypeVar
 
 from moa_helpers.bulk.work import Work
 from moa_helpers.limits.tasks import pause
 from moa_helpers.offline.jobs import HOUR
-from moa_helpers.results import Attempt, Failure, Reply
+from moa_helpers.results import Failure, Reply
 from moa_helpers.store.jobs import Item, Job, Ledger
 from moa_helpers.vendors.arriving import Arriving
 from moa_helpers.vendors.batches import Result, Seen, adapter, at_batch_price
@@ -30,13 +31,7 @@ T = TypeVar("T")
 
 
 class UnderWay:
-    """The jobs under way.
-
-    Args:
-        ledger: where they are written down.
-        work: counts calls and what they cost.
-        patience: hours after which a job is cancelled.
-    """
+    """The jobs under way; one is cancelled when it is older than ``patience``, in hours."""
 
     def __init__(self, ledger: Ledger, work: Work, patience: float) -> None:
         self._ledger, self._work, self._offline = ledger, work, current().mode == "offline"
@@ -59,7 +54,7 @@ class UnderWay:
         """Submit a job that is written down."""
         vendor, sdk = at(job)
         file.seek(0)
-        found = await self._told(job, vendor.submit(sdk, job.name, priced(job.model).id, file), SENDS)
+        found = await _told(job, vendor.submit(sdk, job.name, priced(job.model).id, file), SENDS)
         if not isinstance(found, Failure):
             self._ledger.note(job, id=found, state="running")
             self._wait = self._due = 0.0
@@ -86,26 +81,26 @@ class UnderWay:
     async def _look(self, job: Job) -> bool:
         """Look at a job; whether it has ended."""
         if job.id is None:
-            found = await self._told(job, self._search(job))
+            found = await _told(job, self._search(job))
             if isinstance(found, Failure):
                 return self._unseen(job, found)
             if not found:
                 self._ledger.end(job, None)
             return not found
         vendor, sdk = at(job)
-        seen = await self._told(job, vendor.look(sdk, job.id))
+        seen = await _told(job, vendor.look(sdk, job.id))
         if isinstance(seen, Failure):
             return self._unseen(job, seen)
         job = self._ledger.note(job, said=seen.state, done=seen.done)
         if seen.ended:
-            read = await self._told(job, self._read(job, seen), SENDS)
+            read = await _told(job, self._read(job, seen), SENDS)
             return self._unseen(job, read, reading=True) if isinstance(read, Failure) else True
         late = time.time() - job.made - self._patience
         if late > self._hour and job.state == "cancelling":  # it does not end
             self._ledger.end(job, _void(job.model, seen))
             return True
         if late > 0 and job.state == "running":
-            await self._told(job, vendor.cancel(sdk, job.id))
+            await _told(job, vendor.cancel(sdk, job.id))
             self._ledger.note(job, state="cancelling")
         return False
 
@@ -161,18 +156,11 @@ class UnderWay:
                 failure = explain(refused, item.model) if known else _void(item.model, seen)
         except Exception as error:  # whatever a vendor sent, the other results are read
             failure = explain(error, item.model)
-        tried = now.attempt(0.0, failure)
-        cost, least = (tried.cost_usd, tried.least_usd) if result.answer else (0.0, 0.0)
-        return Reply(
-            item.model,
-            **now.fields(),
-            elapsed=took,
-            cost_usd=cost,
-            attempts=(Attempt(0.0, took, failure, cost, least),),
-            failure=failure,
-            offline=self._offline,
-            least_usd=least,
-        )
+        tried = replace(now.attempt(0.0, failure), started=0.0, elapsed=took)
+        if not result.answer:
+            tried = replace(tried, cost_usd=0.0, least_usd=0.0)
+        cost = {"cost_usd": tried.cost_usd, "least_usd": tried.least_usd, "attempts": (tried,)}
+        return Reply(item.model, **now.fields(), **cost, elapsed=took, failure=failure, offline=self._offline)
 
     async def _search(self, job: Job) -> bool:
         """Find a job that may have been submitted, though the answer to that was lost; whether it is there."""
@@ -185,15 +173,16 @@ class UnderWay:
                 return True
         return False
 
-    async def _told(self, job: Job, asking: Coroutine[Any, Any, T], within: float = ANSWERS) -> T | Failure:
-        """What a vendor said, or why it did not. What goes wrong with the store is raised."""
-        try:
-            async with asyncio.timeout(within):
-                return await asking
-        except Exception as error:
-            if isinstance(error, OSError) and not isinstance(error, TimeoutError | ConnectionError):
-                raise
-            return explain(error, job.model)
+
+async def _told(job: Job, asking: Coroutine[Any, Any, T], within: float = ANSWERS) -> T | Failure:
+    """What a vendor said, or why it did not. What goes wrong with the store is raised."""
+    try:
+        async with asyncio.timeout(within):
+            return await asking
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError | ConnectionError):
+            raise
+        return explain(error, job.model)
 
 
 def at(job: Job) -> tuple[Any, Any]:
