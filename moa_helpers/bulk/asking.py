@@ -5,7 +5,7 @@ from dataclasses import replace
 from moa_helpers.bulk.answering import Answering
 from moa_helpers.results import Failure, Reply
 from moa_helpers.store.answers import key_of_request
-from moa_helpers.store.jobs import Item, Ledger, Planned, failed_reply
+from moa_helpers.store.jobs import Item, Ledger, Planned
 from moa_helpers.vendors.batches import goes_by_batch
 from moa_helpers.vendors.errors import failed
 from moa_helpers.vendors.requests import Request
@@ -104,8 +104,8 @@ def _stage(request: Request) -> int:
 
 
 def _late(request: Request, item: Item | None) -> Reply:
-    if item and item.state == "failed":
-        return replace(failed_reply(item), model=request.model.name, offline=request.offline)
+    if item and (reply := item.failed):
+        return replace(reply, model=request.model.name, offline=request.offline)
     return _without(request, failed("cancelled", request.model.name))
 
 

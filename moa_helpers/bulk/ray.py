@@ -21,7 +21,6 @@ from moa_helpers.limits.rates import Rate
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import TICK, stop
 from moa_helpers.limits.values import Limits
-from moa_helpers.plan import Plan
 from moa_helpers.vendors.handing import Handed
 from moa_helpers.vendors.secrets import redact
 
@@ -32,7 +31,7 @@ TOGETHER = 0.01  # seconds in which what happens at a worker is sent together, f
 
 async def run(work: Answering, questions: Iterator[Question]) -> None:
     """The way through Ray: as many workers as the cluster has free processors, but no more than there are places."""
-    ray, machine = joined(work.strategy.plan("?").bound())
+    ray, machine = await joined(work.strategy)
     cluster = _Cluster(work, ray, machine, await _free(ray))
     try:
         tasks = [asyncio.create_task(work.each(questions, work.most_usd, partial(work.answer, by=cluster.answer)))]
@@ -46,13 +45,13 @@ async def run(work: Answering, questions: Iterator[Question]) -> None:
             task.result()
 
 
-def joined(plan: Plan) -> tuple[Any, str]:
+async def joined(strategy: Strategy) -> tuple[Any, str]:
     """Ray, once this process belongs to a cluster, and the name of this machine in it.
 
     Raises:
         ImportError: Ray is not installed.
         RuntimeError: there is no cluster that can be used.
-        ValueError: the plan asks a server on this machine that the cluster's other machines cannot reach.
+        ValueError: the strategy asks a server on this machine that the cluster's other machines cannot reach.
     """
     try:
         import ray
@@ -64,6 +63,7 @@ def joined(plan: Plan) -> tuple[Any, str]:
         nodes, machine = ray.nodes(), ray.util.get_node_ip_address()
     except Exception as error:
         raise RuntimeError(f"There is no Ray cluster that can be used: {redact(str(error)).strip()}") from None
+    plan = strategy.plan("?").bound()
     others = {node["NodeManagerAddress"] for node in nodes if node["Alive"]} - {machine}
     for request in (one for stage in (*plan.stages, *plan.seconds, plan.final) for one in stage if others and one.here):
         raise ValueError(

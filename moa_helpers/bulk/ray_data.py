@@ -17,7 +17,6 @@ from moa_helpers.limits.members import Named
 from moa_helpers.limits.rates import Rate, Rates
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.values import Limits
-from moa_helpers.plan import Plan
 from moa_helpers.running import run
 from moa_helpers.store.keeping import keep
 from moa_helpers.vendors.handing import Handed
@@ -61,7 +60,7 @@ class Answering:
         self._strategy = Strategy.of(mixture_or_model, **options)
         self._column, self._path, self._limits = column, path, Limits(max_concurrency=max_concurrency)
         self._rates = Rates(rates).given
-        ray, machine = joined(run(_planned(self._strategy)))
+        ray, machine = run(joined(self._strategy))
         self._handed, self._limiter = Handed(machine), limiter(ray, self._rates, self._strategy.given["timeout"])
 
     def __call__(self, batch: Any) -> Any:
@@ -86,16 +85,11 @@ class Answering:
         with ExitStack() as stack:
             if self._path is not None:
                 stack.enter_context(keep(self._path))
-            stack.enter_context(
-                Scope(self._limits, rates=SharedRates(self._limiter, self._rates), remembers=False).open()
-            )
+            rates = SharedRates(self._limiter, self._rates)
+            stack.enter_context(Scope(self._limits, rates=rates, remembers=False).open())
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._strategy.answer(Question(prompt, prompt))) for prompt in prompts]
         return [task.result() for task in tasks]
-
-
-async def _planned(strategy: Strategy) -> Plan:
-    return strategy.plan("?").bound()
 
 
 @cache

@@ -159,7 +159,7 @@ class UnderWay:
         tried = replace(now.attempt(0.0, failure), started=0.0, elapsed=took)
         if not result.answer:
             tried = replace(tried, cost_usd=0.0, least_usd=0.0)
-        cost = {"cost_usd": tried.cost_usd, "least_usd": tried.least_usd, "attempts": (tried,)}
+        cost: dict[str, Any] = {"cost_usd": tried.cost_usd, "least_usd": tried.least_usd, "attempts": (tried,)}
         return Reply(item.model, **now.fields(), **cost, elapsed=took, failure=failure, offline=self._offline)
 
     async def _search(self, job: Job) -> bool:

@@ -56,6 +56,11 @@ class Item(NamedTuple):
     tries: int = 1
     reply: str | None = None
 
+    @property
+    def failed(self) -> Reply | None:
+        """How it failed, if it has."""
+        return read(Reply, json.loads(self.reply or "")) if self.state == "failed" else None
+
 
 class Planned(NamedTuple):
     """How far a question has come: its stage, whose replies entered that, and for which it waits.
@@ -186,11 +191,6 @@ class Ledger:
     def _run(self, sql: str, *values: object) -> list[Any]:
         with self._store.using() as connection:
             return connection.execute(sql, values).fetchall()
-
-
-def failed_reply(item: Item) -> Reply:
-    """How a request failed."""
-    return read(Reply, json.loads(item.reply or ""))
 
 
 def _failed(model: str, failure: Failure | None) -> str:
