@@ -13,6 +13,7 @@ import pytest
 import moa_helpers as moa
 from moa_helpers.bulk import rows
 from moa_helpers.bulk.questions import opened
+from moa_helpers.bulk.strategies import Strategy
 from moa_helpers.vendors import settings
 from tests.support import standins
 from tests.support.scripts import HAIKU, LUNA, OSS, SMALL, answers, fails, hangs
@@ -222,9 +223,10 @@ def test_a_strategy_that_is_none(answer_all, script, strategy):
     assert not script.asked
 
 
-def test_a_question_that_is_refused_is_a_row(answer_all, script):
+@pytest.mark.parametrize("budget_usd", [None, 9.0])
+def test_a_question_that_is_refused_is_a_row(answer_all, script, budget_usd):
     long = "Why? " * 100_000
-    found = [*answer_all(["Why?", long, " "], MIXTURE | {"budget_usd": 0.1})]
+    found = [*answer_all(["Why?", long, " "], MIXTURE | {"budget_usd": 0.1}, budget_usd=budget_usd)]
     assert [row.outcome for row in found] == ["complete", "refused", "refused"]
     assert "budget_usd" in found[1].problem
     assert len(script.asked) == 4
@@ -235,6 +237,13 @@ def test_what_is_no_prompt_is_a_row_and_stops_nothing(answer_all, script, odd):
     circle[:] = [circle]
     found = answer_all([moa.Question("odd", odd), moa.Question("good", "Why?")], MIXTURE)
     assert [row.outcome for row in found] == ["refused", "complete"]
+
+
+def test_a_question_is_planned_once(answer_all, monkeypatch):
+    planned, plan = [], Strategy.plan
+    monkeypatch.setattr(Strategy, "plan", lambda self, prompt: planned.append(prompt) or plan(self, prompt))
+    answer_all(QUESTIONS, MIXTURE)
+    assert [*filter("?".__ne__, planned)] == QUESTIONS
 
 
 # Limits

@@ -118,6 +118,15 @@ def test_what_the_file_has_is_not_sent(answer_all, vendors):
     assert [row.kept for row in found] == [True] * 3 + [False] * 2
 
 
+def test_what_cannot_be_asked_is_a_row(answer_all, vendors):
+    for budget_usd in (None, 9.0):
+        found = answer_all(
+            [moa.Question("odd", [object()]), moa.Question("empty", " "), *QUESTIONS[:2]], budget_usd=budget_usd
+        )
+        assert outcomes(found) == ["refused", "refused", "complete", "complete"]
+    assert len(vendors.sent) == 2 * 4
+
+
 def test_large_jobs_are_split(answer_all, vendors):
     vendors["openai"].LINES, vendors["mistral"].BYTES = 2, 500
     answer_all()
@@ -455,6 +464,14 @@ def test_nothing_is_submitted_that_could_cost_more_than_is_left(answer_all, vend
     assert answer_all(["A third?"], budget_usd=most * 0.98, how="mixed").problem == ""
     with pytest.raises(ValueError, match="lower max_tokens"):
         answer_all(["A fourth?"], budget_usd=most * 0.9, how="mixed")
+
+
+def test_what_is_asked_twice_is_set_aside_once(answer_all, vendors):
+    half = moa.estimate(QUESTIONS[0], **MIXTURE).most_usd / 2
+    twice = [moa.Question("one", QUESTIONS[0]), moa.Question("other", QUESTIONS[0]), moa.Question("next", QUESTIONS[1])]
+    found = answer_all(twice, budget_usd=2.02 * half)
+    assert outcomes(found) == ["complete"] * 3
+    assert models(vendors)[0][1] == 2, "both are begun together"
 
 
 # What is under way
