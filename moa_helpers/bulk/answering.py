@@ -174,7 +174,7 @@ class Answering(Work):
 
     def answers(self) -> AnswerSet:
         """What was answered so far."""
-        problem = " ".join(filter(None, (self.problem, self.store.problem)))
+        problem = " ".join(filter(None, (self.problem.strip(), self.store.problem)))
         places = [place for place in self._places.values() if place.key in self._in_table]
         return AnswerSet(self.store.path, self.known_usd, problem, places, self.store)
 
