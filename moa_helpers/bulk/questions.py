@@ -43,10 +43,10 @@ Source: TypeAlias = Union[Iterable[Asked], str, Path, "pd.DataFrame"]
 def read_questions(path: str | Path) -> list[Question]:
     """Questions from a file: JSON lines, CSV with a header line, or Parquet.
 
-    Each has an ``id``, a ``prompt`` (or ``question``) and, if you like, a ``reference``: an answer that is known to be
-    right. In CSV, a text that holds the separator must stand in quotation marks: what follows would be taken for the
-    next column. The name ends in ``.jsonl``, ``.csv`` or ``.parquet``; the text is UTF-8, or as Excel writes it: with
-    semicolons or tabs, in UTF-16.
+    Each has an ``id``, a ``prompt`` (or ``question``; in JSON lines also a conversation) and, if you like, a
+    ``reference``: an answer that is known to be right. In CSV, a text that holds the separator must stand in quotation
+    marks: what follows would be taken for the next column. The name ends in ``.jsonl``, ``.csv`` or ``.parquet``; the
+    text is UTF-8, or as Excel writes it: with semicolons or tabs, in UTF-16.
 
     Raises:
         ValueError: a question lacks something or has too much, or two have the same id; the message says which.
@@ -88,7 +88,7 @@ def _of_entries(entries: Sequence[Any], where: str) -> list[Question]:
         name, reference = given.get("id"), given.get("reference")
         prompt = given.get("question") if given.get("prompt") is None else given["prompt"]
         name = "" if name is None else str(name).strip()
-        if not name or not isinstance(prompt, str) or not prompt.strip():
+        if not name or not isinstance(prompt, str | list) or not str(prompt or "").strip():
             there = ", ".join(str(field) for field, value in given.items() if field and value is not None) or "nothing"
             raise ValueError(f"Question {number} in {where} has no id or no prompt. It has: {there}.")
         if None in given:  # where csv puts what is too much
@@ -106,6 +106,7 @@ def _rows(text: str) -> Iterator[dict[str | None, Any]]:
     else:
         names = re.sub(r'"[^"]*"', "", first)  # the header, without what is quoted
         separator = max(",;\t", key=names.count)
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))  # else a long text would be an error
     rows = csv.reader(StringIO(text), delimiter=separator, skipinitialspace=separator != "\t", strict=True)
     header = [name.strip().lower() for name in next(rows, [])]
     for row in rows:

@@ -42,21 +42,12 @@ def _(comparison: Comparison) -> Card:
     rows = []
     for name in comparison.strategies:
         row = _row(comparison, name)
-        failed = f" ({row['failed']} failed)" if row["failed"] else ""
-        cost = dollars(None if math.isnan(row["cost_usd"]) else row["cost_usd"])
-        first = [name, f"{row['calls']:.1f}", cost, f"{row['seconds']:.1f}"]
+        size = f"{row['characters']:.0f}" + f" ({row['failed']} failed)" * bool(row["failed"])
+        cost, baseline = dollars(None if math.isnan(row["cost_usd"]) else row["cost_usd"]), name == comparison.baseline
         points = [_range(row, "points_share"), _range(row, "points_wrong", "z.2f")]
-        wins = [_range(row, "win_rate"), _range(row, "win_rate_at_equal_length")]
-        last = ["baseline"] * 2 if name == comparison.baseline else wins
-        rows.append(
-            [
-                *first,
-                f"{row['characters']:.0f}{failed}",
-                *points,
-                *last,
-                *_score_cells(row, name == comparison.baseline),
-            ]
-        )
+        wins = ["baseline" if baseline else _range(row, what) for what in ("win_rate", "win_rate_at_equal_length")]
+        facts = [name, f"{row['calls']:.1f}", cost, f"{row['seconds']:.1f}", size]
+        rows.append([*facts, *points, *wins, *_score_cells(row, baseline)])
     notes = filter(None, [comparison.problem, *comparison.warnings])
     header += ["wins at equal length", *(["score", "unparsed", "difference"] if comparison.scored else [])]
     return Card(heading, header, rows, "\n\n".join(notes))
@@ -101,9 +92,8 @@ def described(given: Any) -> str:
     if isinstance(given, Mapping):
         return "; ".join(f"{words(str(name))}: {described(value)}" for name, value in given.items())
     if isinstance(given, list | tuple):
-        return ", ".join(
-            f"({described(each)})" if isinstance(each, list | tuple) else described(each) for each in given
-        )
+        parts = ((described(each), isinstance(each, list | tuple)) for each in given)
+        return ", ".join(f"({text})" if several else text for text, several in parts)
     return str(given)
 
 

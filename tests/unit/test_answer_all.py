@@ -246,6 +246,12 @@ def test_places_hold_for_all_questions_together(answer_all, script):
     assert script.most["all"] == 5
 
 
+def test_a_limit_that_is_none_is_not_a_task_each(answer_all, script):
+    tasks = []
+    answer_all((tasks.append(len(asyncio.all_tasks())) or text for text in QUESTIONS), LUNA, max_concurrency=100_000)
+    assert max(tasks) < 5000
+
+
 def test_a_budget_is_kept_and_the_rest_is_answered_in_the_next_start(answer_all, script):
     one = moa.estimate(QUESTIONS[0], [LUNA, HAIKU, SMALL], LUNA).most_usd
     first = answer_all(QUESTIONS, MIXTURE, budget_usd=1.5 * one)

@@ -1,5 +1,7 @@
 """Questions of one's own, from a file."""
 
+import json
+
 import pytest
 
 import moa_helpers as moa
@@ -77,3 +79,19 @@ def test_questions_that_cannot_be_read(tmp_path):
         path.write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match=words):
             moa.read_questions(path)
+
+
+def test_a_cell_of_a_megabyte(tmp_path):
+    (tmp_path / "long.csv").write_text(f'id,prompt\na,"{"Why? " * 200_000}"\n')
+    (question,) = moa.read_questions(tmp_path / "long.csv")
+    assert len(question.prompt) == 1_000_000
+
+
+def test_a_conversation_in_json_lines(tmp_path):
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    (tmp_path / "said.jsonl").write_text(json.dumps({"id": "a", "prompt": said}) + "\n")
+    assert moa.read_questions(tmp_path / "said.jsonl") == [moa.Question("a", said)]
+    for none in ([], {}, 7, None, " "):
+        (tmp_path / "said.jsonl").write_text(json.dumps({"id": "a", "prompt": none}) + "\n")
+        with pytest.raises(ValueError, match=r"Question 1 .* no prompt"):
+            moa.read_questions(tmp_path / "said.jsonl")
