@@ -119,6 +119,7 @@ def test_two_questions_that_say_the_same_are_asked_once(answer_all, script):
     assert [row.id for row in found] == list("01234")
     assert {row.text for row in found} == {found.table().text[0]}
     assert len(script.asked) == 4
+    assert answer_all(same, MIXTURE).table().kept.all()
 
 
 def test_what_setup_changes_meanwhile_counts_from_the_next_start_on(answer_all, script, monkeypatch):
