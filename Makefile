@@ -83,7 +83,7 @@ wheel: $(VENV)/ready ## build dist/moa_helpers-*.whl
 colab: wheel ## build dist/colab/*.ipynb: notebooks that hold the package, each to upload alone to Google Colab
 	$(VENV)/bin/python tools/colab.py notebooks dist/*.whl
 
-bench: bench-overhead bench-tail bench-survival bench-liars bench-panel bench-comparison bench-serve bench-bulk ## benchmarks; about 50 minutes
+bench: bench-overhead bench-tail bench-survival bench-liars bench-panel bench-comparison bench-serve bench-bulk bench-batch ## benchmarks; about an hour
 
 bench-ray: .venv-ray/ready
 	RAY_USAGE_STATS_ENABLED=0 .venv-ray/bin/python benchmarks/on_ray.py

@@ -27,11 +27,11 @@ from moa_helpers.bulk import ray as way
 from moa_helpers.bulk.work import Lane
 from moa_helpers.plan import Plan
 
-AT_ONCE, ROUNDS = 64, 3
+AT_ONCE, ROUNDS = 32, 3
 MIXTURE = {"reference_models": ["openai:gpt-6-luna"] * 3, "aggregator": "openai:gpt-6-sol"}
 CALLS = 4  # of a question
-QUESTIONS = {"whole": 2000, "streamed": 250}
-PIECES = ["Air", " scatters", " the", " short", " waves", " of", " sunlight", " more", " than", " the", " long."] * 13
+QUESTIONS = {"whole": 1000, "streamed": 200}
+PIECES = ["Air", " scatters", " the", " short", " waves", " of", " sunlight", " more", " than", " the", " long."] * 36
 USAGE = {"prompt_tokens": 30, "completion_tokens": len(PIECES), "total_tokens": 30 + len(PIECES)}
 
 
@@ -221,7 +221,12 @@ def main() -> None:
         "ray",
         f"answer_all in one process and on Ray: {AT_ONCE} calls at once, three proposers and an aggregator",
         rows,
-        {"rounds": f"{ROUNDS}, in turns; medians", "questions": QUESTIONS, "Ray with two workers pays": pays(rows)},
+        {
+            "rounds": f"{ROUNDS}, in turns; medians",
+            "questions": QUESTIONS,
+            "tokens": len(PIECES),
+            "Ray with two workers pays": pays(rows),
+        },
         "The vendor answers at once, so CPU is all that limits. Counted from the calls' first third to their last 5 %. "
         "Whole: as answer_all asks. Streamed: the same workers with streamed calls, which take more CPU.",
     )

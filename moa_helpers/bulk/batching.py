@@ -124,7 +124,7 @@ class Batching:
         if asking.ended:
             row = Row.of(question, result)
             self._work.done(question, replace(row, kept=False) if saved else row)
-            self._work.set_aside.pop(key, None)
+            self._work.finish(key)
             self._ledger.leave(key)
             return
         for wanted, request in asking.wanted.items():

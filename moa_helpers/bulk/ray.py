@@ -35,9 +35,8 @@ async def run(work: Answering, questions: Iterator[Question]) -> None:
     """The way through Ray: as many workers as the cluster has free processors, but no more than there are places."""
     ray, machine = joined(work.strategy.plan("?").bound())
     cluster = _Cluster(work, ray, machine, await _free(ray))
-    price = work.most_usd if work.scope.limits.budget_usd is not None else cluster.price
     try:
-        tasks = [asyncio.create_task(work.each(questions, price, partial(work.answer, by=cluster.answer)))]
+        tasks = [asyncio.create_task(work.each(questions, work.most_usd, partial(work.answer, by=cluster.answer)))]
         tasks += [asyncio.create_task(cluster.listen(worker)) for worker in cluster.workers]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -148,10 +147,6 @@ class _Cluster:
         worker = self._ray.remote(Worker).options(**options)
         shares = [{name: most // size + (n < most % size) for name, most in places.items()} for n in range(size)]
         self.workers = [_Ally(worker.remote(), Limits(max_concurrency=share)) for share in shares]
-
-    def price(self, question: Question) -> float | None:
-        """Where there is no budget: nothing at all for what was answered before, and else something."""
-        return None if self._work.found(question) else 0.0
 
     async def answer(self, question: Question) -> Row:
         """Have the least busy worker answer a question, and another one if that dies."""

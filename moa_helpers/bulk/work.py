@@ -51,13 +51,14 @@ class Work:
         self.problem = ""  # why not all was done
         self._budget = math.inf if limits.budget_usd is None else limits.budget_usd
         self.set_aside: dict[int | str, float] = {}  # the most that each item under way may cost
+        self._aside_usd = 0.0  # the same in all
         self._ended = asyncio.Event()  # set whenever an item has
         self._began, self._worked_on = time.perf_counter(), 0
 
     @property
     def left_usd(self) -> float:
         """What is left of the budget, in US dollars, once all that is under way has cost the most that it may."""
-        return self._budget - self.known_usd - self.unknown_usd - math.fsum(self.set_aside.values())
+        return self._budget - self.known_usd - self.unknown_usd - self._aside_usd
 
     async def followed(self, doing: Coroutine[Any, Any, None], name: str, found: Callable[[], T]) -> T:
         """Do it, show how far it is, and give what was found; what it raises carries that under this name."""
@@ -97,7 +98,7 @@ class Work:
                 number = self._worked_on
                 self.begin(number, most_usd)
                 await do(item)
-                del self.set_aside[number]
+                self.finish(number)
             else:
                 await do(item)
                 await asyncio.sleep(0)  # what is found in the file takes no time of its own: a stop is heard meanwhile
@@ -111,9 +112,16 @@ class Work:
         return self.affords(most_usd)
 
     def begin(self, name: int | str, most_usd: float) -> None:
-        """Set aside what an item may cost, in US dollars, until it is taken out of ``set_aside``."""
+        """Set aside the most that an item may cost, in US dollars, until it has finished."""
         self._worked_on += 1
         self.set_aside[name] = most_usd
+        self._aside_usd += most_usd
+
+    def finish(self, name: int | str) -> None:
+        """Nothing is set aside for an item any more."""
+        self._aside_usd -= self.set_aside.pop(name, 0.0)
+        if not self.set_aside:
+            self._aside_usd = 0.0  # whatever was lost in rounding
 
     def affords(self, most_usd: float) -> bool:
         """Whether the budget reaches for what may cost so much; where not, that is the work's problem."""

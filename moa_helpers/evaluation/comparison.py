@@ -1,11 +1,13 @@
 """What a comparison of strategies found: who wins, what it costs, and whether the judge can be trusted."""
 
 import math
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moa_helpers.bulk.questions import Question
 from moa_helpers.evaluation import measures
 from moa_helpers.evaluation.measures import Interval
 from moa_helpers.results import total
@@ -13,8 +15,6 @@ from moa_helpers.shown import Shown, view
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from moa_helpers.bulk.questions import Question
 
 NULL = "null answer"  # the name of the control
 
@@ -84,7 +84,7 @@ class Comparison(Shown):
     problem: str = ""
     scored: tuple[Scored, ...] = ()
     shared_usd: float = 0.0  # that several strategies' answers count, and that was paid once
-    questions: "tuple[Question, ...]" = field(default=(), repr=False)
+    questions: tuple[Question, ...] = field(default=(), repr=False)
     given: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
     _views = "moa_helpers.evaluation.views"
 
@@ -237,3 +237,16 @@ class Comparison(Shown):
         known = [*self.strategies, *controls]
         if strategy not in known:
             raise ValueError(f"{strategy!r} is no strategy of this comparison; it has {', '.join(known)}.")
+
+
+def by_question(comparison: Comparison) -> Iterator[tuple[Question, list[Answered], list[Judged], dict[str, Scored]]]:
+    """Each question that has answers, in the order asked, with them, its judgements, and its scores by strategy."""
+    known = {question.id: question for question in comparison.questions}
+    found = defaultdict[str, tuple[list[Answered], list[Judged], dict[str, Scored]]](lambda: ([], [], {}))
+    for answer in comparison.answers:
+        found[answer.question][0].append(answer)
+    for judgement in comparison.judgements:
+        found[judgement.question][1].append(judgement)
+    for score in comparison.scored:
+        found[score.question][2][score.strategy] = score
+    yield from ((known.get(name) or Question(name, name), *each) for name, each in found.items() if each[0])

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from moa_helpers.bulk.questions import Question
-from moa_helpers.evaluation.comparison import Answered, Comparison, Judged, Scored
+from moa_helpers.evaluation.comparison import Answered, Comparison, Judged, Scored, by_question
 from moa_helpers.evaluation.views import described
 from moa_helpers.limits.conversations import read_prompt
 from moa_helpers.texts import save
@@ -52,9 +52,7 @@ def _written(data: Any) -> bytes:
 def _head(comparison: Comparison, samples: list[Json]) -> Json:
     """All but the samples."""
     now = datetime.now(UTC).isoformat()  # when the calls were made is not known
-    values = defaultdict[str, dict[str, list[float]]](
-        lambda: defaultdict(list)
-    )  # score -> strategy -> of each question
+    values = defaultdict[str, dict[str, list[float]]](lambda: defaultdict(list))  # score -> strategy -> of each answer
     for sample in sorted(samples, key=lambda sample: -len(sample["scores"])):  # the order of scores is that of the most
         for name, score in sample["scores"].items():
             values[name][sample["metadata"]["strategy"]].append(score["value"])
@@ -92,23 +90,21 @@ def _head(comparison: Comparison, samples: list[Json]) -> Json:
 
 def _samples(comparison: Comparison) -> list[Json]:
     """One for each answer."""
-    known = {question.id: question for question in comparison.questions}
-    asked = dict.fromkeys(each.question for each in comparison.answers)
-    numbers = {name: f"{number:0{len(str(len(asked)))}}" for number, name in enumerate(asked, 1)}
-    judged = defaultdict[tuple[str, str], list[Judged]](list)
-    for each in comparison.judgements:
-        judged[each.question, each.strategy].append(each)
-    scored = {(each.question, each.strategy): each for each in comparison.scored}
+    found = [*by_question(comparison)]
+    digits = len(str(len(found)))
     return [
         {
-            "id": f"{numbers[one.question]} {_short(one.question)} · {_short(one.strategy)}",
+            "id": f"{number:0{digits}} {_short(one.question)} · {_short(one.strategy)}",
             "epoch": 1,
-            **_said(one, known.get(one.question) or Question(one.question, one.question)),
-            "scores": _scores(one, judged[one.question, one.strategy], scored.get((one.question, one.strategy))),
+            **_said(one, question),
+            "scores": _scores(
+                one, [each for each in judged if each.strategy == one.strategy], scored.get(one.strategy)
+            ),
             "metadata": {name: value for name, value in asdict(one).items() if name != "text" and value is not None},
             "total_time": one.seconds,
         }
-        for one in comparison.answers
+        for number, (question, answers, judged, scored) in enumerate(found, 1)
+        for one in answers
     ]
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from moa_helpers.catalogue import AS_OF, Model
 from moa_helpers.evaluation import charts, measures
-from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged, Scored
+from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged, Scored, by_question
 from moa_helpers.evaluation.measures import Interval
 from moa_helpers.evaluation.views import described, words
 from moa_helpers.limits.members import Member, Named
@@ -31,7 +31,6 @@ MODELS = ("reference_models", "layers", "aggregator", "hedge_with")  # the argum
 AGAINST = ("win_", "score_difference", "mcnemar")  # how columns begin that compare with the baseline
 LONGEST_NAME = 80  # characters of a question where it is only named
 RESULTS = {1.0: "wins", 0.0: "loses", 0.5: "a tie", None: "no judgement"}
-Verdicts = Mapping[tuple[str, str], Judged]  # of a question, by strategy and judge
 
 
 class Table(NamedTuple):
@@ -149,44 +148,32 @@ def _pictures(comparison: Comparison, table: pd.DataFrame, judges: pd.DataFrame)
 
 
 def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
-    """Each question of which there are answers, in the order in which they were asked; and the disagreements."""
-    known = {question.id: question for question in comparison.questions}
-    answers, verdicts = defaultdict[str, list[Answered]](list), defaultdict[str, dict[tuple[str, str], Judged]](dict)
-    for answer in comparison.answers:
-        answers[answer.question].append(answer)
-    for each in comparison.judgements:
-        verdicts[each.question][each.strategy, each.judge] = each
+    """Each question with all that was answered, and the disagreements."""
     shown = [
         field.name
         for field in fields(Answered)
         if field.name not in ("question", "strategy", "text")
         and (field.default is not None or any(getattr(each, field.name) is not None for each in comparison.answers))
     ]
-    scores = defaultdict[str, dict[str, Scored]](dict)
-    for one in comparison.scored:
-        scores[one.question][one.strategy] = one
-    header = ["strategy", *map(words, shown), *(["score", "read"] if scores else [])]
+    header = ["strategy", *map(words, shown), *(["score", "read"] if comparison.scored else [])]
     header += [f"judge {judge}" for judge in comparison.judges]
     asked, rows, links = [], [], []
-    for number, (name, group) in enumerate(answers.items(), 1):
-        question, judged, scored = known.get(name), verdicts[name], scores[name]
-        facts = {each.strategy: [_cell(what, getattr(each, what)) for what in shown] for each in group}
-        if scores:
-            facts = {strategy: [*cells, *_score_cells(scored.get(strategy))] for strategy, cells in facts.items()}
-        if any(strategy == NULL for strategy, _ in judged):
-            facts[NULL] = [""] * len(facts[group[0].strategy])
-        for strategy, cells in facts.items():
-            verdicts_on = (judged.get((strategy, judge)) for judge in comparison.judges)
-            cells += [RESULTS[each.score] if each else "" for each in verdicts_on]
-        lines = [[strategy, *cells] for strategy, cells in facts.items()]
-        short = " ".join(name.split())[:LONGEST_NAME]
-        text, reference = (question.text, question.reference) if question else (name, None)
-        texts = [(each.strategy, each.text) for each in group]
-        asked.append(Asked(short, text, reference, Table(f"question {number}", header, lines), texts))
+    for number, (question, answers, judgements, scored) in enumerate(by_question(comparison), 1):
+        said = defaultdict(str, {(each.strategy, each.judge): RESULTS[each.score] for each in judgements})
+        facts = {each.strategy: [_cell(what, getattr(each, what)) for what in shown] for each in answers}
+        for strategy in facts if comparison.scored else ():
+            facts[strategy] += _score_cells(scored.get(strategy))
+        if any(each.strategy == NULL for each in judgements):
+            facts[NULL] = [""] * len(facts[answers[0].strategy])
+        lines = [[name, *cells, *(said[name, judge] for judge in comparison.judges)] for name, cells in facts.items()]
+        short = " ".join(question.id.split())[:LONGEST_NAME]
+        texts = [(each.strategy, each.text) for each in answers]
+        table = Table(f"question {number}", header, lines)
+        asked.append(Asked(short, question.text, question.reference, table, texts))
         values = {each.strategy: each.value or 0.0 for each in scored.values() if not each.problem}
-        for told in _disagreements(judged, values, comparison.baseline):
-            rows.append((short, told))
-            links.append(f"q{number}")
+        told = [*_disagreements(judgements, values, comparison.baseline)]
+        rows += [(short, each) for each in told]
+        links += [f"q{number}"] * len(told)
     return asked, Table("disagreements", ("question", "what"), rows, links)
 
 
@@ -196,12 +183,12 @@ def _score_cells(scored: Scored | None) -> list[str]:
     return ["nothing to read" if scored.value is None else _cell("score", scored.value), scored.read]
 
 
-def _disagreements(judged: Verdicts, values: Mapping[str, float], baseline: str) -> Iterator[str]:
+def _disagreements(judgements: Sequence[Judged], values: Mapping[str, float], baseline: str) -> Iterator[str]:
     """Where strategies, judges or the score contradict each other, and where a judge does itself."""
     found = defaultdict[str, list[Judged]](list)
-    for (strategy, _), each in judged.items():
-        if strategy != NULL and each.score is not None:
-            found[strategy].append(each)
+    for each in judgements:
+        if each.strategy != NULL and each.score is not None:
+            found[each.strategy].append(each)
     means = {strategy: sum(each.score or 0 for each in group) / len(group) for strategy, group in found.items()}
     won, lost = ([name for name, mean in means.items() if (mean - 0.5) * side > 0] for side in (1, -1))
     if won and lost:

@@ -74,7 +74,7 @@ def read(asked: Mapping[str, Any], headers: Mapping[str, str], vendor: str | Non
         prompt=next(filter(None, reversed(users)), ""),
         input_tokens=tokens(length),
         prefixes=prefixes(model, asked, tokens(length)),
-        sample=_sample(headers.get("x-moa-sample", "")) or _sample_of(asked.get("metadata") or {}) or _seed(asked),
+        sample=_sample(headers.get("x-moa-sample", ""), asked),
         choices=asked.get("n") or 1,
         limit=asked.get("max_completion_tokens") or asked.get("max_tokens"),
         stops=tuple(filter(None, [stop] if isinstance(stop, str) else stop)),
@@ -136,9 +136,8 @@ def parsed(body: bytes, headers: Mapping[str, str], of_each: Callable[[Any], Any
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise malformed("its body is packed; send it as it is")
     try:
-        asked = json.loads(
-            body.decode("utf-8-sig"), parse_constant=int, object_hook=of_each
-        )  # which NaN and Infinity are not
+        text = body.decode("utf-8-sig")
+        asked = json.loads(text, parse_constant=int, object_hook=of_each)  # NaN and Infinity are no int
         if b"\\ud" in body.lower():  # half a surrogate pair is JSON, but no text
             json.dumps(asked, ensure_ascii=False).encode()
     except RecursionError:
@@ -251,17 +250,9 @@ def text_of(content: Any, at: str, passed_over: Collection[str], why: str) -> st
     return "".join(texts)
 
 
-def _seed(asked: Mapping[str, Any]) -> int:
-    return asked.get("seed") or asked.get("random_seed") or 0
-
-
-def _sample_of(metadata: Mapping[str, Any]) -> int:
-    """A line of a batch has no headers, so it says ``"metadata": {"user_id": "sample-3"}``, a form all vendors know."""
-    found = re.fullmatch(r"sample-(\d{1,18})", str(metadata.get("user_id", "")))
-    return int(found[1]) if found else 0
-
-
-def _sample(text: str) -> int:
+def _sample(text: str, asked: Mapping[str, Any]) -> int:
+    """Which answer of the model: a line of a batch, which has no headers, says it as a user ``sample-3``."""
     if not re.fullmatch(r"(-?\d{1,18})?", text):
         raise malformed(f"x-moa-sample is {shown(text)}; it must be a whole number")
-    return int(text or 0)
+    user = re.fullmatch(r"sample-(\d{1,18})", str((asked.get("metadata") or {}).get("user_id")))
+    return int(text or 0) or int(user[1] if user else 0) or asked.get("seed") or asked.get("random_seed") or 0

@@ -60,20 +60,14 @@ class Faults:
         self._seed = seed
         self._turns = Turns()
 
-    def next(
-        self, vendor: str, model_name: str, prompt: str = "", header: str | None = None, *, item: bool = False
-    ) -> Fault | None:
-        """The fault that hits this request, if any; one asked for by the request's own header comes first."""
-        of = ("call", "item") if item else ("call",)
-        return next(self._hits(of, vendor, model_name, prompt, header), None)
+    def next(self, vendor: str, model_name: str, prompt: str = "", header: str | None = None) -> Fault | None:
+        """The fault that hits this call, if any."""
+        return next(self.hits(["call"], vendor, model_name, prompt, header), None)
 
-    def of_job(self, vendor: str, model_name: str, first: str, header: str | None = None) -> set[str]:
-        """The kinds of all faults that hit a batch as a whole; ``first`` is its first line."""
-        return {fault.kind for fault in self._hits(("job",), vendor, model_name, first, header)}
-
-    def _hits(
-        self, of: Collection[str], vendor: str, model_name: str, prompt: str, header: str | None
+    def hits(
+        self, of: Collection[str], vendor: str, model_name: str, prompt: str, header: str | None = None
     ) -> Iterator[Fault]:
+        """The faults of calls, items or jobs that hit a request or a job; one in its own header comes first."""
         try:
             of_request = parse(f"*={header}") if header else []
         except ValueError as error:

@@ -9,12 +9,11 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
-from moa_helpers.catalogue import rows
 from moa_helpers.offline.asked import Refused, named, parsed, shown
-from moa_helpers.offline.batch_files import File
+from moa_helpers.offline.batch_files import File, Owner
 from moa_helpers.offline.wire import Dialect
 
 ENDPOINT = "/v1/chat/completions"
@@ -25,7 +24,6 @@ OVER = ("ended", "failed", "expired", "canceled")
 COUNTED = ("succeeded", "errored", "expired", "canceled")
 TOKENS = ("input_tokens", "output_tokens", "cached_tokens")
 GIVEN = ("endpoint", "metadata", "completion_window", "input_file_id", "input_files")
-LIMITS = {row["vendor"]: row for row in rows(Path(__file__).with_name("batch_limits.csv"))}
 
 
 @dataclass(eq=False)
@@ -33,15 +31,13 @@ class Job:
     """A batch: what it was given, and how far it is. Times are seconds since 1970 by the clock of ``Jobs``."""
 
     dialect: Dialect
-    vendor: str | None  # in the path
-    owner: str  # the key that made it, which alone sees it
+    owner: Owner
     headers: Mapping[str, str]  # of the request that made it
     given: Mapping[str, Any]
     inputs: list[File]
-    limits: Mapping[str, str]
     created: float
-    id: str
-    url: str  # of its results, where they have one
+    id: str = ""
+    url: str = ""  # of its results, where they have one
     window: int = 24  # hours
     hours: float = 0.0  # that it takes
     faults: set[str] = field(default_factory=set)
@@ -75,16 +71,15 @@ class Job:
 
     async def check(self) -> None:
         """Find the lines, and what is wrong with them."""
-        seen, most = set(), int(self.limits["requests"])
+        seen, most = set(), int(self.owner.limits["requests"])
         lines = ((file, *each) for file in self.inputs for each in file.each())
-        for number, (file, place, line) in enumerate(lines, 1):
+        for number, (file, place, line) in enumerate(islice(lines, most + 1), 1):
             await asyncio.sleep(0)  # so that others are not held up
-            if number > most:
-                self._wrong(Refused(400, f"There are more than {most} lines.", code="too_many_tasks"))
-                break
             if not line.strip():
                 continue
             try:
+                if number > most:
+                    raise Refused(400, f"There are more than {most} lines.", code="too_many_tasks")
                 identity, body = self.read(line)
                 if identity in seen and self.dialect.name != "mistral":
                     raise Refused(400, "Another line has the same custom_id.", "custom_id", "duplicate_custom_id")
@@ -95,7 +90,7 @@ class Job:
             except Refused as refused:
                 self._wrong(refused, number)
         self.total = len(self.lines)
-        if not self.total:
+        if not self.total and not self.problems:
             self._wrong(Refused(400, "There are no requests.", code="empty_file"))
         if "validation_failed" in self.faults:
             self._wrong(Refused(400, "This line fails (a fault on demand)."), (self.total + 1) // 2)
@@ -103,19 +98,16 @@ class Job:
             self.lines.reverse()
 
     def _check_model(self, model_id: Any) -> None:
-        try:
-            model = named(model_id, self.vendor)
-        except Refused as refused:
-            raise Refused(400, refused.message, "model", "model_not_found") from None
-        if self.vendor not in (None, model.vendor.name):
-            raise Refused(400, f"There is no model {shown(model.id)}.", "model", "model_not_found")
+        model = named(model_id, self.owner.vendor)
+        if self.owner.vendor not in (None, model.vendor.name):
+            raise Refused(404, f"There is no model {shown(model.id)}.", "model")
         self.model = self.model or model.id
-        if model.id != self.model and self.limits["one_model"] == "yes":
+        if model.id != self.model and self.owner.limits["one_model"] == "yes":
             raise Refused(400, f"The model of this batch is {self.model}.", "model", "model_mismatch")
 
     def _wrong(self, why: Refused, line: int | None = None) -> None:
         if len(self.problems) < 100:
-            code = why.code or "invalid_json_line"
+            code = why.code or ("model_not_found" if why.status == 404 else "invalid_json_line")
             self.problems.append({"code": code, "line": line, "message": why.message, "param": why.param})
 
     def write(self, part: str, kind: str, identity: str, **values: Any) -> None:
@@ -131,7 +123,7 @@ class Job:
         """The job as its vendor shows it; ``inline``: with its results, which Mistral can."""
         over, anthropic = self.state in OVER, self.dialect.name == "anthropic"
         counts = Counter() if "frozen_counts" in self.faults or (anthropic and not over) else self.counts
-        files, problems = (self.results, self.problems) if over else ({}, [])
+        files, problems, url = (self.results, self.problems, self.url) if over else ({}, [], None)
         values = {name: self.given.get(name) for name in GIVEN}
         for name, moment in ({"created": self.created, "expires": self.created + self.window * 3600} | self.at).items():
             values[f"{name}_at"] = datetime.fromtimestamp(moment, UTC).isoformat() if anthropic else int(moment)
@@ -140,9 +132,7 @@ class Job:
         values["done"] = counts["succeeded"] + counts["errored"]
         values["total_tokens"] = counts["input_tokens"] + counts["output_tokens"]
         values |= {"id": self.id, "model": self.model, "status": self.dialect.of_batches("states")[self.state]}
-        values |= {f"{kind}_file": file.id for kind, file in files.items()} | {
-            "results_url": self.url if over else None
-        }
+        values |= {f"{kind}_file": file.id for kind, file in files.items()} | {"results_url": url}
         values["errors"] = {"object": "list", "data": problems} if problems else None
         values["messages"] = [{"message": f"line {each['line']}: {each['message']}"} for each in problems]
         if inline and "result" in files:

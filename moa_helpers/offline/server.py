@@ -21,7 +21,7 @@ from moa_helpers.offline.asked import LARGEST, Asked, Refused, named, parsed, re
 from moa_helpers.offline.batches import Batches
 from moa_helpers.offline.caching import PromptCache
 from moa_helpers.offline.faults import KINDS, Faults
-from moa_helpers.offline.jobs import Job
+from moa_helpers.offline.jobs import TOKENS, Job
 from moa_helpers.offline.latency import Latency
 from moa_helpers.offline.wire import Choice, Dialect, Plan
 
@@ -119,11 +119,12 @@ class OfflineVendors:
         """What a request of a batch is answered: the HTTP status, the body, and the kind of the fault that hit it."""
         dialect, kind = job.dialect, ""
         try:
-            asked = read(body, job.headers, job.vendor, messages=dialect.name == "anthropic")
+            asked = read(body, job.headers, job.owner.vendor, messages=dialect.name == "anthropic")
             if asked.stream:
                 raise Refused(400, "stream: an answer in a batch is not streamed.", "stream")
-            fault = self.faults.next(asked.model.vendor.name, asked.model.name, asked.prompt, item=True)
-            kind = fault.kind if fault else ""
+            model = asked.model
+            hits = self.faults.hits(["call", "item"], model.vendor.name, model.name, asked.prompt)
+            kind = next((fault.kind for fault in hits), "")
             if kind.isdigit():
                 raise _failing(dialect, int(kind), KINDS[kind])
             if "error_file_only" in job.faults or kind in ("reset", "hang", "item_400", *CUT):
@@ -131,9 +132,8 @@ class OfflineVendors:
         except Refused as refused:
             return refused.status, dialect.error(refused.status, refused.message, refused.param, refused.code), kind
         plan = await _plan(asked, kind, self._cache)
-        self._cache.keep(asked.model, asked.prefixes or [])
-        counts = {"input_tokens": plan.input_tokens, "output_tokens": plan.output_tokens}
-        job.counts.update(counts, cached_tokens=plan.cached_tokens or 0)
+        self._cache.keep(model, asked.prefixes or [])
+        job.counts.update({name: vars(plan)[name] or 0 for name in TOKENS})
         if len(self.batched) < MOST_BATCHED:
             self.batched[identity] += 1
         return 200, dialect.body(plan), kind

@@ -101,10 +101,7 @@ class Dialect:
         return filled(_formats()[self.name]["list"], ends | {"models": [self.listed(model) for model in models]})
 
     def of_batches(self, part: str, **values: Any) -> Any:
-        """A part of the format of the batch APIs: a file, a job, a list, a line of results; None: it has no such.
-
-        A value that is not given is null.
-        """
+        """A part of the format of the batch APIs, where a value that is not given is null; None: it has none."""
         return filled(_formats()[self.name][part], defaultdict(lambda: None, values))
 
     def _each(self, part: str, plan: Plan) -> bytes:

@@ -13,7 +13,7 @@ from mistralai.client.errors import MistralError
 import moa_helpers as moa
 from moa_helpers import offline
 from moa_helpers.offline import faults
-from moa_helpers.offline.jobs import LIMITS
+from moa_helpers.offline.batch_files import LIMITS
 from tests.support.batches import (
     ENDPOINT,
     HAIKU,
@@ -195,7 +195,7 @@ BAD_LINES = {
     "same id": (lines_of(GOOD), "duplicate_custom_id"),
     "other model": (lines_of(line("a", asked("openai:gpt-6-sol"))), "model_mismatch"),
     "other vendor": (lines_of(line("a", asked(HAIKU))), "model_not_found"),
-    "no model": (lines_of(line("a", {"messages": []})), "model_not_found"),
+    "no model": (lines_of(line("a", {"messages": []})), "missing_required_parameter"),
 }
 
 
