@@ -119,17 +119,16 @@ class Answering(Work):
         self._who = world(offline=current().mode == "offline", chooses=True)
         self._places: dict[str, Place] = {}  # of the questions that were taken so far, by id
         self._plans: dict[str, Plan] = {}  # of the questions that are about to be asked, by id
-        self._in_table: set[str] = set()  # keys of rows
+        self._in_table: dict[str, bool] = {}  # keys of rows, and whether they were there before
         self._under_way: dict[str, asyncio.Event] = {}  # the same, of what is asked now; set when it has ended
 
     def found(self, question: Question) -> bool:
         """Take a question, in its place in the table; whether its row is there already."""
         how = self.strategy.identity, self.strategy.given["max_tokens"]
         key = key_of("answer_all", repr(question.prompt), *how, self._who)  # what is no prompt has a key, too
-        before = key not in self._in_table and self.store.has(key)
-        self._places[question.id] = Place(question.id, key, before)
-        if before:
-            self._in_table.add(key)
+        if key not in self._in_table and self.store.has(key):
+            self._in_table[key] = True
+        self._places[question.id] = Place(question.id, key, self._in_table.get(key, False))
         return key in self._in_table
 
     def key(self, question: Question) -> str:
@@ -140,7 +139,7 @@ class Answering(Work):
         """Keep how a question was answered. What failed is in the table, too, but asked again in the next start."""
         row, key = result if isinstance(result, Row) else Row.of(question, result), self.key(question)
         self.store.keep_row(key, asdict(row), good=row.ok)
-        self._in_table.add(key)
+        self._in_table[key] = False
 
     def planned(self, question: Question) -> Plan | None:
         """Take a question; what is to be asked, or None if its row is there, as for one that is refused."""
