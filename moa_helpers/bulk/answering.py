@@ -116,17 +116,16 @@ class Answering(Work):
         self.strategy, self.how = strategy, how
         self._who = world(offline=current().mode == "offline", chooses=True)
         self._places: dict[str, Place] = {}  # of the questions that were taken so far, by id
-        self._in_table: set[str] = set()  # keys of rows
+        self._in_table: dict[str, bool] = {}  # keys of rows, and whether they were there before
         self._under_way: dict[str, asyncio.Event] = {}  # the same, of what is asked now; set when it has ended
 
     def most_usd(self, question: Question) -> float | None:
         """Take a question; the most that it may cost, in US dollars, if there is a budget; None if its row is there."""
         how = self.strategy.identity, self.strategy.given["max_tokens"]
         key = key_of("answer_all", repr(question.prompt), *how, self._who)  # what is no prompt has a key, too
-        before = key not in self._in_table and self.store.has(key)
-        self._places[question.id] = Place(question.id, key, before)
-        if before:
-            self._in_table.add(key)
+        if key not in self._in_table and self.store.has(key):
+            self._in_table[key] = True
+        self._places[question.id] = Place(question.id, key, self._in_table.get(key, False))
         if key in self._in_table:
             return None
         if self.left_usd < math.inf:
@@ -142,7 +141,7 @@ class Answering(Work):
         """Keep how a question was answered. What failed is in the table, too, but asked again in the next start."""
         key = self.key(question)
         self.store.keep_row(key, asdict(row), good=row.ok)
-        self._in_table.add(key)
+        self._in_table[key] = False
 
     async def answer(self, question: Question, by: Callable[[Question], Awaitable[Row]]) -> None:
         """Have a question answered, unless its row is there, or is about to be, as another says the same."""
@@ -160,7 +159,7 @@ class Answering(Work):
 
     def answers(self) -> AnswerSet:
         """What was answered so far."""
-        problem = " ".join(filter(None, (self.problem, self.store.problem)))
+        problem = " ".join(filter(None, (self.problem.strip(), self.store.problem)))
         places = [place for place in self._places.values() if place.key in self._in_table]
         return AnswerSet(self.store.path, self.known_usd, problem, places, self.store)
 

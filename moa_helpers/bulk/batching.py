@@ -4,14 +4,16 @@ To plan a stage, the mixture is run on what the store has: what it asks for and 
 All of that is written down before a vendor hears of it, so that another start goes on from there.
 """
 
+import hashlib
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import BinaryIO, Literal, TypeAlias
 from uuid import uuid4
 
@@ -35,7 +37,23 @@ One: TypeAlias = tuple[Question, Planned | None]  # a question, and how far it i
 
 async def run(work: Answering, questions: Iterator[Question], patience: float, late: Literal["batch", "live"]) -> None:
     """The ways "batch" and "mixed"; the arguments are those of ``answer_all``."""
-    await Batching(work, questions, patience, late).run()
+    with _alone(work.store.path):
+        await Batching(work, questions, patience, late).run()
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Be the only one that submits jobs for this file, or raise OSError; a crash ends it, too."""
+    name = hashlib.sha256(str(path.expanduser().resolve()).encode()).hexdigest()[:16]
+    with closing(sqlite3.connect(Path(gettempdir(), f"moa-batches-{name}"), timeout=0, isolation_level=None)) as lock:
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            raise OSError(
+                f"Another program, or another cell, submits batches for {path}, so both would be paid for: "
+                "wait until it has ended, or name another file."
+            ) from None
+        yield
 
 
 class Batching:
@@ -59,6 +77,11 @@ class Batching:
                 if not self._jobs.jobs or not self._ledger.waits(self._start):
                     break
                 await self._jobs.until_due()
+        if left := len(self._jobs.jobs):
+            self._work.problem += (
+                f" Batches that still run, though no question waits for them, and are paid for: {left}. "
+                f"`await moa.jobs({str(self._work.store.path)!r}).cancel()` ends them."
+            )
         self._ledger.tidy()
 
     def _new(self) -> Iterator[Question]:
@@ -150,7 +173,10 @@ class Files(ExitStack):
             return
         self._keys.add(key)
         model, vendor = request.model, adapter(request.model.vendor)
-        line = json.dumps(vendor.line(key, body(request))).encode() + b"\n"
+        asked = body(request)
+        if request.offline and request.sample:  # as a header says it live
+            asked["metadata"] = {**asked.get("metadata", {}), "user_id": f"sample-{request.sample}"}
+        line = json.dumps(vendor.line(key, asked)).encode() + b"\n"
         group = model.vendor.name, model.id if vendor.ONE_MODEL else ""
         file = self._last.get(group)
         if not file or len(file.items) == vendor.LINES or file.lines.tell() + len(line) > vendor.BYTES:

@@ -85,10 +85,12 @@ class Work:
         async def worker() -> None:
             for item in waiting:
                 mark, most_usd = object(), price(item)
-                if most_usd is not None:
-                    if not await self._afford(most_usd):
-                        return
+                if most_usd is None:
+                    await asyncio.sleep(0)  # what is found in the file takes no time of its own: a stop is heard now
+                elif await self._afford(most_usd):
                     self.begin(mark, most_usd)
+                else:
+                    return
                 await do(item)
                 self.finish(mark)
                 self.ended += 1
@@ -153,12 +155,12 @@ class Work:
     def _forecast(self) -> str:
         """What is still to come, if it goes on as it did: shown from the first tenth on."""
         asked = self._worked_on - len(self.set_aside)
-        if self.total is None or not asked or not self.total / 10 <= self.ended < self.total:
+        if self.total is None or asked < 1 or not self.total / 10 <= self.ended < self.total:
             return ""
         share = (self.total - self.ended) / asked
         seconds = share * (time.perf_counter() - self._began)
-        wait = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-        return f" · about {wait} and {dollars(share * self.known_usd)} to go"
+        unit, of = next(((name, of) for name, of in (("h", 3600), ("min", 60)) if seconds >= 2 * of), ("s", 1))
+        return f" · about {seconds / of:.0f} {unit} and {dollars(share * self.known_usd)} to go"
 
 
 @dataclass(frozen=True)

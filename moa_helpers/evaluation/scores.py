@@ -75,12 +75,13 @@ def exact(question: Question, answer: str) -> Score:
 def pattern(regex: str) -> Callable[[Question, str], Score]:
     """Whether what a regular expression finds is the reference: its first group, where it matches last.
 
-    The score raises ValueError if the question has no reference; this raises re.error for a wrong expression.
+    It looks at the last 10,000 characters; nothing stops an expression such as ``(a+)+$``, which may try for ever. The
+    score raises ValueError if the question has no reference; this raises re.error for a wrong expression.
     """
     compiled = re.compile(regex)
 
     def score(question: Question, answer: str) -> Score:
-        found = [match[1 if compiled.groups else 0] for match in compiled.finditer(spoken(answer))]
+        found = [match[1 if compiled.groups else 0] for match in compiled.finditer(spoken(answer)[-reading.READ :])]
         return _equal(question, found[-1] if found else None)
 
     return score

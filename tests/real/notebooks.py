@@ -6,6 +6,11 @@ from pathlib import Path
 from tests.notebooks.cells import read
 from tests.notebooks.queued import Ran, Source, kernel, run_all
 
+FEWER = {  # what makes a live run of notebooks 9 and 11 short
+    "else 1)\nstrategies": "else 1)[:2]\nstrategies",
+    "single.offline else 10]": "single.offline else 2]",
+    '[["id", "prompt", "reference"]]': '[["id", "prompt", "reference"]][:4]',
+}
 PROMPT = "Name one thing to do in San Francisco. Answer in one short sentence."
 
 
@@ -14,7 +19,8 @@ def with_models(path: Path, names: list[str]) -> list[Source]:
     cells: list[Source] = []
     for cell in read(path).code:
         source = replaced(cell.source, names) if "models" in cell.tags else cell.source
-        source = source.replace("else 1)\nstrategies", "else 1)[:2]\nstrategies")  # notebook 9: two questions, not ten
+        for many, few in FEWER.items():
+            source = source.replace(many, few)
         cells.append({"source": source, "metadata": cell.data["metadata"]})
     return cells
 

@@ -120,6 +120,7 @@ def test_two_questions_that_say_the_same_are_asked_once(answer_all, script):
     assert [row.id for row in found] == list("01234")
     assert {row.text for row in found} == {found.table().text[0]}
     assert len(script.asked) == 4
+    assert answer_all(same, MIXTURE).table().kept.all()
 
 
 def test_what_setup_changes_meanwhile_counts_from_the_next_start_on(answer_all, script, monkeypatch):
@@ -314,6 +315,25 @@ def test_cancelled_it_keeps_what_was_finished(run, answer_all, script):
 
     found = run(stopped())
     assert {row.id for row in found} == {*QUESTIONS} - {QUESTIONS[5]}
+
+
+def test_a_stop_is_heard_while_all_is_found_in_the_file(run, answer_all, script):
+    answer_all(QUESTIONS, LUNA)
+    taken = []
+
+    async def stopped():
+        def questions():
+            for text in QUESTIONS:
+                taken.append(text)
+                asyncio.get_running_loop().call_soon(task.cancel)
+                yield text
+
+        task = asyncio.create_task(moa.answer_all(questions(), LUNA, max_concurrency=1))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(stopped())
+    assert len(taken) < len(QUESTIONS)
 
 
 def test_a_disk_that_is_full_stops_it(answer_all, script, monkeypatch):

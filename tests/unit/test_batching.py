@@ -1,6 +1,7 @@
 """answer_all by batch: stages and barriers, what fails and is asked again, and what another start goes on from."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -174,6 +175,7 @@ def test_with_a_quorum_a_question_goes_on_without_the_last(answer_all, vendors):
     assert answer_all.hours < 5
     assert models(vendors)[-1] == (AGGREGATOR, 5)
     assert "cancelled" in found.table().problem[0]
+    assert "no question waits for them, and are paid for: 1." in found.problem
 
 
 def test_without_a_quorum_it_waits_for_all(answer_all, vendors):
@@ -434,6 +436,13 @@ def test_embedded_vendors_that_were_started_anew_know_no_job(answer_all, vendors
     with pytest.raises(Killed):
         answer_all()
     vendors["openai"].jobs.clear()
+    assert set(outcomes(answer_all())) == {"complete"}
+
+
+def test_two_programs_do_not_submit_for_one_file_at_once(answer_all, vendors):
+    with batching._alone(Path("answers.sqlite")), pytest.raises(OSError, match="another cell"):
+        answer_all()
+    assert not vendors.sent
     assert set(outcomes(answer_all())) == {"complete"}
 
 

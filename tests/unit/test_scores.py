@@ -226,6 +226,7 @@ def test_pattern():
     assert read(day, "From 2024-02-15 to 2024-03-16.", "2024-03-16") == (1, "2024-03-16")
     assert read(day, "16 March", "2024-03-16") == (None, "")
     assert read(scores.pattern(r"ANSWER=(\w+)"), "ANSWER=No", "no") == (1, "No")
+    assert read(day, "2024-03-16" + " " * 10_000, "2024-03-16") == (None, ""), "none tries for ever"
     with pytest.raises(re.error):
         scores.pattern("(")
 

@@ -45,6 +45,12 @@ def test_every_vendor_with_batches_answers_in_them(answer_all, vendors):
     assert found.spent_usd == pytest.approx(live.spent_usd / 2)
 
 
+def test_samples_of_one_model_differ_as_they_do_live(answer_all):
+    mixture = {"reference_models": [SMALL] * 3, "aggregator": LUNA}
+    by_batch, live = answer_all(mixture=mixture), answer_all(mixture=mixture, how="live", path="live.sqlite")
+    assert [row.text for row in by_batch] == [row.text for row in live]
+
+
 KINDS = [kind for kind, of in faults.OF.items() if of in ("item", "job")]
 
 
