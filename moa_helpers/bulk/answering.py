@@ -73,7 +73,7 @@ async def answer_all(
         OSError: the file cannot be read or written; if that is so later on, no further call is made.
         asyncio.CancelledError: if it is cancelled; the exception's ``answers`` have what was finished.
     """
-    _check_way(how, patience, late)
+    _check_way(how, patience, late, Path(path))
     limits = shared(timeout, retries, max_concurrency, budget_usd)
     strategy = Strategy.of(mixture_or_model, max_tokens=max_tokens, timeout=timeout, retries=retries)
     asked, total = opened(questions)
@@ -86,12 +86,14 @@ async def answer_all(
         return await work.followed(way.run(work, asked, **options), "answers", work.answers)
 
 
-def _check_way(how: str, patience: float, late: str) -> None:
+def _check_way(how: str, patience: float, late: str, path: Path) -> None:
     if how not in WAYS:
         raise ValueError(f"how is {how!r}; it must be one of {', '.join(WAYS)}.")
     check_number("patience", patience)
     if late not in ("batch", "live"):
         raise ValueError(f"late is {late!r}; it must be 'batch' or 'live'.")
+    if path.suffix in (".csv", ".jsonl", ".parquet"):
+        raise ValueError(f"path={str(path)!r} keeps the calls, and is no table: name it {path.stem}.sqlite.")
 
 
 def _check_one(strategy: Strategy, how: How, budget_usd: float | None, rates: Rates) -> None:
@@ -161,7 +163,7 @@ class Answering(Work):
         """What was answered so far."""
         problem = " ".join(filter(None, (self.problem.strip(), self.store.problem)))
         places = [place for place in self._places.values() if place.key in self._in_table]
-        return AnswerSet(self.store.path, self.known_usd, problem, places, self.store)
+        return AnswerSet(self.store.path, self.known_usd, problem, self.total, places, self.store)
 
 
 async def run(work: Answering, questions: Iterator[Question]) -> None:

@@ -50,8 +50,8 @@ def _alone(path: Path) -> Iterator[None]:
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError:
             raise OSError(
-                f"Another program, or another cell, submits batches for {path}, so both would be paid for: "
-                "wait until it has ended, or name another file."
+                f"{path} is in use: another program, or another cell, submits batches for it, and both would be paid "
+                "for. Wait until it has ended, or name another file."
             ) from None
         yield
 
@@ -67,6 +67,17 @@ class Batching:
     async def run(self) -> None:
         """Answer all questions."""
         self._jobs.check()
+        try:
+            await self._all()
+        finally:
+            if left := len(self._jobs.jobs):
+                self._work.problem += (
+                    f" Batches that go on at the vendors, and are paid for: {left}. To go on, start the same again; to "
+                    f"end them, `await moa.jobs({str(self._work.store.path)!r}).cancel()`."
+                )
+        self._ledger.tidy()
+
+    async def _all(self) -> None:
         busy = True
         while True:
             if busy:
@@ -77,16 +88,12 @@ class Batching:
                 if not self._jobs.jobs or not self._ledger.waits(self._start):
                     break
                 await self._jobs.until_due()
-        if left := len(self._jobs.jobs):
-            self._work.problem += (
-                f" Batches that still run, though no question waits for them, and are paid for: {left}. "
-                f"`await moa.jobs({str(self._work.store.path)!r}).cancel()` ends them."
-            )
-        self._ledger.tidy()
 
     def _new(self) -> Iterator[Question]:
         """The questions that are to be begun, while the budget lasts."""
         for question in self._questions:
+            if self._work.problem:
+                return
             usd, key = self._work.most_usd(question), self._work.key(question)
             if usd is None or key in self._work.set_aside:  # as another says the same
                 self._work.ended += 1

@@ -54,22 +54,23 @@ class Jobs(Shown):
             import pandas as pd
         return pd.DataFrame(map(_row, self), columns=COLUMNS).astype({"done": "Int64"})
 
-    async def cancel(self, id: str | None = None) -> None:
-        """Have one of them end, or all; the next ``answer_all`` takes what they have answered, and asks the rest anew.
+    async def cancel(self, *ids: str) -> None:
+        """Have some of them end, or all; the next ``answer_all`` takes what they have answered, and asks the rest anew.
+
+        Stop an ``answer_all`` that still runs first: it would ask the rest anew at once.
 
         A batch that its vendor does not know, as the key is another, is given up: what it has answered is lost.
 
         Args:
-            id: the vendor's id of one.
+            ids: the vendor's ids of those; none: all.
 
         Raises:
             ValueError: there is none with this id, or it is of the other mode, live or offline.
         """
-        chosen = [job for job in self if id in (None, job.id)]
-        if id is not None and not chosen:
-            raise ValueError(
-                f"No batch under way has the id {id!r}; there are: {', '.join(str(job.id) for job in self)}."
-            )
+        chosen = [job for job in self if not ids or job.id in ids]
+        if unknown := {*ids} - {job.id for job in chosen}:
+            there = ", ".join(str(job.id) for job in self) or "none"
+            raise ValueError(f"No batch under way has the id {unknown.pop()!r}; there are: {there}.")
         if any(job.offline != (current().mode == "offline") for job in chosen):
             raise ValueError(
                 "A batch was submitted in the other mode: run moa.setup('live') or moa.setup('offline') first."
@@ -96,13 +97,14 @@ async def _cancel(ledger: Ledger, job: Job) -> None:
 def _row(job: Job) -> tuple[str, str | None, str, int, int | None, datetime, float]:
     made = datetime.fromtimestamp(job.made, UTC)
     hours = round((time.time() - job.made) / 3600, 2)
-    return job.vendor, job.id, job.said or job.state, job.requests, job.done, made, hours
+    state = job.said if job.said and job.state == "running" else job.state
+    return job.vendor, job.id, state, job.requests, job.done, made, hours
 
 
 @card.register
 def _(jobs: Jobs) -> Card:
     rows = [
-        (vendor, id or "", state, f"{requests:,}", "no count until it ends" if done is None else f"{done:,}")
+        (vendor, id or "", state, f"{requests:,}", "not told yet" if done is None else f"{done:,}")
         for vendor, id, state, requests, done, _, _ in map(_row, jobs)
     ]
     offline = STAND_INS * any(job.offline for job in jobs)

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -58,7 +59,8 @@ def read_questions(path: str | Path) -> list[Question]:
     if kind == ".parquet":
         with lesson():
             import pandas as pd
-        return _of_table(pd.read_parquet(path), str(path))
+        with parquet():
+            return _of_table(pd.read_parquet(path), str(path))
     if kind not in (".jsonl", ".csv", ".tsv"):
         raise ValueError(f"{str(path)[:200]!r} is neither a .jsonl, a .csv nor a .parquet file.")
     entries: list[Any] = []
@@ -72,6 +74,15 @@ def read_questions(path: str | Path) -> list[Question]:
     except (ValueError, csv.Error, RecursionError) as error:
         raise ValueError(f"Question {len(entries) + 1} in {path} cannot be read: {error}.") from None
     return _of_entries(entries, str(path)) if entries else []
+
+
+@contextmanager
+def parquet() -> Iterator[None]:
+    """Where the package for Parquet is missing, raise an ImportError that says how to install it."""
+    try:
+        yield
+    except ImportError:
+        raise ImportError("Parquet needs pyarrow: run `pip install pyarrow`, or name a .csv or .jsonl.") from None
 
 
 def _of_table(table: "pd.DataFrame", where: str = "the table") -> list[Question]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import fsum
@@ -9,7 +10,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, NamedTuple
 
-from moa_helpers.bulk.questions import Question
+from moa_helpers.bulk.questions import Question, parquet
 from moa_helpers.results import Answer, Replies, Reply, total
 from moa_helpers.shown import Shown, lesson
 from moa_helpers.store.answers import Answers
@@ -91,13 +92,14 @@ class Place(NamedTuple):
 class AnswerSet(Shown):
     """What ``answer_all`` gave. Its rows are read from the store's file when they are needed, one at a time.
 
-    ``path`` is that file, ``problem`` says why not all questions were asked, and ``spent_usd`` is what this start cost,
-    or what is certain of it.
+    ``path`` is that file, ``problem`` says why not all questions were asked, ``planned`` how many there are, if that is
+    known, and ``spent_usd`` is what this start cost, or what is certain of it. What was not begun has no row.
     """
 
     path: Path
     spent_usd: float
     problem: str = ""
+    planned: int | None = None
     _places: Sequence[Place] = field(default=(), repr=False)
     _store: Answers | None = field(default=None, repr=False, compare=False)
     _views = __name__
@@ -134,7 +136,8 @@ class AnswerSet(Shown):
             raise ValueError(f"{path.name!r} must end in .csv, .jsonl or .parquet.")
         with instead_of(path) as part:
             if path.suffix == ".parquet":
-                self.table().to_parquet(part)
+                with parquet():
+                    self.table().to_parquet(part)
                 return path
             with part.open("w", encoding="utf-8", errors="replace", newline="") as file:
                 if path.suffix == ".csv":
@@ -149,14 +152,17 @@ class AnswerSet(Shown):
 @card.register
 def _(answers: AnswerSet) -> Card:
     shown: list[tuple[str, ...]] = []
-    costs, good, kept, offline = [], 0, 0, False
+    costs, good, kept, offline, outcomes = [], 0, 0, False, Counter[str]()
     for row in answers:
         costs.append(row.cost_usd)
+        outcomes[row.outcome] += 1
         good, kept, offline = good + row.ok, kept + row.kept, offline or row.offline
         if len(shown) < SHOWN:
             text = shorten(row.text or row.problem, 80, placeholder=" …")
             shown.append((shorten(row.id, 60, placeholder=" …"), row.outcome, dollars(row.cost_usd), text))
     spent = f"{dollars(total(costs))} in all, {dollars(answers.spent_usd)} in this start"
     spent += f", {kept:,} kept" * bool(kept)
-    heading = f"{good:,} of {len(costs):,} questions answered · {spent}{STAND_INS * offline}"
+    ended = ", ".join(f"{often:,} {outcome.replace('_', ' ')}" for outcome, often in outcomes.most_common())
+    heading = f"{good:,} of {answers.planned or len(costs):,} questions answered ({ended}) · {spent}"
+    heading += STAND_INS * offline
     return Card(heading, ("question", "outcome", "cost", "text"), shown, answers.problem)

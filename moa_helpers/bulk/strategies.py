@@ -37,11 +37,14 @@ class Strategy:
         Raises:
             TypeError, ValueError: it is none.
         """
-        called = f"The strategy {name!r}" if name else "The strategy"
+        called = f"The strategy {name!r}" if name else "The mixture"
         if isinstance(given, Named):
             return cls({**options, "reference_models": [given]})
         if not isinstance(given, Mapping):
-            raise TypeError(f"{called} must be a model's name or a Member, or a mapping, not {given!r}.")
+            raise TypeError(
+                f"{called} must be a model's name, a Member, or arguments such as "
+                f'{{"reference_models": [...], "aggregator": "openai:model-id"}}, not {given!r}.'
+            )
         known = [each for each in signature(mixture_of_agents).parameters if each != "prompt"]
         if unknown := [repr(each) for each in given if each not in known]:
             raise TypeError(f"{called} has {', '.join(unknown)}; a mixture takes {', '.join(known)}.")

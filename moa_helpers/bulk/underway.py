@@ -16,7 +16,7 @@ from moa_helpers.results import Failure, Reply
 from moa_helpers.store.jobs import Item, Job, Ledger
 from moa_helpers.vendors.arriving import Arriving
 from moa_helpers.vendors.batches import Result, Seen, adapter, at_batch_price
-from moa_helpers.vendors.errors import ADVICE, RETRIED, explain
+from moa_helpers.vendors.errors import RETRIED, explain
 from moa_helpers.vendors.requests import Refused, Request
 from moa_helpers.vendors.settings import current, priced, reach
 from moa_helpers.vendors.streams import client
@@ -70,7 +70,9 @@ class UnderWay:
             return False
         least, most = self._pace
         self._wait = min(max(self._wait * 1.5, least), most)
-        ended = [await self._look(job) for job in self.jobs]
+        jobs = self.jobs
+        self._work.waiting = f"{len(jobs):,} batches under way, {sum(job.requests for job in jobs):,} requests"
+        ended = [await self._look(job) for job in jobs]
         self._due = time.perf_counter() + self._wait
         return any(ended)
 
@@ -207,7 +209,7 @@ def _unknown(job: Job, why: str) -> ValueError:
 def _void(model: str, seen: Seen) -> Failure:
     """Why a request has no result."""
     why = seen.problem or f"its batch ended as {seen.state!r} without it."
-    return Failure("timeout", f"{model}: timeout: {why} {ADVICE['timeout']}")
+    return Failure("timeout", f"{model}: timeout: {why} The next start asks it again; raise patience= to wait longer.")
 
 
 async def _together(results: AsyncIterator[Result]) -> AsyncGenerator[dict[str, Result], None]:

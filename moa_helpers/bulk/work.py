@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ from moa_helpers.ui.html import render
 from moa_helpers.ui.progress import follow, progress_view
 from moa_helpers.vendors.requests import Request
 
+HOPELESS = ("authentication", "permission", "not_found", "quota")  # failures that the next call would have, too
+IN_VAIN = 20  # calls in a row that end so, and no more are made
 AT_ONCE, MOST_AT_ONCE = 64, 4096  # items, where only vendors have limits; and whatever the limit, as each is a task
 Item = TypeVar("Item")
 T = TypeVar("T")
@@ -50,6 +53,8 @@ class Work:
         self.known_usd = self.unknown_usd = 0.0  # spent from this start on; the latter is the most that it may be
         self.unknown = 0  # attempts whose cost is not known, maybe not even the most
         self.problem = ""  # why not all was done
+        self.waiting = ""  # what it waits for, in place of a forecast
+        self._in_vain = Counter[str]()  # how often in a row a model was asked in vain
         self._budget = math.inf if limits.budget_usd is None else limits.budget_usd
         self.set_aside: dict[object, float] = {}  # the most that each item under way may cost
         self._aside_usd = 0.0  # the same in all
@@ -70,6 +75,8 @@ class Work:
             results([task])
         except BaseException as error:
             setattr(error, name, found())
+            if self.problem:
+                error.add_note(self.problem.strip())
             raise
         return found()
 
@@ -80,17 +87,27 @@ class Work:
 
         ``price`` gives the most that an item may cost, None for nothing at all.
         """
-        waiting = iter(items)
+        waiting, in_turn = iter(items), asyncio.Lock()
+
+        async def begun() -> tuple[Item, object] | None:
+            """The next item; None if there is none, or it is not to be begun."""
+            async with in_turn:
+                for item in waiting:
+                    mark, most_usd = object(), price(item)
+                    if most_usd is None:
+                        await asyncio.sleep(
+                            0
+                        )  # what is found in the file takes no time of its own: a stop is heard now
+                    elif not self.problem and await self._afford(most_usd):
+                        self.begin(mark, most_usd)
+                    else:
+                        return None
+                    return item, mark
+            return None
 
         async def worker() -> None:
-            for item in waiting:
-                mark, most_usd = object(), price(item)
-                if most_usd is None:
-                    await asyncio.sleep(0)  # what is found in the file takes no time of its own: a stop is heard now
-                elif await self._afford(most_usd):
-                    self.begin(mark, most_usd)
-                else:
-                    return
+            while one := await begun():
+                item, mark = one
                 await do(item)
                 self.finish(mark)
                 self.ended += 1
@@ -137,6 +154,15 @@ class Work:
         """Count a call that has ended, and what it cost: if that is unknown, the most that it may be."""
         unknown = sum(attempt.cost_usd is None for attempt in reply.attempts)
         self.made += 1
+        if reply.failure and reply.failure.kind in HOPELESS:
+            self._in_vain[reply.model] += 1
+            if self._in_vain[reply.model] == IN_VAIN:
+                self.problem = (
+                    f"Stopped, as {IN_VAIN} calls in a row ended so: {reply.failure.message} Put that right, and start "
+                    "again: what is in the file is kept and costs nothing."
+                )
+        else:
+            del self._in_vain[reply.model]
         self.known_usd += reply.least_usd
         self.unknown += unknown
         self.unknown_usd += unknown * (most_usd or 0.0)
@@ -154,6 +180,8 @@ class Work:
 
     def _forecast(self) -> str:
         """What is still to come, if it goes on as it did: shown from the first tenth on."""
+        if self.waiting and self.ended != self.total:
+            return f" · {self.waiting}"
         asked = self._worked_on - len(self.set_aside)
         if self.total is None or asked < 1 or not self.total / 10 <= self.ended < self.total:
             return ""

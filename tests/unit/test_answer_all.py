@@ -207,6 +207,7 @@ def test_questions_that_are_none(answer_all, script, questions, error, words):
         ({"rates": {"mistral": moa.Rate(tokens=2000)}}, ValueError, "a minute"),
         ({"rates": {"nobody": moa.Rate(requests=5)}}, ValueError, "nobody"),
         ({"path": "missing/answers.sqlite"}, OSError, "missing"),
+        ({"path": "answers.csv"}, ValueError, "name it answers.sqlite"),
     ],
 )
 def test_bad_input_makes_no_call(answer_all, script, options, error, words):
@@ -268,10 +269,29 @@ def test_a_budget_is_kept_and_the_rest_is_answered_in_the_next_start(answer_all,
     assert 0 < len(first) < len(QUESTIONS)
     assert "Start again with" in first.problem
     assert first.problem in str(first)
+    assert f"{len(first)} of 12 questions" in str(first)
+    assert [row.id for row in first] == QUESTIONS[: len(first)], "none is passed over"
     assert first.spent_usd <= 1.5 * one
     second = answer_all(QUESTIONS, MIXTURE)
     assert len(second) == len(QUESTIONS)
     assert sum(row.kept for row in second) == len(first)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_every_call_would_fail_with_stops_it(answer_all, script, status):
+    questions = [f"What is {number} plus 1?" for number in range(100)]
+    script[SMALL] = [fails(status)]
+    found = answer_all(questions, MIXTURE)
+    assert 20 <= len(found) < 30
+    assert f"20 calls in a row ended so: {SMALL}" in found.problem
+    script.acts = {}
+    assert [row.outcome for row in answer_all(questions, MIXTURE)].count("complete") == 100 - len(found)
+
+
+def test_now_and_then_it_does_not(answer_all, script):
+    questions = [f"What is {number} plus 1?" for number in range(60)]
+    script[LUNA] = lambda request: answers("Two.") if int(request.prompt.split()[2]) % 15 == 0 else fails(404)
+    assert len(answer_all(questions, LUNA, max_concurrency=1)) == 60
 
 
 def test_a_price_that_is_unknown_is_no_budget(answer_all, script):
@@ -393,7 +413,7 @@ def test_a_file_that_was_removed_is_no_table_without_rows(answer_all, script, tm
 def test_the_card(answer_all, script):
     script[LUNA] = [answers("<script>alert(1)</script>")]
     shown = answer_all(QUESTIONS, LUNA)
-    assert str(shown).startswith("12 of 12 questions answered · $0.000")
+    assert str(shown).startswith("12 of 12 questions answered (12 ok) · $0.000")
     assert "offline stand-ins" in str(shown)
     assert "<script>" not in shown._repr_html_()
     again = answer_all(QUESTIONS, LUNA)

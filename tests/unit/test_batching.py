@@ -175,7 +175,7 @@ def test_with_a_quorum_a_question_goes_on_without_the_last(answer_all, vendors):
     assert answer_all.hours < 5
     assert models(vendors)[-1] == (AGGREGATOR, 5)
     assert "cancelled" in found.table().problem[0]
-    assert "no question waits for them, and are paid for: 1." in found.problem
+    assert "go on at the vendors, and are paid for: 1." in found.problem
 
 
 def test_without_a_quorum_it_waits_for_all(answer_all, vendors):
@@ -502,7 +502,7 @@ def test_jobs_are_listed_and_cancelled(answer_all, vendors, killed, run):
     assert sorted(job.vendor for job in under_way) == ["anthropic", "mistral", "openai"]
     assert list(under_way.table().requests) == [5, 5, 5]
     assert "3 batches under way, 15 requests" in str(under_way)
-    assert "no count until it ends" in str(under_way)
+    assert "not told yet" in str(under_way)
 
     first = next(job for job in under_way if job.vendor == "openai")
     with pytest.raises(ValueError, match="No batch under way has the id 'x'"):
