@@ -8,7 +8,7 @@ REAL = notebooks/real/real-models.ipynb
 REAL_TESTS = -m "real and not slow" tests/real
 JUPYTER = $(VENV)/bin/jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB) --LabApp.default_url=/lab/tree
 # Kernels wait more than they compute, so there are more of them than processors; the longest notebooks come first.
-NBVAL = -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
+NBVAL = -p started_again -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
     --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=60
 # Some containers set it. Then each kernel would compile thousands of imported files anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -118,13 +118,13 @@ unit: $(VENV)/tests
 	$(VENV)/bin/pytest -n 2 --dist loadfile
 
 nbval: $(VENV)/tests
-	MOA_MODE=offline MOA_OFFLINE_SPEED=4 $(VENV)/bin/pytest $(NBVAL) $$(ls -r notebooks/*.ipynb)
+	PYTHONPATH="$(CURDIR)/tools" MOA_MODE=offline MOA_OFFLINE_SPEED=4 $(VENV)/bin/pytest $(NBVAL) $$(ls -r notebooks/*.ipynb)
 
 slow: $(VENV)/tests
 	$(VENV)/bin/pytest -n 4 -m slow
 
 colab-check: $(VENV)/ready
-	$(VENV)/bin/python tools/colab.py check dist/colab $(NBVAL)
+	PYTHONPATH="$(CURDIR)/tools" $(VENV)/bin/python tools/colab.py check dist/colab $(NBVAL)
 
 %/ready: requirements.txt constraints.txt pyproject.toml tools/install
 	@$(@D)/bin/python -c '' 2>/dev/null || { rm -rf $(@D) && python=$$(tools/find-python $(PYTHONS)) && \
