@@ -124,7 +124,7 @@ slow: $(VENV)/tests
 	$(VENV)/bin/pytest -n 4 -m slow
 
 colab-check: $(VENV)/ready
-	PYTHONPATH="$(CURDIR)/tools" $(VENV)/bin/python tools/colab.py check dist/colab $(NBVAL)
+	$(VENV)/bin/python tools/colab.py check dist/colab $(NBVAL)
 
 %/ready: requirements.txt constraints.txt pyproject.toml tools/install
 	@$(@D)/bin/python -c '' 2>/dev/null || { rm -rf $(@D) && python=$$(tools/find-python $(PYTHONS)) && \

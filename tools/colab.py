@@ -142,7 +142,8 @@ def check(paths: list[Path], options: list[str]) -> None:
         sys.exit("The setup cells differ, so one of them does not speak for all.")
     for variable in [name for name in os.environ if name.startswith("MOA_") or name.endswith("_API_KEY")]:
         del os.environ[variable]
-    os.environ |= {"MOA_OFFLINE_SPEED": "4", "PYTHONPATH": str(ROOT / "tests" / "google_colab")}
+    modules = ROOT / "tests" / "google_colab", ROOT / "tools"
+    os.environ |= {"MOA_OFFLINE_SPEED": "4", "PYTHONPATH": os.pathsep.join(map(str, modules))}
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else each kernel warns of a debugger that nobody uses
     pip("uninstall", "-y", "-q", *sorted(ADDED))
     before = installed()
