@@ -41,7 +41,7 @@ QUESTIONS, KILLS, CHANCE, SPEED, LIVE_SPEED = (
     1.0,
     50.0,
 )
-MOMENTS = (8.0, 45.0)  # seconds after a start, within which it is killed
+MOMENTS = (3.0, 12.0)  # seconds after a start, within which it is killed
 GOOD = ("complete", "partial", "single")
 SAMPLE = 200  # questions that are also asked live, for the price
 MIXTURE = {"reference_models": common.MODELS, "aggregator": common.AGGREGATOR, "max_tokens": 1024}
