@@ -38,6 +38,7 @@ class FakeProxy:
             caller.close()
 
     def close(self):
+        self._socket.shutdown(socket.SHUT_RDWR)  # or its thread would go on, and serve whoever gets its number next
         self._socket.close()
 
 
