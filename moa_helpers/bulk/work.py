@@ -95,14 +95,12 @@ class Work:
                 for item in waiting:
                     mark, most_usd = object(), price(item)
                     if most_usd is None:
-                        await asyncio.sleep(
-                            0
-                        )  # what is found in the file takes no time of its own: a stop is heard now
-                    elif not self.problem and await self._afford(most_usd):
+                        await asyncio.sleep(0)  # what is in the file takes no time: a stop is heard meanwhile
+                        return item, mark
+                    if not self.problem and await self._afford(most_usd):
                         self.begin(mark, most_usd)
-                    else:
-                        return None
-                    return item, mark
+                        return item, mark
+                    break
             return None
 
         async def worker() -> None:

@@ -46,11 +46,14 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 AS_OF = "November 2026"  # what models.csv says held then
 _HERE = Path(__file__).parent
-_float: Callable[[str], Any] = float
-VENDORS = {
-    row["name"]: Vendor(**{name: _float(value) if name == "batch" else value for name, value in row.items() if value})
-    for row in rows(_HERE / "vendors.csv")
-}
+
+
+def _vendor(row: Mapping[str, Any]) -> Vendor:
+    given: dict[str, Any] = {name: value for name, value in row.items() if value}
+    return Vendor(**given | {"batch": float(row["batch"]) if row["batch"] else None})
+
+
+VENDORS = {row["name"]: _vendor(row) for row in rows(_HERE / "vendors.csv")}
 
 
 @dataclass(frozen=True)
