@@ -1,7 +1,8 @@
 """Is it worth it? One call beside samples of its model and beside a mixture: what is gained, and at what price."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, quantiles
@@ -17,7 +18,7 @@ from moa_helpers.evaluation.questions import Judges
 from moa_helpers.evaluation.scores import Scorer
 from moa_helpers.limits.members import Named
 from moa_helpers.shown import Shown, lesson
-from moa_helpers.ui.cards import STAND_INS, Card, card, dollars
+from moa_helpers.ui.cards import STAND_INS, Card, card, dollars, seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,39 +78,6 @@ async def worth_it(
     return Worth(await compare(questions, strategies, judge=judge, score=score, **limits, **options))
 
 
-class Gain(NamedTuple):
-    """How much better one strategy is than another, on the same questions."""
-
-    mean: Interval
-    questions: int
-    apart: list[float]  # the differences that are not 0, one a question
-    share: bool  # whether the measure goes from 0 to 1
-
-    def __str__(self) -> str:
-        by, form = (100, "+z.0f") if self.share else (1, "+z.3g")
-        value, low, high = (format(by * each, form) for each in (self.mean.value, self.mean.low, self.mean.high))
-        return f"{value}{' points' * self.share} ({low} to {high})"
-
-    @property
-    def says(self) -> str:
-        """``"better"`` or ``"worse"`` if interval and sign test (``mcnemar``) both show that; else empty."""
-        signs = [(each > 0, each < 0) for each in self.apart]
-        chance = measures.mcnemar(*zip(*signs, strict=True)) if signs else 1.0
-        return {"above": "better", "below": "worse"}.get(self.mean.says(), "") if chance < 0.05 else ""
-
-    @property
-    def missing(self) -> int | None:
-        """As ``Worth.missing``."""
-        if self.questions == 1:
-            return USUAL - 1
-        if self.says or not self.mean.value:
-            return None
-        differ = len(self.apart) / self.questions
-        gain = min(abs(self.mean.value) / max(map(abs, self.apart)), differ)
-        needed = max(measures.questions_to_show(gain, differ), math.ceil(FEWEST / differ))
-        return max(1, needed - self.questions)
-
-
 @dataclass(frozen=True)
 class Worth(Shown):
     """What ``worth_it`` found. ``comparison`` has every answer."""
@@ -129,8 +97,7 @@ class Worth(Shown):
         with lesson():
             import pandas as pd
         table = pd.DataFrame(map(self._row, self.comparison.strategies)).set_index("strategy")
-        base = table.usd_per_1000[ONE]
-        table.insert(6, "price", table.usd_per_1000 / base if base else math.nan)
+        table.insert(6, "price", table.usd_per_1000 / (table.usd_per_1000[ONE] or math.nan))
         return table
 
     @property
@@ -145,14 +112,20 @@ class Worth(Shown):
 
     @property
     def verdict(self) -> str:
-        """What may be concluded, at what price, and how many questions are missing."""
-        found, asked = self.comparison, len(self._values(ONE, "seconds"))
+        """What may be concluded, at what price, and how many questions are missing.
+
+        A difference is shown if its interval leaves 0 out and a sign test (``measures.mcnemar``) gives p < 0.05.
+        """
+        found, table = self.comparison, self.table()
+        one, _, mixture = table[["usd_per_1000", "seconds"]].astype(object).where(table.notna(), None).to_numpy()
+        asked = len(found.answers) // len(found.strategies)
         if not asked:
             return f"No question was answered, so nothing is shown. {found.problem}".strip()
-        said = [self._quality(), self._price()]
-        for name in found.strategies:
-            failed = sum(each.strategy == name and not each.text for each in found.answers)
-            said += [f"Of {asked} questions, {name} failed on {failed}."] * (failed > 0)
+        said = [self._quality()]
+        said.append(f"For 1,000 questions the mixture costs {dollars(mixture[0])}, one call {dollars(one[0])}.")
+        said.append(f"The mixture takes {seconds(mixture[1])}, one call {seconds(one[1])}.")
+        failed = Counter(each.strategy for each in found.answers if not each.text)
+        said += [f"Of {asked} questions, {name} failed on {often}." for name, often in failed.items()]
         said += [f"Only {asked} of {found.planned} questions were asked."] * (asked < found.planned)
         said += ["Offline stand-ins answered: this says nothing about real models."] * self._offline
         return " ".join(said)
@@ -161,19 +134,39 @@ class Worth(Shown):
     def _offline(self) -> bool:
         return any(each.offline for each in self.comparison.answers)
 
-    def _values(self, name: str, what: str) -> dict[str, float]:
-        """Question -> a number of a strategy's, where it is known; ``"quality"`` is its score or win rate."""
-        found = self.comparison
-        own = [each for each in found.answers if each.strategy == name]
-        if what != "quality":
-            return {each.question: value for each in own if (value := getattr(each, what)) is not None}
-        if found.judges:
-            return dict.fromkeys((each.question for each in own), 0.5) if name == ONE else found.scores(name)
-        return {each.question: each.value or 0.0 for each in found.scored if each.strategy == name and not each.problem}
+    def _quality(self) -> str:
+        found, gain, samples = self.comparison, self._gain(MIXTURE), self.comparison.strategies[1]
+        if not found.judges and not found.scored:
+            return "Quality was not compared: give a score or a judge."
+        if gain is None:
+            return "No answer could be scored or judged, so nothing is shown about quality."
+        if gain.questions == 1:
+            return f"One question shows nothing about quality: to show 10 points, it usually takes {gain.missing} more."
+        seen, says = f"{gain} on {gain.questions} questions", gain.says
+        if says and found.judges and not all(found.judges_table().verdict == "usable"):
+            return f"The mixture was judged {says} than one call ({seen}), but this judge cannot be trusted here."
+        if gain.missing:
+            said = (
+                f"it is not shown whether the mixture is better than one call: {seen}. If the difference is as large "
+            )
+            said += f"as it looks, about {gain.missing:,} more questions would show it."
+        else:
+            said = f"the mixture is {says} than" if says else "no difference was seen between the mixture and"
+            said += f" one call: {seen}."
+        beside = (other := self._gain(MIXTURE, samples)) and other.says
+        said += f" It is {f'{beside} than' if beside else 'not shown to differ from'} {samples} of one model."
+        return f"By the {'judge' if found.judges else 'score'}, {said}"
 
-    def _gain(self, name: str, over: str = ONE) -> Gain | None:
+    def _values(self, name: str) -> dict[str, float]:
+        """Question -> a strategy's score or win rate, where it is known."""
+        found = self.comparison
+        if not found.judges:
+            return {one.question: one.value or 0.0 for one in found.scored if one.strategy == name and not one.problem}
+        return dict.fromkeys((each.question for each in found.answers), 0.5) if name == ONE else found.scores(name)
+
+    def _gain(self, name: str, over: str = ONE) -> "Gain | None":
         """What a strategy gains over another; None if that was not measured."""
-        one, other = self._values(name, "quality"), self._values(over, "quality")
+        one, other = self._values(name), self._values(over)
         pairs = [(value, other[key]) for key, value in one.items() if key in other]
         if not pairs or name == over:
             return None
@@ -185,70 +178,75 @@ class Worth(Shown):
         return Gain(mean, len(pairs), apart, all(0 <= each <= 1 for each in ours + theirs))
 
     def _row(self, name: str) -> dict[str, Any]:
+        gain, values = self._gain(name), [*self._values(name).values()]
         own = [each for each in self.comparison.answers if each.strategy == name]
-        quality, gain = [*self._values(name, "quality").values()], self._gain(name)
-        mean = gain.mean if gain else Interval(math.nan, math.nan, math.nan)
-        usd, took = (
-            [each.cost_usd for each in own if each.cost_usd is not None],
-            [each.seconds for each in own if each.text],
-        )
+        took = [each.seconds for each in own if each.text]
+        gained = vars(gain.mean).values() if gain else [math.nan] * 3
         return {
             "strategy": name,
-            "calls": fmean(each.calls for each in own) if own else math.nan,
-            "quality": fmean(quality) if quality else math.nan,
-            **{f"gain{end}": value for end, value in zip(("", "_low", "_high"), vars(mean).values(), strict=True)},
-            "usd_per_1000": 1000 * fmean(usd) if usd and len(usd) == len(own) else math.nan,
-            "seconds": fmean(took) if took else math.nan,
+            "calls": _mean([each.calls for each in own]),
+            "quality": _mean(values),
+            **dict(zip(("gain", "gain_low", "gain_high"), gained, strict=True)),
+            "usd_per_1000": 1000 * _mean(self.comparison.values(name, "cost_usd")),
+            "seconds": _mean(took),
             "p95_s": quantiles(took, n=20, method="inclusive")[-1] if len(took) >= TAIL else math.nan,
         }
 
-    def _quality(self) -> str:
-        found, gain, samples = self.comparison, self._gain(MIXTURE), self.comparison.strategies[1]
-        if not found.judges and not found.scored:
-            return "Quality was not compared: give a score or a judge."
-        if gain is None:
-            return "No answer could be scored or judged, so nothing is shown about quality."
-        if gain.questions == 1:
-            return f"One question shows nothing about quality: to show 10 points, it usually takes {gain.missing} more."
-        by = f"the judge{'s' * (len(found.judges) > 1)}" if found.judges else "the score"
-        seen = f"{gain} on {gain.questions} questions"
-        if gain.says and found.judges and not all(found.judges_table().verdict == "usable"):
-            return f"The mixture was judged {gain.says} than one call ({seen}), but this judge cannot be trusted here."
-        if gain.missing:
-            said = (
-                f"By {by}, it is not shown whether the mixture is better than one call: {seen}. If the difference is "
-            )
-            said += f"as large as it looks, about {gain.missing:,} more questions would show it."
-        elif gain.says:
-            said = f"By {by}, the mixture is {gain.says} than one call: {seen}."
-        else:
-            said = f"By {by}, no difference between the mixture and one call was seen: {seen}."
-        beside = self._gain(MIXTURE, samples)
-        shown = f"It is {beside.says} than" if beside and beside.says else "It is not shown to differ from"
-        return f"{said} {shown} {samples} of one model."
 
-    def _price(self) -> str:
-        table = self.table()
-        times, longer = table.price[MIXTURE], table.seconds[MIXTURE] / table.seconds[ONE]
-        both = set(table.usd_per_1000[[ONE, MIXTURE]])
-        cost = "costs nothing, as one call" if both == {0} else f"costs {times:.1f} times as much as one call"
-        if math.isnan(times) and both != {0}:
-            cost = "has an unknown price"
-        took = "how long it takes is unknown" if math.isnan(longer) else f"takes {longer:.1f} times as long"
-        return f"The mixture {cost}, and {took}."
+def _mean(values: Sequence[float]) -> float:
+    return fmean(values) if values else math.nan
+
+
+class Gain(NamedTuple):
+    """How much better one strategy is than another, on the same questions."""
+
+    mean: Interval
+    questions: int
+    apart: list[float]  # the differences that are not 0, one a question
+    share: bool  # whether the measure goes from 0 to 1
+
+    def __str__(self) -> str:
+        by, form = (100, "+z.0f") if self.share else (1, "+z.3g")
+        value, low, high = (format(by * each, form) for each in vars(self.mean).values())
+        return f"{value}{' points' * self.share} ({low} to {high})"
+
+    @property
+    def says(self) -> str:
+        """``"better"`` or ``"worse"``; empty if the interval, or the sign test, leaves it to chance."""
+        signs = [(each > 0, each < 0) for each in self.apart]
+        chance = measures.mcnemar(*zip(*signs, strict=True)) if signs else 1.0
+        return {"above": "better", "below": "worse"}.get(self.mean.says(), "") if chance < 0.05 else ""
+
+    @property
+    def missing(self) -> int | None:
+        """As ``Worth.missing``."""
+        if self.questions == 1:
+            return USUAL - 1
+        if self.says or not self.mean.value:
+            return None
+        differ = len(self.apart) / self.questions
+        gain = min(abs(self.mean.value) / max(map(abs, self.apart)), differ)
+        needed = max(measures.questions_to_show(gain, differ), math.ceil(FEWEST / differ))
+        return max(1, needed - self.questions)
 
 
 @card.register
 def _(worth: Worth) -> Card:
-    found, table = worth.comparison, worth.table()
-    spent = f"{dollars(found.cost_usd)} for all calls{STAND_INS * worth._offline}"
+    found = worth.comparison
     rows = []
-    for name, row in table.iterrows():
-        gain = "baseline" if name == ONE else str(worth._gain(name) or "unknown")
-        cells = [("{:.1f}", row.calls), ("{:.3g}", row.quality), ("${:.3f}", row.usd_per_1000), ("{:.1f}", row.price)]
-        cells += [("{:.2f}", row.seconds), ("{:.2f}", row.p95_s)]
-        calls, quality, *rest = ["unknown" if math.isnan(value) else form.format(value) for form, value in cells]
-        rows.append([str(name), calls, quality, gain, *rest])
-    header = ("strategy", "calls", "quality", "gain (95 %)", "for 1,000", "price", "seconds", "p95")
-    notes = [worth.verdict, found.problem, *found.warnings]
-    return Card(f"Is it worth it? {spent}", header, rows, "\n\n".join(filter(None, notes)))
+    for name, row in worth.table().iterrows():
+        gain = "baseline" if name == ONE else str(worth._gain(str(name)) or "unknown")
+        forms = {
+            "calls": ".1f",
+            "quality": ".3g",
+            "usd_per_1000": ".3f",
+            "price": ".1f",
+            "seconds": ".2f",
+            "p95_s": ".2f",
+        }
+        cells = ["unknown" if math.isnan(row[what]) else format(row[what], form) for what, form in forms.items()]
+        rows.append([str(name), *cells[:2], gain, *cells[2:]])
+    header = ("strategy", "calls", "quality", "gain", "$ for 1,000", "price", "seconds", "p95")
+    notes = filter(None, [worth.verdict, found.problem, *found.warnings])
+    heading = f"Is it worth it? {dollars(found.cost_usd)} for all calls{STAND_INS * worth._offline}"
+    return Card(heading, header, rows, "\n\n".join(notes))
