@@ -3,7 +3,7 @@
     python tools/prose.py notebooks/*.ipynb docs/*.md moa_helpers
 
 Notebooks and Markdown files are read as a reader sees them: without code and formulas, and each item of a list and cell
-of a table by itself. Of Python files it reads the docstrings, and looks for the phrases in longer texts (messages), too.
+of a table by itself. Of Python files it reads the docstrings, and looks for the phrases in messages, too.
 """
 
 from __future__ import annotations
