@@ -20,10 +20,10 @@ LONGEST_WAIT = 60.0  # seconds; a vendor that asks for more is not waited for
 def after(failure: Failure, attempts: Sequence[Attempt], request: Request, scope: Scope) -> Retry | Failure:
     """The retry that follows the failure, set aside in the purse; or the failure, with the reason why none does.
 
-    The pause is what the vendor asked for with Retry-After, else exponential backoff with full jitter: uniform between
-    0 and 0.5 s, 1 s, 2 s ... (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). A server that
-    is loading its model is asked again after 0.5 s, 1 s, 2 s, 4 s, 4 s ... for as long as one attempt may take; these
-    attempts are not counted as retries. The scope's limits, deadline and purse decide.
+    The pause is what the vendor asked for with Retry-After. Without that it is exponential backoff with full jitter:
+    uniform between 0 and 0.5 s, 1 s, 2 s ... (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
+    2015). A server that is loading its model is asked again after 0.5 s, 1 s, 2 s, 4 s, 4 s ... for as long as one
+    attempt may take. These attempts are not counted as retries. The scope's limits, deadline and purse decide.
     """
     scope.learn(request, None, failure.retry_after)
     if request.here:
