@@ -1,4 +1,4 @@
-"""Pictures of comparisons: intervals, curves with intervals, and what quality costs. They draw and do not measure.
+"""Pictures of comparisons: intervals, curves with intervals, and quality against cost. They measure nothing.
 
 Colours, patterns and text alternatives as in ``figures``.
 """
@@ -12,14 +12,14 @@ from moa_helpers.evaluation.measures import Interval
 from moa_helpers.ui.figures import LINES, Picture, blank
 
 MARKERS = "osD^vP"
-BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}  # where a mark's text stands
+BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}  # the place of a mark's text
 Points: TypeAlias = Mapping[str, tuple[float, float]]  # name -> cost and quality
 
 
 def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | None = None) -> Picture:
     """A dot and a bar for each, from top to bottom: the estimate and its interval; a dot alone if that has no width.
 
-    ``xlabel`` says what is measured, in which unit; at ``against`` a vertical line shows what to compare with.
+    ``xlabel`` names the measure and its unit. A vertical line at ``against`` shows the value to compare with.
     """
     picture, axes = blank(1.0 + 0.34 * len(rows), xlabel)
     parts = []
@@ -43,7 +43,7 @@ def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str
     drawn: dict[str, Any] = {}
     looks = zip(cycle(LINES), cycle(MARKERS))
     for number, ((name, line), ((colour, dashes), marker)) in enumerate(zip(lines.items(), looks, strict=False)):
-        places = [x + 0.05 * (number - (len(lines) - 1) / 2) for x in line]  # so that the bars stand beside each other
+        places = [x + 0.05 * (number - (len(lines) - 1) / 2) for x in line]  # so that the bars are side by side
         values = [found.value for found in line.values()]
         reach = [*zip(*((each.value - each.low, each.high - each.value) for each in line.values()), strict=True)]
         drawn[name] = axes.errorbar(places, values, reach, color=colour, linestyle=dashes, marker=marker, capsize=2)
@@ -88,7 +88,7 @@ def tradeoff(
 
 
 def pareto_front(points: Points) -> list[str]:
-    """The points that no other beats, unknown ones (NaN) left out: none is as cheap, as good, and better in one."""
+    """The points, without unknown ones (NaN), that no other beats: none is as cheap, as good, and better in one."""
     points = {name: place for name, place in points.items() if not any(map(isnan, place))}
 
     def beaten(cost: float, quality: float) -> bool:
