@@ -46,8 +46,9 @@ Source: TypeAlias = Union[Iterable[Asked], str, Path, "pd.DataFrame"]
 def read_questions(path: str | Path) -> list[Question]:
     """Questions from a file: JSON lines, CSV with a header line, or Parquet.
 
-    Each has an ``id``, a ``prompt`` (or ``question``) and, if you like, a ``reference``: an answer known to be right. In JSON lines a prompt may be a conversation. In CSV, put a text that contains the separator in
-    quotation marks. The name ends in ``.jsonl``, ``.csv`` or ``.parquet``. The text is UTF-8, or what Excel writes.
+    Each has an ``id``, a ``prompt`` (or ``question``) and, if you like, a ``reference``: an answer known to be right.
+    In JSON lines a prompt may be a conversation. In CSV, put a text that contains the separator in quotation marks. The
+    name ends in ``.jsonl``, ``.csv`` or ``.parquet``. The text is UTF-8, or what Excel writes.
 
     Raises:
         ValueError: a question has no id, no prompt or too many cells, or two have the same id. The message says which.

@@ -3,7 +3,7 @@
 Colours, patterns and text alternatives as in ``figures``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import cycle
 from math import isnan
 from typing import Any, TypeAlias
@@ -54,26 +54,17 @@ def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str
     return picture
 
 
-def tradeoff(
-    points: Points, xlabel: str, ylabel: str, *, named: Sequence[str] | None = None, front: bool = True
-) -> Picture:
-    """Cost (to the right) against quality (up).
+def tradeoff(points: Points, xlabel: str, ylabel: str) -> Picture:
+    """Cost (to the right) against quality (up), with the Pareto front.
 
-    A point with an unknown one (NaN) is left out. ``xlabel`` and ``ylabel`` say what they are, in which units;
-    ``named``, which points have their name beside them (default: all); ``front``, whether the Pareto front is joined.
+    A point with an unknown value (NaN) is left out. ``xlabel`` and ``ylabel`` name the measures and their units.
     """
     picture, axes = blank(4.2, xlabel, ylabel)
-    shown = points if named is None else {name: points[name] for name in named}
-    others = [place for name, place in points.items() if name not in shown]
-    if others:
-        axes.scatter(*zip(*others, strict=True), color="#BBBBBB", marker=".", label=f"{len(others)} others")
-        picture.legend(loc="outside upper right", frameon=False)
-    best = sorted(pareto_front(points), key=lambda name: points[name]) if front else []
-    if front:
-        costs, qualities = ([points[name][side] for name in best] for side in (0, 1))
-        axes.step(costs, qualities, where="post", color="#444444", linestyle="--", linewidth=1)
-    from_left = sorted(shown, key=lambda name: shown[name][0])
-    for (name, place), (colour, _), marker in zip(shown.items(), cycle(LINES), cycle(MARKERS), strict=False):
+    best = sorted(pareto_front(points), key=lambda name: points[name])
+    costs, qualities = ([points[name][side] for name in best] for side in (0, 1))
+    axes.step(costs, qualities, where="post", color="#444444", linestyle="--", linewidth=1)
+    from_left = sorted(points, key=lambda name: points[name][0])
+    for (name, place), (colour, _), marker in zip(points.items(), cycle(LINES), cycle(MARKERS), strict=False):
         axes.scatter(*place, color=colour, marker=marker, s=50, zorder=3)
         above = from_left.index(name) % 2 == 0  # in turns, so that the names of neighbours do not meet
         offset, va = ((0, 6), "bottom") if above else ((0, -6), "top")
@@ -81,9 +72,8 @@ def tradeoff(
         axes.annotate(name, place, offset, va=va, bbox=box, **BESIDE)
     axes.margins(x=0.2, y=0.15)
     along = f" Beaten by none in both: {', '.join(best)}." if best else ""
-    rest = f", and {len(others)} others" if others else ""
-    parts = [name + f" {good:.3g} at {cost:.3g}".replace("nan", "unknown") for name, (cost, good) in shown.items()]
-    picture.alt = f"{ylabel} against {xlabel}: {'; '.join(parts)}{rest}.{along}"
+    parts = [name + f" {good:.3g} at {cost:.3g}".replace("nan", "unknown") for name, (cost, good) in points.items()]
+    picture.alt = f"{ylabel} against {xlabel}: {'; '.join(parts)}.{along}"
     return picture
 
 

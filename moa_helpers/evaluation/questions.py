@@ -59,7 +59,7 @@ class Planned:
         self.longest: int = max(strategy.given["max_tokens"] for strategy in self.strategies.values())
 
     def check(self, rates: Rates, *, priced: bool) -> None:
-        """Raise what any of the calls would raise, before one is made. With ``priced``, also refuse an unknown price."""
+        """Raise what any of the calls would raise, before one is made. With ``priced``, an unknown price is refused."""
         for question in self.questions:
             read_prompt(question.prompt)
         # the longest prompt, as a strategy's own budget may be too small for it

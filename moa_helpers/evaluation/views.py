@@ -178,7 +178,7 @@ def _row(comparison: Comparison, name: str) -> dict[str, Any]:
     own = [each for each in comparison.answers if each.strategy == name]
     row: dict[str, Any] = {"strategy": name, "questions": len(own), "failed": sum(not each.text for each in own)}
     for what in ("calls", "cost_usd", "seconds", "characters"):
-        row[what] = math.fsum(comparison.values(name, what)) / (len(own) or 1)
+        row[what] = math.fsum(comparison.values(name, what)) / (len(own) or math.nan)
     for what in ("points_share", "points_wrong"):
         values = [value for value in comparison.values(name, what) if not math.isnan(value)]
         row |= _bounds(what, measures.interval(values) if values else None)
