@@ -40,7 +40,9 @@ def _(comparison: Comparison) -> Card:
     asked = len({each.question for each in comparison.answers})
     stand_ins = STAND_INS * any(each.offline for each in comparison.answers)
     heading = f"{asked} of {comparison.planned} questions · {dollars(comparison.cost_usd)}{stand_ins}"
-    table = comparison.table().drop(columns="questions").reset_index()
+    hidden = ("questions", "points") if comparison.scored else ("questions",)
+    table = comparison.table().reset_index()
+    table = table[[each for each in table if not each.startswith(hidden)]]
     notes = filter(None, [comparison.problem, *comparison.warnings])
     return Card(heading, *cells(table, comparison.baseline), "\n\n".join(notes))
 
