@@ -73,8 +73,8 @@ notebooks: $(VENV)/tests ## execute all notebooks offline, in place, and bring t
 real-notebook: $(VENV)/ready ## execute the notebook on real models anew, and store what a real model answered
 	$(VENV)/bin/python tools/local.py $(VENV)/bin/python tools/notebooks.py $(REAL)
 
-links: $(VENV)/ready ## write the project's address (from pyproject.toml) into Colab badges and setup cells
-	$(VENV)/bin/python tools/colab.py address
+links: $(VENV)/ready ## write the project's address (from pyproject.toml) into the badges of README and notebooks
+	$(VENV)/bin/python tools/links.py
 
 wheel: $(VENV)/ready ## build dist/moa_helpers-*.whl
 	rm -rf build dist
