@@ -14,7 +14,7 @@ NBVAL = -p started_again -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help lab lab-local test test-latest test-all test-colab browser real clients ray notebooks real-notebook links \
-    wheel colab bench constraints clean lint checks unit nbval slow colab-check
+    wheel colab release facts bench constraints clean lint checks unit nbval slow colab-check
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
@@ -83,6 +83,15 @@ wheel: $(VENV)/ready ## build dist/moa_helpers-*.whl
 
 colab: wheel ## build dist/colab/*.ipynb: notebooks that hold the package, each to upload alone to Google Colab
 	$(VENV)/bin/python tools/colab.py notebooks dist/*.whl
+
+release: .venv-release/ready ## build what would go to PyPI, run the lesson from it, and say how to upload it; uploads nothing
+	.venv-release/bin/python tools/release.py $(TAG) -- $(NBVAL)
+
+.venv-release/ready: REQUIREMENTS = build twine
+.venv-release/ready: CONSTRAINTS =
+
+facts: ## ask what may have become untrue: vendors' lists of models (where a key is set), shutdown dates, every link
+	@$$(tools/find-python) tools/facts.py
 
 bench: bench-overhead bench-tail bench-survival bench-liars bench-panel bench-comparison bench-serve bench-bulk bench-batch ## benchmarks; about an hour
 
