@@ -14,7 +14,7 @@ NBVAL = -p started_again -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help lab lab-local test test-latest test-all test-colab browser real clients ray notebooks real-notebook links \
-    wheel colab bench constraints clean lint checks unit nbval slow colab-check
+    wheel colab site bench constraints clean lint checks unit nbval slow colab-check
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
@@ -83,6 +83,14 @@ wheel: $(VENV)/ready ## build dist/moa_helpers-*.whl
 colab: wheel ## build dist/colab/*.ipynb: notebooks that hold the package, each to upload alone to Google Colab
 	$(VENV)/bin/python tools/colab.py notebooks dist/*.whl
 
+site: .venv-site/ready ## build the documentation site, site/_build/html/index.html, from README, docs and stored outputs
+	.venv-site/bin/sphinx-build -q -n -W --keep-going -j auto -c site -d site/_build/doctrees . site/_build/html
+	@echo "Open site/_build/html/index.html"
+
+.venv-site/ready: REQUIREMENTS = -r site/requirements.txt
+.venv-site/ready: CONSTRAINTS =
+.venv-site/ready: site/requirements.txt
+
 bench: bench-overhead bench-tail bench-survival bench-liars bench-panel bench-comparison bench-serve bench-bulk bench-batch ## benchmarks; about an hour
 
 bench-ray: .venv-ray/ready
@@ -103,7 +111,7 @@ constraints: $(VENV)/ready ## bring constraints.txt to the newest versions; then
 	mv constraints.new constraints.txt
 
 clean: ## remove all that the other targets made
-	rm -rf .venv .venv-* .models build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-* .models build dist site/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 lint: $(VENV)/tests

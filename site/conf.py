@@ -1,8 +1,10 @@
 """The documentation site: README, docs/ and the executed notebooks, as they are in the repository (`make site`).
 
-Nothing is executed, and a page asks no other machine for anything: the theme's files are local, formulas are MathML.
+Nothing is executed. A page asks no other machine for anything: the theme's files are local, formulas are MathML, and
+badges, which are pictures from elsewhere, are left out.
 """
 
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -15,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 project = "Mixture of Agents: a lesson"
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 root_doc = "README"
-include_patterns = ["*.md", "docs/*.md", "benchmarks/README.md", "notebooks/*.ipynb", "notebooks/real/*.ipynb"]
+PAGES = ["*.md", "docs/*.md", "benchmarks/README.md", "moa_helpers/data/SOURCES.md"]
+include_patterns = [*PAGES, "notebooks/*.ipynb", "notebooks/real/*.ipynb"]
 extensions = ["myst_nb"]
 nb_execution_mode = "off"
 nb_merge_streams = True
@@ -61,6 +64,7 @@ docs/glossary
 :caption: The project
 
 benchmarks/README
+moa_helpers/data/SOURCES
 CONTRIBUTING
 SECURITY
 CHANGELOG
@@ -68,8 +72,9 @@ CHANGELOG
 """
 
 
-def add_contents(app, docname, source):
-    """Put the menu behind the README, which on GitHub does without."""
+def as_on_the_site(app, docname, source):
+    """Leave out the badges, and put the menu behind the README, which on GitHub does without."""
+    source[0] = re.sub(r"\[!\[[^]]*\]\(https?:[^)]*\)\]\([^)]*\)", "", source[0])
     if docname == root_doc:
         source[0] += CONTENTS
 
@@ -89,6 +94,6 @@ def add_index(app, problem):
 
 def setup(app):
     """Tell Sphinx of the three functions above."""
-    app.connect("source-read", add_contents)
+    app.connect("source-read", as_on_the_site)
     app.connect("build-finished", add_index)
     app.add_html_math_renderer("mathml", inline_renderers=(math, None), block_renderers=(math, None))
