@@ -84,6 +84,7 @@ colab: wheel ## build dist/colab/*.ipynb: notebooks that hold the package, each 
 	$(VENV)/bin/python tools/colab.py notebooks dist/*.whl
 
 site: .venv-site/ready ## build the documentation site, site/_build/html/index.html, from README, docs and stored outputs
+	rm -rf site/_build
 	.venv-site/bin/sphinx-build -q -n -W --keep-going -j auto -c site -d site/_build/doctrees . site/_build/html
 	@echo "Open site/_build/html/index.html"
 

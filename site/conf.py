@@ -29,10 +29,10 @@ html_theme = "furo"
 html_title = project
 html_static_path = ["static"]
 html_css_files = ["lesson.css"]
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
 html_copy_source = False
+pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
 html_math_renderer = "mathml"
-templates_path: list[str] = []
 
 CONTENTS = """
 ```{toctree}

@@ -1,9 +1,10 @@
-"""README, docs and notebooks as GitHub shows them: no link leads nowhere, every picture has words; glossary and names."""
+"""README, docs and notebooks as GitHub shows them: no dead link, words for every picture; the glossary, all names."""
 
 import json
 import re
 from collections import Counter
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -49,7 +50,7 @@ def links(path):
 def anchors(path):
     """The anchors that GitHub gives to a page's headings."""
     counts, found, tokens = Counter(), set(), parsed(path)
-    for opening, inline in zip(tokens, tokens[1:], strict=False):
+    for opening, inline in pairwise(tokens):
         if opening.type == "heading_open":
             words = "".join(part.content for part in inline.children if part.type in ("text", "code_inline"))
             slug = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
@@ -86,7 +87,12 @@ def test_dead_links_are_found(tmp_path):
         '<a href="gone.md">f</a> `[g](code.md)`\n\n[r]: no.md\n',
         encoding="utf-8",
     )
-    assert [problem.partition(":")[0] for problem in dead(page)] == ["none.png", "other.md#one-two-2", "no.md", "gone.md"]
+    assert [problem.partition(":")[0] for problem in dead(page)] == [
+        "none.png",
+        "other.md#one-two-2",
+        "no.md",
+        "gone.md",
+    ]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
