@@ -58,7 +58,7 @@ def test_a_gain(worth, script):
     assert table.usd_per_1000["mixture"] == pytest.approx(1000 * cost["mixture"])
     assert table.price["mixture"] == pytest.approx(cost["mixture"] / cost["one call"])
     assert found.missing is None
-    assert "the mixture is better than one call: +75 points (+57 to +88) on 40 questions" in found.verdict
+    assert "the mixture is better than one call: its gain is 0.75 (0.57 to 0.88) on 40 questions" in found.verdict
     assert "It is better than 3 samples of one model" in found.verdict
     assert f"the mixture costs ${table.usd_per_1000['mixture']:.6f}, one call $" in found.verdict
     assert "stand-ins" in found.verdict
@@ -69,7 +69,7 @@ def test_a_gain(worth, script):
 
 def test_a_loss(worth):
     found = worth(mixed="+--", samples="+--", score=exact)
-    assert "the mixture is worse than one call: -65 points" in found.verdict
+    assert "the mixture is worse than one call: its gain is -0.65" in found.verdict
     assert "It is not shown to differ from 3 samples" in found.verdict
     assert found.missing is None
 
@@ -79,10 +79,11 @@ def test_what_is_not_shown_says_how_much_is_missing(worth):
     needed = moa.measures.questions_to_show(0.2, 0.2)
     assert found.missing == needed - 20
     assert f"about {found.missing} more questions" in found.verdict
-    assert "not shown whether the mixture is better" in found.verdict
+    assert "the mixture is not shown to be better or worse than one call" in found.verdict
     same = worth(one="+-", mixed="+-", score=exact, count=20)
     assert same.missing is None
-    assert "no difference was seen between the mixture and one call: +0 points" in same.verdict
+    assert "not shown to be better or worse than one call: its gain is 0.00" in same.verdict
+    assert "more questions" not in same.verdict
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
@@ -116,7 +117,7 @@ def test_by_a_judge(run, monkeypatch, script):
     assert table.quality["one call"] == 0.5
     assert table.quality["mixture"] == rate.value
     assert (table.gain_low["mixture"], table.gain_high["mixture"]) == (rate.low - 0.5, rate.high - 0.5)
-    assert found.verdict.startswith("By the judge, the mixture is better than one call: +")
+    assert found.verdict.startswith("By the judge, the mixture is better than one call: its gain is")
     with offline.judging(position=1000):
         broken = run(moa.worth_it(offline.questions(4), A, mixture, judge=B, max_concurrency=32))
     assert "is better" not in broken.verdict
@@ -150,10 +151,9 @@ def test_a_budget_that_ends_it(worth):
     assert none.table().quality.isna().all()
 
 
-def test_a_graded_score_is_no_share(worth):
+def test_a_score_may_be_above_one(worth):
     found = worth(one="+-", score=lambda question, answer: 10 * (answer == "right"), count=20)
-    assert "+5 (+2.5 to +7.5) on 20 questions" in found.verdict
-    assert "points" not in found.verdict
+    assert "its gain is 5.00 (2.50 to 7.50) on 20 questions" in found.verdict
 
 
 def test_questions_come_from_a_table_or_a_file(worth, tmp_path):
@@ -174,8 +174,8 @@ def test_a_second_start_asks_nothing(worth, script):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"single": MIXTURE}, TypeError, "single must be a model's name"),
-        ({"mixture": A}, TypeError, "mixture must be a mapping"),
+        ({"single": MIXTURE}, TypeError, "single must be a model"),
+        ({"mixture": A}, TypeError, "mixture must have reference_models"),
         ({"mixture": {"reference_models": [A]}}, TypeError, "'mixture' has no aggregator"),
         ({"judge": B, "score": exact}, ValueError, "a judge or a score"),
         ({"single": "gpt-7"}, moa.UnknownModel, "names no model"),
