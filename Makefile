@@ -20,10 +20,11 @@ help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
 	    printf '  make %-13s %s\n' "$$name" "$$what"; done
 
-lab: $(VENV)/ready ## open JupyterLab with the first notebook (options in LAB="--no-browser --port 8888")
-	exec $(JUPYTER)/$(FIRST)
+lab: $(VENV)/warm ## open JupyterLab with the first notebook (options in LAB="--no-browser --port 8888")
+	@echo "Starting JupyterLab; its page opens in a few seconds. Ctrl-C twice ends it."
+	@exec $(JUPYTER)/$(FIRST)
 
-lab-local: $(VENV)/ready ## the same with a real model on this machine, fetched and served, and a notebook about it
+lab-local: $(VENV)/warm ## the same with a real model on this machine, fetched and served, and a notebook about it
 	exec $(VENV)/bin/python tools/local.py $(JUPYTER)/$(REAL)
 
 test: $(VENV)/tests ## unit tests, all notebooks' outputs, and beside them ruff, mypy and the direction of imports
@@ -73,8 +74,8 @@ notebooks: $(VENV)/tests ## execute all notebooks offline, in place, and bring t
 real-notebook: $(VENV)/ready ## execute the notebook on real models anew, and store what a real model answered
 	$(VENV)/bin/python tools/local.py $(VENV)/bin/python tools/notebooks.py $(REAL)
 
-links: $(VENV)/ready ## write the project's address (from pyproject.toml) into Colab badges and setup cells
-	$(VENV)/bin/python tools/colab.py address
+links: $(VENV)/ready ## write the project's address (from pyproject.toml) into the badges of README and notebooks
+	$(VENV)/bin/python tools/links.py
 
 wheel: $(VENV)/ready ## build dist/moa_helpers-*.whl
 	rm -rf build dist
@@ -135,14 +136,22 @@ slow: $(VENV)/tests
 colab-check: $(VENV)/ready
 	$(VENV)/bin/python tools/colab.py check dist/colab $(NBVAL)
 
-%/ready: requirements.txt constraints.txt pyproject.toml tools/install
-	@$(@D)/bin/python -c '' 2>/dev/null || { rm -rf $(@D) && python=$$(tools/find-python $(PYTHONS)) && \
-	    echo "Setting up $(@D) with $$python." && "$$python" -m venv $(@D); }
-	tools/install $(@D) $(REQUIREMENTS) $(CONSTRAINTS)
+# An environment without pip was interrupted while it was made.
+%/ready: requirements.txt constraints.txt pyproject.toml tools/install tools/step
+	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf $(@D) && python=$$(tools/find-python $(PYTHONS)) && \
+	    echo "Setting up $(@D) with $$python. Ctrl-C stops it, and the same command goes on from there." && \
+	    tools/step "Making an empty environment" "$$python" -m venv $(@D); }
+	@tools/install $(@D) $(REQUIREMENTS) $(CONSTRAINTS)
+	@touch $@
+
+# What is imported for the first time is compiled; here that can be seen, in the first cell it could not.
+%/warm: %/ready
+	@tools/step "Reading each package once, so that the first cell need not wait" $(@D)/bin/python -c \
+	    "import jupyterlab.labapp, ipykernel.kernelapp, ipywidgets, pandas, matplotlib.pyplot, openai, anthropic, mistralai"
 	@touch $@
 
 .venv-3.11/ready: tests/older-constraints.txt
 
 %/tests: %/ready tests/requirements.txt
-	tools/install $(@D) -r tests/requirements.txt $(CONSTRAINTS)
+	@tools/install $(@D) -r tests/requirements.txt $(CONSTRAINTS)
 	@touch $@
