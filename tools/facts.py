@@ -38,7 +38,7 @@ SOON = timedelta(days=60)
 
 
 def ask(address: str, headers: dict[str, str] | None = None, timeout: float = 20.0) -> tuple[bytes, str]:
-    """What stands at an address, and the address that it came from in the end. Raises OSError."""
+    """The page at an address, and the address that it came from in the end. Raises OSError."""
     request = urllib.request.Request(address, headers={"User-Agent": "Mozilla/5.0 (link check)", **(headers or {})})
     with urllib.request.urlopen(request, timeout=timeout) as answer:
         return answer.read(), answer.url

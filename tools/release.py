@@ -33,17 +33,19 @@ print(moa.__file__)
 def version(tag: str | None = None) -> str:
     """The version of this release; ends the program if the files that name it, or the tag, disagree."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    changes = re.search(r"(?m)^## \[?([\w.]+)\]?(.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+    log = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"(?m)^## \[?(.+?)\]?(?: .*)?$", log)
+    waiting = re.search(r"(?mi)^## .*(unreleased|not yet)", log)
     cited = re.search(r"(?m)^version: \"?([\w.]+)", (ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    named = {"pyproject.toml": str(project["version"])}
-    named["CHANGELOG.md"] = changes[1] if changes else "none"
-    named["CITATION.cff"] = cited[1] if cited else "none"
+    named = {"pyproject.toml": str(project["version"]), "CITATION.cff": cited[1] if cited else "none"}
+    if newest and newest[1] != "Unreleased":
+        named["CHANGELOG.md"] = newest[1]
     if tag:
         named["the tag"] = tag.removeprefix("v")
     if len(set(named.values())) != 1:
         sys.exit("The version differs: " + ", ".join(f"{name} says {said}" for name, said in named.items()))
-    if tag and changes and "not yet" in changes[2]:
-        sys.exit("CHANGELOG.md says that this version is not yet released: write the date there.")
+    if tag and waiting:
+        sys.exit("CHANGELOG.md has changes that are not yet released: write the version and the date above them.")
     return named["pyproject.toml"]
 
 
