@@ -15,7 +15,7 @@ NBVAL = -p started_again -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help lab lab-local test test-latest test-all test-colab browser real clients ray notebooks real-notebook links \
-    wheel colab site release facts bench constraints clean lint checks unit nbval slow colab-check
+    wheel colab site picture release facts bench constraints clean lint checks unit nbval slow colab-check
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
@@ -28,7 +28,7 @@ lab: $(VENV)/warm ## open JupyterLab with the first notebook (options in LAB="--
 lab-local: $(VENV)/warm ## the same with a real model on this machine, fetched and served, and a notebook about it
 	exec $(VENV)/bin/python tools/local.py $(JUPYTER)/$(REAL)
 
-test: $(VENV)/tests ## unit tests, all notebooks' outputs, and beside them ruff, mypy and the direction of imports
+test: $(VENV)/tests ## unit tests, all notebooks' outputs, and beside them make lint: style, types, imports, spelling, English
 	@nice $(MAKE) --no-print-directory lint >$(VENV)/lint.txt 2>&1 & lint=$$!; \
 	    $(MAKE) --no-print-directory -k checks; checks=$$?; wait $$lint; lint=$$?; \
 	    if [ $$lint = 0 ]; then echo "make lint: passed"; else cat $(VENV)/lint.txt; echo "make lint: FAILED"; fi; \
@@ -90,6 +90,9 @@ site: .venv-site/ready ## build the documentation site, site/_build/html/index.h
 
 .venv-site/ready: REQUIREMENTS = -r site/requirements.txt
 .venv-site/ready: site/requirements.txt
+
+picture: $(VENV)/tests ## take the README's picture of the playground anew; needs a browser
+	$(VENV)/bin/python tools/picture.py notebooks/images/playground.png
 
 release: .venv-release/ready ## build what would go to PyPI, run the lesson from it, and say how to upload it; uploads nothing
 	.venv-release/bin/python tools/release.py $(TAG) -- $(NBVAL)

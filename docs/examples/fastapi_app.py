@@ -15,7 +15,7 @@ MODELS, AGGREGATORS = os.environ["MODELS"].split(), os.environ["AGGREGATORS"].sp
 async def lifespan(app):
     moa.setup()  # at the start, once: which keys there are, and the mode
     yield
-    await moa.close()  # at the end: closes the clients, one for each vendor, which all requests share
+    await moa.close()  # at the end: the clients, one a vendor, which all requests shared
 
 
 app = FastAPI(lifespan=lifespan)
@@ -24,11 +24,11 @@ app = FastAPI(lifespan=lifespan)
 @app.post("/answer")
 async def answer(messages: list[dict], request: Request):
     work = asyncio.create_task(moa.mixture_of_agents(messages, MODELS, AGGREGATORS, deadline=30))
-    left = asyncio.create_task(request.receive())  # the body was read; the next message is that the client left
+    left = asyncio.create_task(request.receive())  # the body has come; next comes that the client left
     try:
         await asyncio.wait([work, left], return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            return Response(status_code=499)  # nobody reads this; the calls are cancelled below
+            return Response(status_code=499)  # nobody reads it; the calls are cancelled below
         found = work.result()
         return {"text": found.text, "outcome": found.outcome, "heading": found.heading}
     except (TypeError, ValueError) as error:  # no prompt, or no model: refused before any call

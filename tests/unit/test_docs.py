@@ -112,3 +112,13 @@ def test_the_glossary_is_in_order_and_says_where_each_term_is_taught():
 def test_the_cheat_sheet_has_every_public_name():
     sheet = (ROOT / "docs/cheat-sheet.md").read_text(encoding="utf-8")
     assert [name for name in moa.__all__ if not re.search(rf"\b{name}\b", sheet)] == []
+
+
+def test_the_messages_in_the_reference_are_those_of_the_package():
+    table = (ROOT / "docs/reference.md").read_text(encoding="utf-8").partition("## When something is wrong")[2]
+    shown = [part for row in re.findall(r"(?m)^\| (.*?) \|", table) for part in re.findall("`([^`]+)`", row)]
+    files = [path for path in (ROOT / "moa_helpers").rglob("*") if path.suffix in (".py", ".csv")]
+    said = re.sub(r'"\n\s+f?"', "", "\n".join(path.read_text(encoding="utf-8") for path in files))
+    pieces = [piece.strip() for message in shown for piece in message.split("…") if len(piece.strip()) > 4]
+    assert len(pieces) > 15
+    assert [piece for piece in pieces if piece not in said] == []
