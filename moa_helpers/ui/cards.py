@@ -202,7 +202,7 @@ def dollars(value: float | None, least: float = 0.0) -> str:
     If it is unknown but ``least`` of it is certain: ``at least $0.000100``.
     """
     if value is None:
-        return f"at least ${least:.6f}" if least else "unknown"
+        return f"at least ${least:.6f}" if least >= 5e-7 else "unknown"
     return f"${value:.6f}"
 
 

@@ -14,6 +14,8 @@ from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies
 from moa_helpers.ui.cards import STAND_INS, dollars, fallbacks, lasted, spent, unpriced
 from moa_helpers.ui.html import render
+from moa_helpers.ui.panel import Live
+from moa_helpers.ui.playground.choice import Choice
 
 KEPT = 8  # runs that stay in the table
 SHORT = 60  # characters of a prompt there
@@ -23,8 +25,8 @@ SHORT = 60  # characters of a prompt there
 class Run:
     """One run of the playground. ``answer`` is None where none came, because it was stopped or failed.
 
-    ``replies`` has a reply for each request, also for second requests; ``answered`` says how many calls of how
-    many have an answer.
+    ``replies`` has a reply for each request, also for second requests. ``answered`` says how many of the planned calls
+    have an answer. ``choice`` and ``live`` show it again.
     """
 
     code: str
@@ -33,7 +35,14 @@ class Run:
     answer: Answer | Replies | None
     replies: Replies
     answered: str
+    choice: Choice
+    live: Live
     problem: str = ""
+
+    @property
+    def written(self) -> bool:
+        """Whether the aggregator wrote the answer."""
+        return isinstance(self.answer, Answer) and bool(self.answer.text) and not self.answer.picked
 
     @property
     def heading(self) -> str:
@@ -83,9 +92,14 @@ def result_html(run: Run) -> str:
 
 def comparison_html(runs: Sequence[Run]) -> str:
     """The last runs, a row each."""
-    last = list(enumerate(runs, 1))[-KEPT:]
-    rows = [(_cells(number, run), run.answer.text if isinstance(run.answer, Answer) else "") for number, run in last]
+    shown = [(_cells(number, run), run.answer) for number, run in numbered(runs)]
+    rows = [(cells, answer.text if isinstance(answer, Answer) else "") for cells, answer in shown]
     return render("play_runs.html", rows=rows)
+
+
+def numbered(runs: Sequence[Run]) -> list[tuple[int, Run]]:
+    """The runs that are still shown, with their numbers."""
+    return list(enumerate(runs, 1))[-KEPT:]
 
 
 def _cells(number: int, run: Run) -> list[str]:
