@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import re
 import warnings
 
 import moa_helpers as moa
@@ -31,8 +32,8 @@ class Reading:
         """The control with this label; an argument's name stands for its label, "Limits" for the button of that."""
         if label == "Limits":
             return next(widget for widget in self.widgets() if hasattr(widget, "icon") and "set" in widget.description)
-        label = (LIMITS | SWITCHES).get(label, [label])[0]
-        return next(widget for widget in self.widgets() if getattr(widget, "description", None) == label)
+        label = f"{SWITCHES[label][0]} ({label})" if label in SWITCHES else LIMITS.get(label, [label])[0]
+        return next(widget for widget in self.widgets() if words_of(widget) == label)
 
     @property
     def models(self):
@@ -52,7 +53,7 @@ class Reading:
     @property
     def hidden(self):
         """The labels of all that is not displayed; the box of the limits has none."""
-        return [getattr(each, "description", "") for each in self.widgets() if each.layout.display == "none"]
+        return [words_of(each) for each in self.widgets() if each.layout.display == "none"]
 
     @property
     def buttons(self):
@@ -99,6 +100,11 @@ class Reading:
         async with asyncio.timeout(100):
             while self.buttons != ["Run", "Reset"]:
                 await asyncio.sleep(0.01)
+
+
+def words_of(widget):
+    """The label of a control, without its tooltip."""
+    return re.sub("<[^>]+>", "", getattr(widget, "description", ""))
 
 
 def within(widget):

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 from moa_helpers import offline
 from moa_helpers.ui.html import render
 from moa_helpers.ui.playground.choice import LIMITS, MOST, NO_AGGREGATOR, OF_MIXTURES, SWITCHES, Choice
-from moa_helpers.ui.playground.hinted import close_all, hinted, with_tip
+from moa_helpers.ui.playground.hinted import close_all, hinted
 
 Action = Callable[[], None]
 
@@ -47,7 +47,7 @@ class Controls:
         switches = {name: hinted(widgets.Checkbox, name, indent=False) for name in SWITCHES}
         self._options: dict[str, Any] = limits | switches  # by the fields of ``Choice``, as are these:
         self._choices = {"samples": samples, "aggregator": aggregator, "layers": layers, "prompt": prompt}
-        self._unfold = with_tip(widgets.ToggleButton(), "Show or hide the limits. What is set counts, shown or hidden.")
+        self._unfold = widgets.ToggleButton(tooltip="Show or hide the limits. What is set counts, shown or hidden.")
         grid = {"grid_template_columns": "repeat(auto-fit, minmax(min(22em, 100%), 1fr))", "grid_gap": "0 1em"}
         self._folded = widgets.GridBox([*self._options.values()], layout=widgets.Layout(display="none", **grid))
         self.estimate = widgets.HTML(layout=full).add_class("moa-estimate")
@@ -123,7 +123,7 @@ class Controls:
         if name not in self._models:
             label, wide = _labelled(name, why), widgets.Layout(width="auto")
             box = widgets.Checkbox(description=label, disabled=bool(why), indent=False, layout=wide)
-            self._models[name] = with_tip(box, f"Ask {name}")
+            self._models[name] = box
             self._listen(self._changed, box)
             self._list.children = tuple(self._models.values())
         self._models[name].value = not why

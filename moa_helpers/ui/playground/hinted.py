@@ -5,21 +5,23 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from moa_helpers.ui.html import escaped
 from moa_helpers.ui.playground.choice import HINTS, LIMITS, SWITCHES
+
+HTML = {"description_allow_html": True} if "description_allow_html" in widgets.Text.class_trait_names() else {}
 
 
 def hinted(kind: type, name: str, **traits: Any) -> Any:
-    """A control with the label and the tooltip that ``hints.json`` has for it."""
-    label, *empty, tip = (HINTS["controls"] | LIMITS | SWITCHES)[name]
-    traits |= {"placeholder": empty[0]} if empty else {}
-    argument = f" Argument: {name}." * (name not in HINTS["controls"])
-    return with_tip(kind(description=label, **traits), tip + argument)
+    """A control with the label and the tooltip that ``hints.json`` has for it; a checkbox has its label as tooltip.
 
-
-def with_tip(control: Any, tip: str) -> Any:
-    """The control, with a text that shows while the pointer rests on it; version 7.7 has another name for that."""
-    setattr(control, "tooltip" if control.has_trait("tooltip") else "description_tooltip", tip)
-    return control
+    The tooltip is on the label: on a control that has a label, version 8 shows none.
+    """
+    label, *more = (HINTS["controls"] | LIMITS | SWITCHES)[name]
+    if not more:
+        return kind(description=f"{label} ({name})", **traits)
+    tip = more[-1] if name in HINTS["controls"] else f"{more[-1]} Argument: {name}."
+    empty = {"placeholder": more[0]} if name in LIMITS else {}
+    return kind(description=f'<span title="{escaped(tip)}">{label}</span>', **HTML, **empty, **traits)
 
 
 def close_all(opened: Iterable[Any]) -> None:

@@ -34,7 +34,7 @@ class Watched(widgets.VBox):  # type: ignore[misc]
         for box, one in zip(boxes, shown, strict=False):
             last = one.call.request.role == "aggregator"
             box.value = framed(one.html(whole, told=told and last and one.reply.ok))
-            box.layout.grid_column = "1 / -1" if last else "auto"
+            box.layout.grid_area = "auto / 1 / auto / -1" if last else "auto"  # a grid_column is lost in the page
         self._grid.children = boxes[: len(shown)]
         close_all(boxes[len(shown) :])
 

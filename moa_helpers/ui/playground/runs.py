@@ -19,6 +19,10 @@ from moa_helpers.ui.playground.choice import Choice
 
 KEPT = 8  # runs that stay in the table
 SHORT = 60  # characters of a prompt there
+# The columns of ``Answer.table()`` that tell nothing where all have this value, and what is written over the others.
+USUAL = {"attempts": 1, "second_request": "", "left_out": False, "kept": False, "settings": ""}
+SHORT_NAMES = {"started_s": "began, s", "ttft_s": "first token, s", "elapsed_s": "took, s", "cost_usd": "cost, $"}
+SHORT_NAMES |= {"input_tokens": "tokens in", "output_tokens": "tokens out"}
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,9 @@ def result_html(run: Run) -> str:
         return ""
     requests = sum(len(reply.attempts) for reply in run.replies if not reply.kept)
     table = answer.table().round({"started_s": 2, "ttft_s": 2, "elapsed_s": 2, "cost_usd": 6})
-    unused = [name for name in table.columns[-4:] if not table[name].any()]  # those that few calls need
-    table = table.drop(columns=unused).astype(object).where(table.notna(), "unknown")
+    unused = [name for name, value in USUAL.items() if name in table and (table[name] == value).all()]
+    table = table.drop(columns=unused).rename(columns=SHORT_NAMES)
+    table = table.astype(object).where(table.notna(), "unknown")
     shares = None
     with suppress(ValueError):  # there is nothing to compare
         if isinstance(answer, Answer):
@@ -84,7 +89,7 @@ def result_html(run: Run) -> str:
         card=answer._card(),
         estimated=estimated(run.estimate),
         spent=f"{requests} request{'s' * (requests != 1)}, {spent(answer)}",
-        table=table.to_html(border=0, float_format=lambda value: f"{value:.6f}".rstrip("0").rstrip(".")),
+        table=table.to_html(border=0, index=False, float_format=lambda value: f"{value:.6f}".rstrip("0").rstrip(".")),
         timeline=answer.timeline(),
         shares=shares,
     )
