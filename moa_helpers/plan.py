@@ -8,14 +8,13 @@ from typing import Any, Self
 from moa_helpers.catalogue import warn_of
 from moa_helpers.limits.conversations import Prompt
 from moa_helpers.limits.hedging import second_requests
-from moa_helpers.limits.inputs import check_manner, proposer_layers, requests
+from moa_helpers.limits.inputs import bind, check_manner, proposer_layers, requests
 from moa_helpers.limits.members import Named, in_turn
 from moa_helpers.limits.purse import Estimate, Purse, price
 from moa_helpers.limits.values import Limits
 from moa_helpers.prompts import frame, told
 from moa_helpers.vendors.importing import imported
 from moa_helpers.vendors.requests import Request
-from moa_helpers.vendors.streams import bind
 
 
 @dataclass(frozen=True)

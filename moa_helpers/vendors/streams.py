@@ -6,7 +6,7 @@ limits the whole attempt. Only those of ``google.colab.ai`` cannot be switched o
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from inspect import signature
@@ -18,7 +18,7 @@ from moa_helpers.catalogue import Model, Vendor
 from moa_helpers.vendors import colab, whole
 from moa_helpers.vendors.requests import Chunk, Request
 from moa_helpers.vendors.secrets import hide_used, redact
-from moa_helpers.vendors.settings import Connection, current, is_here, lock, reach
+from moa_helpers.vendors.settings import Connection, current, lock, reach
 from moa_helpers.vendors.transport import BrokenVariable
 from moa_helpers.vendors.whole import HEADERS, sdk_of
 
@@ -54,14 +54,7 @@ def client(model: Model) -> Any:
         return clients[identity]
 
 
-def bind(stage: Sequence[Request], streamed: bool) -> tuple[Request, ...]:
-    """These requests, bound to the clients that will ask; ``streamed`` or whole."""
-    how: Any = {"offline": current().mode == "offline", "streamed": streamed}
-    bound = (replace(one, sdk=client(one.model), here=is_here(one.model), **how) for one in stage)
-    return tuple(map(_checked, bound))
-
-
-def _checked(request: Request) -> Request:
+def checked(request: Request) -> Request:
     """The request, bound to its client; raises ValueError where a Member adds what the lesson sets or no SDK takes."""
     name, vendor, extra = request.model.name, request.model.vendor, request.extra
     if vendor.api == "colab" and (extra or request.effort):
