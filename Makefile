@@ -14,7 +14,7 @@ NBVAL = -p started_again -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help lab lab-local test test-latest test-all test-colab browser real clients ray notebooks real-notebook links \
-    wheel colab bench constraints clean lint checks unit nbval slow colab-check
+    picture wheel colab bench constraints clean lint checks unit nbval slow colab-check
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
@@ -72,6 +72,9 @@ notebooks: $(VENV)/tests ## execute all notebooks offline, in place, and bring t
 
 real-notebook: $(VENV)/ready ## execute the notebook on real models anew, and store what a real model answered
 	$(VENV)/bin/python tools/local.py $(VENV)/bin/python tools/notebooks.py $(REAL)
+
+picture: $(VENV)/tests ## take the README's picture of the playground anew, in a real browser
+	$(VENV)/bin/python tools/picture.py notebooks/images/playground.png
 
 links: $(VENV)/ready ## write the project's address (from pyproject.toml) into Colab badges and setup cells
 	$(VENV)/bin/python tools/colab.py address
