@@ -91,7 +91,7 @@ def timeline(calls: Answer | Sequence[Reply]) -> Picture:
         waited_for = reply in path
         rows.append((name, first, waited_for and not reply.by_hedge))
         rows += [(_label("second request:", other), other, waited_for and reply.by_hedge) for other in second]
-    waits = _waits(path, zero, whole)
+    waits = _waits(path, zero, whole, [reply for reply in replies if reply.abandoned])
     if len(rows) > MOST_REQUESTS:
         order = sorted(range(len(rows)), key=lambda place: not rows[place][2])[:MOST_REQUESTS]
         waits.append(f"Shown are {MOST_REQUESTS} of {len(rows)} requests, those that were waited for among them.")
@@ -133,12 +133,14 @@ def _look(kind: str) -> dict[str, Any]:
     return {"facecolor": colour, "hatch": hatch, "edgecolor": "#444444"}
 
 
-def _waits(path: Sequence[Reply], zero: float, whole: float) -> list[str]:
+def _waits(path: Sequence[Reply], zero: float, whole: float, abandoned: Sequence[Reply]) -> list[str]:
     lines = []
 
     def note_gap(seconds: float) -> None:
         if seconds >= GAP:
-            lines.append(f"{seconds:.2f} s of {whole:.2f} s waited for calls that gave nothing by then")
+            in_vain = any(before < reply.ended < before + seconds + GAP for reply in abandoned)
+            reason = "calls that gave nothing by then" if in_vain else "a free place to begin"
+            lines.append(f"{seconds:.2f} s of {whole:.2f} s waited for {reason}")
 
     before = zero
     for reply in path:

@@ -144,6 +144,12 @@ def test_the_timeline_shows_second_requests_and_what_was_abandoned(run, script, 
     assert "waited for" in stopped.timeline().alt
 
 
+def test_the_timeline_says_that_a_call_waited_for_a_free_place(run, script, question):
+    script[B] = answers("Yes.", after=0.5)
+    replies = run(moa.fan_out([A, B], question, max_concurrency=1))
+    assert "1.20 s of 1.70 s waited for a free place to begin" in replies.timeline().alt
+
+
 def test_timeline_where_every_call_failed_or_never_began(run, script, question):
     script.default = hangs()
     replies = run(moa.fan_out(MODELS, question, deadline=0.5, max_concurrency=1))
