@@ -86,18 +86,33 @@ def pictures_have_alt_text(notebook: Notebook) -> Iterator[str]:
 
 def sizes_kept(notebook: Notebook) -> Iterator[str]:
     lengths = sorted(len(cell.source.splitlines()) for cell in notebook.code)
-    if lengths[-1] > 25:
-        yield f"a code cell of {lengths[-1]} lines; at most 25"
+    if lengths[-1] > 20:
+        yield f"a code cell of {lengths[-1]} lines; at most 20"
     if sum(length <= 12 for length in lengths) < 0.9 * len(lengths):
         yield f"more than one code cell in ten is longer than 12 lines: {lengths}"
     if len(notebook.cells) > 30:
         yield f"{len(notebook.cells)} cells; at most 30"
     if len(json.dumps(notebook.data, indent=1, ensure_ascii=False).encode()) > 150_000:
         yield "larger than 150 kB"
-    for cell in notebook.code[1:]:  # the setup cell is what it is
+    for cell in notebook.code:
         yield from (
             f"a line of more than 100 characters: {line}" for line in cell.source.splitlines() if len(line) > 100
         )
+
+
+def code_is_written_to_be_read(notebook: Notebook) -> Iterator[str]:
+    comprehensions = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    for cell in notebook.code:
+        for node in ast.walk(cell.tree):
+            inside = (inner for inner in ast.walk(node) if inner is not node)
+            if isinstance(node, comprehensions) and any(isinstance(inner, comprehensions) for inner in inside):
+                yield f"a comprehension within another: {ast.unparse(node)}"
+            elif isinstance(node, ast.Assert):
+                yield f"an assert, which a reader meets as a traceback; say it in words: {ast.unparse(node)}"
+            elif isinstance(body := getattr(node, "body", None), list):
+                lines = [statement.lineno for statement in body]
+                if len(set(lines)) < len(lines):
+                    yield f"two statements on one line: {ast.unparse(body[0])}"
 
 
 def dollars_are_no_formula(notebook: Notebook) -> Iterator[str]:
@@ -118,5 +133,6 @@ CHECKS = (
     no_path_of_a_machine,
     pictures_have_alt_text,
     sizes_kept,
+    code_is_written_to_be_read,
     dollars_are_no_formula,
 )

@@ -13,7 +13,7 @@ from tests.notebooks.made import BROKEN, good
 CHECKS = (*form.CHECKS, *lesson.CHECKS)
 
 
-APART = {"setup_cell_first", "models_chosen_by_mouse", "exercises_with_solution_and_check"}  # it is no lesson of these
+APART = {"setup_cell_first", "exercises_with_solution_and_check"}  # it is no lesson of these
 
 
 @pytest.fixture
@@ -25,6 +25,11 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_notebooks_are_there() -> None:
     assert len(PATHS) >= 11
+
+
+def test_models_are_chosen_by_mouse_where_mixtures_are_and_where_the_playground_is() -> None:
+    shown = [path.stem[:2] for path in PATHS for cell in read(path).code if "moa.playground(" in cell.source]
+    assert set(shown) == {"03", "07"}
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
