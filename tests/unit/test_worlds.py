@@ -41,7 +41,9 @@ async def three_worlds():
     names["questions"] = offline.questions(3)[:20:2]
     await perform(worlds, names)
     outcomes = names["outcomes"].items()
-    return {world: [text.partition("): ")[2] for text in table.iloc[0][["right", "wrong"]]] for world, table in outcomes}
+    return {
+        world: [text.partition("): ")[2] for text in table.iloc[0][["right", "wrong"]]] for world, table in outcomes
+    }
 
 
 @pytest.fixture(autouse=True)
