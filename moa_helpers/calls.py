@@ -53,7 +53,7 @@ async def ask(
 
     Raises:
         TypeError, ValueError: the input is wrong; no call was made.
-        asyncio.CancelledError: if it is cancelled; the exception's ``replies`` hold what has arrived.
+        asyncio.CancelledError: it was cancelled. The exception's ``replies`` hold what has arrived.
     """
     asked = {name: value for name, value in locals().items() if name != "model"}
     plan = plan_fan_out([model], **asked).bound()

@@ -40,7 +40,7 @@ async def fan_out(
     """Ask several models the same question at the same time.
 
     Args:
-        models: names ``vendor:model-id``, or ``Member``s; the same one may stand several times.
+        models: names ``vendor:model-id``, or ``Member``s; the same one may appear several times.
         prompt, system, max_tokens, temperature, timeout, retries: as in ``ask``, for each call.
         deadline: seconds for the whole fan-out; what is not there by then has failed with ``deadline``.
         quorum: go on as soon as this many good answers are in; the other calls are cancelled.
@@ -57,7 +57,7 @@ async def fan_out(
 
     Raises:
         TypeError, ValueError: the input is wrong, or the plan above max_calls or budget_usd; no call was made.
-        asyncio.CancelledError: if it is cancelled; the exception's ``replies`` hold what has arrived.
+        asyncio.CancelledError: it was cancelled. The exception's ``replies`` hold what has arrived.
     """
     plan = plan_fan_out(**locals()).bound()
     with Scope(plan.limits).open() as scope:

@@ -51,11 +51,11 @@ async def mixture_of_agents(
 
     Args:
         prompt: the user's question; or a conversation, as in ``ask``, which all models get.
-        reference_models: the proposers, ``vendor:model-id`` or ``Member``s; the same one may stand several times
-            (Self-MoA).
+        reference_models: the proposers, ``vendor:model-id`` or ``Member``s; the same one may appear several
+            times (Self-MoA).
         aggregator: the model that writes the final answer; or several, of which the next is tried where one fails, if
             max_calls, budget_usd and the deadline have room for it then.
-        layers: 2 or more, the aggregator's included, with the same proposers in each. Or, in place of
+        layers: 2 or more, the aggregator's included, with the same proposers in each. Or, instead of
             ``reference_models``, a list of models for each layer of proposers: ``layers=[["a:1", "b:2"], ["c:3"]]``.
         max_tokens, temperature, timeout, retries: as in ``ask``, for each call.
         deadline: seconds for each stage, that is for each layer of proposers and for the aggregator.
@@ -64,16 +64,16 @@ async def mixture_of_agents(
         robust: keep answers from the next stage that agree too little with the others, as those of a liar may; see
             ``steps.agreement.majority``. It costs no call and some coverage, and fails where liars are the majority.
         stop_at: leave out the layers that remain once this share (0 to 1) of the sentences of a layer and the one
-            before stands in the other; see ``steps.agreement.between``.
+            before is in the other; see ``steps.agreement.between``.
         pick: the aggregator, a *ranker* then, only names the best reference by its number.
         shuffle_seed: as in ``aggregator_system``.
 
     Returns:
-        The answer. Failures do not raise: ``outcome`` and ``heading`` say what it stands on.
+        The answer. Failures do not raise: ``outcome`` and ``heading`` say what it is based on.
 
     Raises:
         TypeError, ValueError: the input is wrong; no call was made.
-        asyncio.CancelledError: if it is cancelled; the exception's ``replies`` hold what has arrived.
+        asyncio.CancelledError: it was cancelled. The exception's ``replies`` hold what has arrived.
     """
     return await run_mixture(plan_mixture(**locals()).bound())
 
@@ -86,9 +86,9 @@ async def stream_mixture(
 ) -> AsyncIterator[Event]:
     """The same as ``mixture_of_agents``, as events while it happens: the last is ``MixtureDone`` with the answer.
 
-    Within a layer the proposers' deltas come interleaved, each in its own order; each proposer's ``ProposerDone``
-    follows its last delta; the aggregator's deltas follow all proposers. Leaving the loop cancels what still runs (wrap
-    it in ``contextlib.aclosing`` to do so at once). The arguments are those of ``mixture_of_agents``.
+    Within a layer the proposers' deltas come interleaved, each in its own order. Each proposer's ``ProposerDone``
+    follows its last delta, and the aggregator's deltas follow all proposers. Leaving the loop cancels what still runs
+    (wrap it in ``contextlib.aclosing`` to do so at once). The arguments are those of ``mixture_of_agents``.
     """
     plan = plan_mixture(prompt, reference_models, aggregator, **options).bound()
     events: asyncio.Queue[Event | None] = asyncio.Queue()

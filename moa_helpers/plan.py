@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
-from moa_helpers.catalogue import warn_if_shut_down
+from moa_helpers.catalogue import warn_of
 from moa_helpers.limits.conversations import Prompt
 from moa_helpers.limits.hedging import second_requests
 from moa_helpers.limits.inputs import check_manner, proposer_layers, requests
@@ -22,8 +22,8 @@ from moa_helpers.vendors.streams import checked, client
 class Plan:
     """What will be asked, of whom, within which limits, and what it will cost. It makes no call.
 
-    ``stages`` has the requests of each layer of proposers, ``seconds`` a second one for each of them, should it be
-    slow, and ``final`` those of the aggregators or rankers, in the order in which they are tried. The other fields are
+    ``stages`` has the requests of each layer of proposers, and ``seconds`` a second one for each of them, should it be
+    slow. ``final`` has those of the aggregators or rankers, in the order in which they are tried. The other fields are
     the arguments of ``mixture_of_agents``.
     """
 
@@ -54,7 +54,7 @@ class Plan:
             MissingKey, ImportError: a vendor's key or its SDK is not there.
         """
         for model in dict.fromkeys(one.model for stage in (*self.stages, *self.seconds, self.final) for one in stage):
-            warn_if_shut_down(model)
+            warn_of(model)
         stages, seconds = ([_bound(stage, streamed) for stage in of] for of in (self.stages, self.seconds))
         return replace(self, stages=tuple(stages), seconds=tuple(seconds), final=_bound(self.final, streamed))
 

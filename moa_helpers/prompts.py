@@ -49,8 +49,8 @@ def aggregator_system(replies: Sequence[Reply], *, shuffle_seed: int | None = No
 def told(request: Request, instruction: str) -> Request:
     """The request with a stage's instruction and material: in its system message, or after the question.
 
-    After it where the request has a system message or earlier turns: these are the same at every turn of a
-    conversation, so a vendor's prompt cache finds them as long as they stand first.
+    After it where the request has a system message or earlier turns. These are the same at every turn of a
+    conversation, so a vendor's prompt cache finds them if they come first.
     """
     if not (request.system or request.before):
         return replace(request, system=instruction)
@@ -59,7 +59,7 @@ def told(request: Request, instruction: str) -> Request:
 
 
 def frame(count: int) -> str:
-    """What stands around so many answers in what the aggregator is told."""
+    """What surrounds so many answers in what the aggregator is told."""
     return _system(count, [""] * count, [""] * count)
 
 

@@ -46,13 +46,13 @@ class Reply(Shown):
     ``elapsed`` from there, earlier attempts included. Tokens are the vendor's own count for the last attempt; money
     is US dollars for all attempts. None means unknown; ``least_usd`` is the part of the cost that is certain.
 
-    ``thinking`` is what the model thought aloud, which is no part of ``text``; ``thinking_tokens`` are among the output
-    tokens, and ``cached_tokens``, which the vendor read from its prompt cache, among the input tokens. ``warnings`` say
+    ``thinking`` is what the model thought aloud. It is no part of ``text``; ``thinking_tokens`` are among the output
+    tokens. ``cached_tokens``, which the vendor read from its prompt cache, are among the input tokens. ``warnings`` say
     what is doubtful about a usable answer, ``settings`` what its ``Member`` was given. One that was ``kept`` (see
     ``moa.keep``) was not asked for now: it cost nothing, and its times are those of the call that was made once.
 
-    A slow call may have been hedged. ``hedged`` then holds the replies of the first request and of the second, the
-    fields above are those of the one that answered, and attempts and cost are those of both.
+    A slow call may have been hedged. ``hedged`` then holds the replies of the first request and of the second. The
+    fields above are those of the one that answered; attempts and cost are those of both.
     """
 
     model: str
@@ -144,12 +144,12 @@ class Replies(tuple[Reply, ...], ShownCalls):
 
 @dataclass(frozen=True)
 class Answer(ShownCalls):
-    """What a mixture gave. ``text`` is the aggregator's answer and empty if there is none; nothing stands in for it.
+    """What a mixture gave. ``text`` is the aggregator's answer, and empty if there is none: nothing replaces it.
 
-    ``layers`` holds the replies of each proposer layer, ``left_out`` those whose answer came but was kept from the next
-    stage (see ``robust`` in ``mixture_of_agents``), ``skipped`` how many layers were not needed (``stop_at``),
-    ``picked`` the reply whose text was chosen (``pick``; ``aggregator`` is the ranker's reply then), and
-    ``failed_aggregators`` those tried before ``aggregator``. Times are seconds, as in ``Reply``.
+    ``layers`` holds the replies of each proposer layer, and ``left_out`` the answers that were kept from the next stage
+    (see ``robust`` in ``mixture_of_agents``). ``skipped`` is how many layers were not needed (``stop_at``). ``picked``
+    is the reply whose text was chosen (``pick``; ``aggregator`` is the ranker's reply then). ``failed_aggregators`` are
+    those tried before ``aggregator``. Times are seconds, as in ``Reply``.
     """
 
     prompt: str
@@ -198,7 +198,7 @@ class Answer(ShownCalls):
     def critical_path(self) -> tuple[Reply, ...]:
         """The call that each stage waited for, in order.
 
-        Their times add up to the time of the whole, but for a grace after a quorum and this machine's own work.
+        Their times add up to the time of the whole, apart from a grace after a quorum and this machine's own work.
         """
         return tuple(stage.slowest for stage in self._stages if stage.slowest)
 
@@ -210,5 +210,5 @@ class Answer(ShownCalls):
 
     @property
     def heading(self) -> str:
-        """What the reader has to know about this answer: how many it stands on, and who failed."""
+        """What the reader has to know about this answer: how many replies it is based on, and who failed."""
         return view("moa_helpers.ui.cards", "heading", self)  # type: ignore[no-any-return]

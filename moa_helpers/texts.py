@@ -30,7 +30,7 @@ def save(path: str | Path, written: bytes) -> Path:
 
 @contextmanager
 def instead_of(path: str | Path) -> Iterator[Path]:
-    """The name of a file to write, which takes the place of this one if all goes well, and else is gone."""
+    """The name of a file to write, which replaces this one if all goes well, and is removed otherwise."""
     place = Path(path).expanduser()
     if place.is_dir():
         raise IsADirectoryError(f"{place} is a folder: name a file in it.")

@@ -4,10 +4,12 @@ The figures are in ``models.csv`` beside this file; each row names its source. T
 """
 
 import csv
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -132,13 +134,16 @@ def find(name: str) -> Model:
     return Model(vendor, model_id, usd_in_per_m=usd_in, usd_out_per_m=usd_out, token_parameter=parameter)
 
 
-def warn_if_shut_down(model: Model) -> None:
-    """Warn if a model is past its shutdown date, and name its successor."""
+def warn_of(model: Model) -> None:
+    """Warn if a model is past its shutdown date, or is not listed and spelt nearly like one that is."""
     if model.is_shut_down:
-        warnings.warn(
-            f"{model.name} was shut down on {model.shutdown_date}; use {model.vendor.name}:{model.successor} instead.",
-            stacklevel=2,
-        )
+        successor = f"{model.vendor.name}:{model.successor}"
+        warnings.warn(f"{model.name} was shut down on {model.shutdown_date}; use {successor} instead.", stacklevel=2)
+    if model.name not in listed():
+        digits = re.sub(r"\D", "", model.id)  # another number may well be another version
+        like = [name for name in listed() if re.sub(r"\D", "", name.partition(":")[2]) == digits]
+        for name in get_close_matches(model.name, like, n=1, cutoff=0.85):
+            warnings.warn(f"{model.name} is not in the catalogue. Did you mean {name}?", stacklevel=2)
 
 
 def models() -> "pd.DataFrame":

@@ -16,9 +16,9 @@ ROLES = ("system", "user", "assistant")
 def read_prompt(prompt: Prompt) -> tuple[str | None, tuple[Turn, ...], str]:
     """A prompt's system message, its turns before the last, and the text of the last, which is the user's.
 
-    Messages have a ``role`` (at most one ``system``, first; ``user``; ``assistant``) and a ``content``: a text, or a
-    list of parts ``{"type": "text", "text": …}``. Several of one role in a row become one: Anthropic joins them, and
-    the chat templates of some models refuse them. A TypeError or ValueError says what is wrong, and where.
+    Messages have a ``role`` (``user``, ``assistant``, or once, at the beginning, ``system``) and a ``content``: a text
+    or a list of parts ``{"type": "text", "text": …}``. Several of one role in a row become one: Anthropic joins them,
+    and the chat templates of some models refuse them. A TypeError or ValueError says what is wrong, and where.
     """
     if not isinstance(prompt, Sequence) or isinstance(prompt, str | bytes):
         check_text("prompt", prompt, "question")
@@ -28,7 +28,7 @@ def read_prompt(prompt: Prompt) -> tuple[str | None, tuple[Turn, ...], str]:
     turns = [_turn(message, f"message {number} of the conversation") for number, message in enumerate(prompt, 1)]
     system, turns = (turns[0].text, turns[1:]) if turns[0].role == "system" else (None, turns)
     if any(turn.role == "system" for turn in turns):
-        raise ValueError("A conversation has one system message, which stands first: join them, or leave one out.")
+        raise ValueError("A conversation has one system message, its first message: join them, or leave one out.")
     rows = groupby(turns, key=attrgetter("role"))
     turns = [Turn(role, "\n\n".join(turn.text for turn in row)) for role, row in rows]
     if not turns or turns[-1].role != "user":

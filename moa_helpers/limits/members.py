@@ -17,7 +17,7 @@ class Member:
 
     Args:
         name: ``vendor:model-id``.
-        system: its role, as a system message. Where a conversation has a system message, it stands before this one.
+        system: its role, as a system message. A conversation's own system message comes before this one.
         temperature, max_tokens: as in ``ask``.
         effort: how hard it thinks, one of ``EFFORTS``; each vendor's models take some of them.
         extra: further arguments for the vendor's SDK, passed on as they are: ``{"top_p": 0.9}``.

@@ -25,8 +25,8 @@ class Estimate(Shown):
     has the calls and the most cost of each stage. ``unpriced`` names the models whose price is not known. ``fallbacks``
     are the aggregators that are asked only where one before them fails; they are in none of these numbers.
 
-    ``batch_usd`` is ``usd`` by the vendors' batch APIs, of those that have one, ``mixed_usd`` with the last stage live,
-    and ``worst_hours`` how long the batches may take, a window a stage; they are known to ``estimate`` alone.
+    ``batch_usd`` is ``usd`` by the batch APIs of those vendors that have one. ``mixed_usd`` is the same with the last
+    stage live. ``worst_hours`` is how long the batches may take, one window a stage. Only ``estimate`` knows them.
     """
 
     usd: float | None
@@ -86,7 +86,7 @@ class Purse:
             )
 
     def plan(self, requests: Sequence[Request], later: Sequence[tuple[int, float | None]] = ()) -> None:
-        """Set aside what the stage takes that begins now, and what those after it may; nothing else is set aside."""
+        """Set aside what the stage that begins now takes and what later stages may take; release all else."""
         self._held_calls = len(requests) + sum(calls for calls, _ in later)
         self._held_usd = sum(most(request) or 0.0 for request in requests) + sum(usd or 0.0 for _, usd in later)
 

@@ -24,7 +24,7 @@ async def enough(tasks: Sequence[asyncio.Task[Reply]], limits: Limits) -> None:
 def reached(good: int, limits: Limits, kept: int) -> bool:
     """Whether no further answer is wanted: a place may come free between the quorum's last answer and the end.
 
-    Where answers that were kept make the quorum, there is no grace: a further one would change what the next stage
-    reads, and what that gave last time would be paid for again.
+    Where kept answers make up the quorum, there is no grace. A further answer would change what the next stage reads,
+    so that stage would be paid for again.
     """
     return limits.quorum is not None and (good if limits.grace == 0 else kept) >= limits.quorum

@@ -20,7 +20,7 @@ class Replay:
 
     Args:
         reply: the recorded one.
-        at_once: whether it is there at once; else it arrives as it once came.
+        at_once: whether it is there at once, or arrives as slowly as it once did.
     """
 
     def __init__(self, reply: Reply, *, at_once: bool) -> None:

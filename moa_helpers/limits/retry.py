@@ -20,10 +20,10 @@ LONGEST_WAIT = 60.0  # seconds; a vendor that asks for more is not waited for
 def after(failure: Failure, attempts: Sequence[Attempt], request: Request, scope: Scope) -> Retry | Failure:
     """The retry that follows the failure, set aside in the purse; or the failure, with the reason why none does.
 
-    The pause is what the vendor asked for with Retry-After, else exponential backoff with full jitter: uniform between
-    0 and 0.5 s, 1 s, 2 s ... (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). A server that
-    is loading its model is asked again after 0.5 s, 1 s, 2 s, 4 s, 4 s ... for as long as one attempt may take; these
-    attempts are not counted as retries. The scope's limits, deadline and purse decide.
+    The pause is what the vendor asked for with Retry-After. Without that it is exponential backoff with full jitter:
+    uniform between 0 and 0.5 s, 1 s, 2 s ... (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
+    2015). A server that is loading its model is asked again after 0.5 s, 1 s, 2 s, 4 s, 4 s ... for as long as one
+    attempt may take. These attempts are not counted as retries. The scope's limits, deadline and purse decide.
     """
     scope.learn(request, None, failure.retry_after)
     if request.here:
@@ -40,7 +40,7 @@ def after(failure: Failure, attempts: Sequence[Attempt], request: Request, scope
     elif wait > LONGEST_WAIT or (scope.until is not None and time.perf_counter() + wait >= scope.until):
         reason = f"the next attempt was due only after {wait:.1f} s"
     elif not scope.purse.grants(request):
-        reason = "max_calls or budget_usd leaves none"
+        reason = "max_calls or budget_usd leaves no call"
     else:
         return Retry(failure, wait)
     return replace(failure, message=f"{failure.message} Not tried again: {reason}.")
@@ -51,7 +51,7 @@ def without_fallback(reply: Reply, following: Request, scope: Scope) -> Reply | 
     if scope.until is not None and time.perf_counter() >= scope.until:
         reason = "the deadline has passed"
     elif not scope.purse.grants(following):
-        reason = "max_calls or budget_usd leaves none"
+        reason = "max_calls or budget_usd leaves no call"
     else:
         return None
     return replace(reply, warnings=(*reply.warnings, f"{following.model.name} was not asked instead: {reason}."))

@@ -153,8 +153,8 @@ class Scope:
     async def place(self, request: Request) -> AsyncIterator[Place]:
         """Wait for a free place and hold it: at the vendor, then in all, then the same in the scope around.
 
-        Of all that have one, one a turn of the event loop goes on, to wait for room in the rates: whoever finds it is
-        sent at once, so nobody is on the way to a vendor that has just asked to wait.
+        Calls that have a place go on one by one, each in its own turn of the event loop, and wait for room in the
+        rates. A call that finds room is sent at once, so none is on its way to a vendor that has just asked to wait.
         """
         place, model, until = Place(), request.model, math.inf if self.until is None else self.until
         async with AsyncExitStack() as held:

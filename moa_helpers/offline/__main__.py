@@ -73,7 +73,7 @@ def _variables() -> dict[str, str]:
 
 
 def port(text: str) -> int:
-    """A port, as it stands on the command line."""
+    """A port, as it is written on the command line."""
     number = int(text)
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError(f"{number} is no port; a port is from 0 to 65535")

@@ -55,7 +55,7 @@ class Asked:
 
 
 def read(asked: Mapping[str, Any], headers: Mapping[str, str], vendor: str | None, *, messages: bool) -> Asked:
-    """What a request's body asks; ``vendor`` None: the model's id says it; ``messages``: it is in Anthropic's format.
+    """What a request's body asks. Without a ``vendor`` the model's id names it. ``messages``: Anthropic's format.
 
     Raises ``Refused`` if it cannot be read, or the vendor would refuse it.
     """

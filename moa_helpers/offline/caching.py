@@ -2,7 +2,7 @@
 
 Each in its own way, as of November 2026. Mistral (docs.mistral.ai, "Prompt caching") keeps blocks of 64 tokens, for
 requests with a ``prompt_cache_key``. OpenAI (developers.openai.com, "Prompt caching") kept steps of 128 tokens from
-1,024 on; since GPT-5.6 it keeps the whole of a prompt, and what a ``prompt_cache_breakpoint`` marks, and finds nothing
+1,024 on. Since GPT-5.6 it keeps the whole of a prompt and what a ``prompt_cache_breakpoint`` marks. It finds nothing
 that ends elsewhere. Anthropic (platform.claude.com, "Prompt caching") keeps what ``cache_control`` marks. Other hosts
 do not say.
 """
@@ -77,7 +77,7 @@ def prefixes(model: Model, asked: Mapping[str, Any], tokens: int) -> list[Prefix
 
 
 def _pieces(asked: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """The parts of the messages in the order in which they are read, and whether the mark of a cache stands on each."""
+    """The parts of the messages in the order in which they are read, and whether each has the mark of a cache."""
     for message in ({"role": "system", "content": asked.get("system")}, *asked["messages"]):
         content = message.get("content") or ""
         for part in [{"text": content}] if isinstance(content, str) else content:

@@ -103,7 +103,7 @@ def vendor_of(request: web.Request) -> str | None:
 
 
 def dialect_of(request: web.Request, vendor: str | None = None, *, with_usage: bool = True) -> Dialect:
-    """The format of an answer: Anthropic's to what is asked in it, else that of the model's vendor, if it is known."""
+    """The format of an answer: Anthropic's for a request in it, otherwise that of the model's vendor, if known."""
     vendor = vendor or request.path.strip("/").partition("/")[0]
     to_anthropic = vendor == "anthropic" or "anthropic-version" in request.headers
     if MESSAGES.search(request.path) or (to_anthropic and "/chat/" not in request.path):

@@ -52,7 +52,7 @@ class Faults:
     """The faults that are switched on.
 
     Whether a fault with a ``chance`` hits depends on the seed, the model, the prompt and how often that model was asked
-    that prompt, so the order in which different questions come in changes nothing.
+    that prompt. So the order in which different questions come in changes nothing.
     """
 
     def __init__(self, text: str = "", seed: int = 0) -> None:

@@ -146,8 +146,8 @@ Answer = Callable[[Job, str, dict[str, Any]], Awaitable[tuple[int, Any, str]]]  
 class Jobs:
     """All jobs, each at work in a task of its own.
 
-    The clock passes an hour in ``HOUR`` seconds divided by the speed while a job is open, else it goes as any clock. It
-    never passes what is still to be done, so a job takes the hours that were drawn for it on a slow machine, too.
+    While a job is open, the clock passes an hour in ``HOUR`` seconds divided by the speed; otherwise it runs as any
+    clock. It waits for work that is still to be done, so a job takes its drawn hours on a slow machine, too.
     """
 
     def __init__(self, answer: Answer, speed: Callable[[], float]) -> None:

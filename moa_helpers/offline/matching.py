@@ -1,9 +1,9 @@
-"""Which prepared question a text asks: in other words, too, and wherever in the text it stands.
+"""Which prepared question a text asks: in other words, too, and anywhere in the text.
 
 A text is cut into sentences. One that asks a prepared question holds every word that the question needs (a row of
-``askings.csv``), and beside those only words that change nothing about what is asked (``filler_words.csv``): of a
-sentence that holds any other word, such as "Why is the sky blue on Mars?", nobody can say that it asks the same.
-All this takes time in proportion to the text, and of a long one only the beginning and the end are read.
+``askings.csv``). Its other words change nothing about what is asked (``filler_words.csv``). A sentence with any other
+word, such as "Why is the sky blue on Mars?", may ask something else, so it does not match. All this takes time in
+proportion to the text. Of a long text only the beginning and the end are read.
 """
 
 import re
@@ -20,7 +20,7 @@ from moa_helpers.catalogue import rows
 READ = 12_000  # so many characters at each end of a text
 FEW = 150  # in a text of so few words, a word with one wrong letter is read as the word that is meant
 LONGEST = 4  # sentences of a question
-PLACES = 20  # where the rarest word of a question stands: so many at each end are looked at
+PLACES = 20  # where the rarest word of a question is: so many at each end are looked at
 TOKEN = re.compile(r"[^\W_]+(?:\.[^\W_]+)*|[.?!:;\n\"“”„«»‹›<>{}\[\]|]")
 _HERE = Path(__file__).parent
 

@@ -1,7 +1,7 @@
 """What the stand-in models say: answers composed from the points of the bank, and a merge of such answers.
 
-Nothing here is a vendor's output. Which points a stand-in knows is invented (see ``traits``) and drawn from hashes, so
-the same question to the same model always gets the same answer, and another sample of it another one.
+Nothing here is a vendor's output. Which points a stand-in knows is invented (see ``traits``) and drawn from hashes. So
+the same question to the same model always gets the same answer, and another sample another answer.
 """
 
 import hashlib
@@ -31,8 +31,8 @@ def answer(model: Model, system: str, prompt: str, sample: int = 0, *, lie: bool
     """What the stand-in for a model answers.
 
     If the messages carry candidates to choose from, it says the number of one. If they carry other models' answers,
-    fenced or not, it merges those and adds nothing of its own; else it says what it knows about the prompt. On demand
-    it lies, with confidence, or adds a line that tries to instruct whoever reads the answer.
+    fenced or not, it merges those and adds nothing of its own. Otherwise it says what it knows about the prompt. On
+    demand it lies, with confidence, or adds a line that tries to instruct whoever reads the answer.
     """
     system, prompt = ends(system, READ), ends(prompt, READ)
     told = f"{system}\n{prompt}"
@@ -73,7 +73,7 @@ def _question(prompt: str, fence: str) -> str:
 
 
 def _fenced(fence: str, text: str) -> list[str]:
-    """The texts in a fence, but for those beyond any number that a mixture has."""
+    """The texts in a fence, apart from those beyond any number that a mixture has."""
     *closed, _ = f"\n{text}\n".split(f"\n</{fence}>\n", MOST_FENCED) if fence else [""]
     return [f"\n{block}".partition(f"\n<{fence} number=")[2].partition(">\n")[2] for block in closed]
 
@@ -84,7 +84,7 @@ def _choose(model: Model, question: Question | None, candidates: list[str], prom
     Of a question with one right answer it knows what it would answer itself, or the right one if it was ``told`` that.
     """
     likes = Traits.judging
-    if question:  # the same dice whatever stands around it
+    if question:  # the same dice whatever is around it
         prompt = " ".join([question.prompt, *(f"(variant {number})" for number in _variant(prompt))])
     checkable = question is not None and question.reference is not None
     believed = _known(model, question, prompt, 0) if question and checkable and not told else None

@@ -44,10 +44,10 @@ class Knowledge:
 class Judging:
     """What a stand-in prefers when it is asked which of several answers is the best.
 
-    Of two answers it takes the first with probability 1 / (1 + exp(-x)), where x adds up: ``points`` for each point
-    that the first has more (true ones minus false ones), ``position`` for being the first, ``length`` for each unit of
-    the natural logarithm of how many times as long it is, and ``family`` if it alone is laid out as the judge's own
-    vendor lays answers out (or minus that, if the second alone is).
+    Of two answers it takes the first with probability 1 / (1 + exp(-x)). Here x is a sum: ``points`` for each point
+    that the first has more (true minus false ones), and ``position`` for being the first. ``length`` counts for each
+    unit of the natural logarithm of how many times as long it is. ``family`` counts if it alone is laid out as the
+    judge's own vendor lays answers out, and is taken off if the second alone is.
     """
 
     points: float = 1.2

@@ -72,7 +72,7 @@ def read(body: bytes, headers: Mapping[str, str], form: str) -> Asked:
 
 
 def _conversation(asked: Mapping[str, Any], form: str) -> list[dict[str, str]]:
-    """The messages; what stands in several system messages is joined to one, in front."""
+    """The messages; several system messages are joined to one, in front."""
     name = "input" if form == "responses" else "messages"
     listed = asked.get(name) or []
     if isinstance(listed, str):

@@ -69,7 +69,7 @@ class Config:
 
 
 def read_config(source: str | Path | Mapping[str, Any], **server: Any) -> Config:
-    """The configuration that stands in a file or a mapping; each mixture is planned once, so that errors come now.
+    """The configuration in a file or a mapping; each mixture is planned once, so that errors come now.
 
     Args:
         source: the path, or a mapping with the tables ``mixtures`` and ``server``.
@@ -112,7 +112,7 @@ def _mixture(name: str, options: object) -> dict[str, Any]:
 
 
 def _members(value: Any) -> Any:
-    """Models as they stand in a file: names, tables, or lists of these."""
+    """Models as a file has them: names, tables, or lists of these."""
     if isinstance(value, Mapping):
         _check("A member", value, ("model", *(each.name for each in fields(Member)[1:])))
         if "model" not in value:

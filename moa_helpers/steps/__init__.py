@@ -1,1 +1,1 @@
-"""What may stand between two stages of a mixture: who enters the next one, and who is picked."""
+"""What may come between two stages of a mixture: who enters the next one, and who is picked."""

@@ -2,7 +2,7 @@
 
 The idea is that of "Cluster & Filter" (Wolf, Yoon and Bogunovic 2025, arXiv:2503.05856: cluster the references, keep
 the larger cluster) and of "Krum" (Blanchard et al. 2017: trust what lies close to a majority), without embeddings and
-without a further call. It knows words and no meaning: it cannot tell truth from falsehood, only what stands alone.
+without a further call. It knows words and no meaning: it cannot tell truth from falsehood, only what nobody else says.
 """
 
 import re
@@ -23,10 +23,10 @@ COMMON = frozenset(
 
 
 def majority(texts: Sequence[str]) -> list[int]:
-    """The places of the texts that may enter; the others stand too much alone to be trusted.
+    """The places of the texts that may enter; the others agree too little with the rest to be trusted.
 
     A text is left out if its ``agreement`` is below ``LEFT_OUT_BELOW`` of the best one's. At most a minority is left
-    out, that is fewer than half; one or two texts always enter, and so do all where not even the best finds half of its
+    out, that is fewer than half. One or two texts always enter. So do all if not even the best finds half of its
     sentences in the others, as then there is nothing to measure by.
     """
     found = agreement(texts)

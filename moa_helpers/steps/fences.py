@@ -10,7 +10,7 @@ _NAMED = re.compile(r"<([a-z]+-[0-9a-f]{8}) number=")  # first in an instruction
 def fenced(
     what: str, texts: Sequence[str], notes: Sequence[str] | None = None, *, beside: Sequence[str] = ()
 ) -> tuple[str, str]:
-    """The name of a fence that occurs in none of the texts, nor in what stands ``beside`` them; and the texts in it."""
+    """The name of a fence that occurs in none of the texts, nor in the texts ``beside`` them; and the texts in it."""
     texts = [text.strip() for text in texts]
     mark = hashlib.sha256("\0".join([*texts, *beside]).encode("utf-8", "surrogatepass")).hexdigest()
     while any(mark[:8] in text.lower() for text in [*texts, *beside]):
@@ -24,7 +24,7 @@ def fenced(
 
 
 def apart(instruction: str, beside: str) -> str:
-    """The same instruction, with another mark on its fence if that mark stands in the text beside it, too."""
+    """The same instruction, with another mark on its fence if that mark is in the text beside it, too."""
     named, taken = _NAMED.search(instruction), beside.lower()
     if not named or (mark := named[1][-8:]) not in taken:
         return instruction

@@ -1,4 +1,4 @@
-"""Where a mixture stands between two stages: who enters the next one, and whether there has to be one."""
+"""Where a mixture is between two stages: who enters the next one, and whether there has to be one."""
 
 from dataclasses import dataclass, field
 from itertools import chain

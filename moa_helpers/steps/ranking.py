@@ -52,7 +52,7 @@ def ranker_system(texts: Sequence[str], *, draw: bool = False, known: str | None
 
 
 def reminder(*, draw: bool = False) -> str:
-    """The task in short, for the end of the user's message: small models forget what stands in a system message."""
+    """The task in short, for the end of the user's message: small models forget what a system message says."""
     tie = ", or 0 if none is better" if draw else ""
     return (
         f"Do not answer this question. Reply with the number of the best of the given answers{tie}, and nothing else."
@@ -62,9 +62,9 @@ def reminder(*, draw: bool = False) -> str:
 def chosen(text: str, count: int, *, draw: bool = False) -> int | None:
     """The number that a ranker's reply names, from 1 (0 for a draw); None if it names none, or is unclear.
 
-    The last line counts if it is a verdict; else a line that is a number and no more; else the only verdict of all
-    lines; else the number at the beginning, where its reason follows; else the only number of all, where it is praised
-    or stands at the end. Nothing counts of what a model thought aloud: up to the last ``</think>``, and after a
+    The first of these counts that there is. The last line, if it is a verdict. A line that is a number and no more.
+    The only verdict of all lines. The number at the beginning, where its reason follows. The only number of all, where
+    it is praised or at the end. Nothing counts of what a model thought aloud: up to the last ``</think>``, and after a
     ``<think>`` that is not closed.
     """
     lines = _lines(_OPENS.split(_CLOSES.split(text)[-1])[0])

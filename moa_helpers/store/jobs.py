@@ -27,8 +27,8 @@ TABLES = """
 class Job(NamedTuple):
     """A job. Its ``state`` is submitting, running, cancelling, read or given up; ``said`` is the vendor's own word.
 
-    It has a name of ours before it has the vendor's id. ``made`` is a moment as of ``time.time``, ``key_mark`` a mark
-    of the key that it was submitted with, ``done`` how many of its requests have ended, or None if that is not known.
+    It has a name of ours before it has the vendor's id. ``made`` is a moment as of ``time.time``, and ``key_mark`` a
+    mark of the key that it was submitted with. ``done`` is how many of its requests have ended; None is unknown.
     """
 
     name: str

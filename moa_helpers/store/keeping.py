@@ -22,13 +22,13 @@ def keep(path: str | Path, *, recorded_speed: bool = False) -> Iterator["Answers
     This holds for the calls of the block's own tasks, and of ``moa.run``. For a whole program, as for a web framework
     that answers each request in a task from elsewhere, give the file to ``setup(keep=…)``.
 
-    A request is the same if its model, messages, settings and number of the sample are; what the offline stand-ins said
-    never answers a live one, or the other way round. Of a failed call only the cost is kept. At the end of the block
+    A request is the same if its model, messages, settings and number of the sample are. Answers of offline stand-ins
+    never answer a live request, or the other way round. Of a failed call only the cost is kept. At the end of the block
     all is in this one file, which can be copied and shared; it holds no key.
 
     Args:
         path: the file, made if it is not there. Several programs may use it at the same time.
-        recorded_speed: whether answers from the file arrive as slowly as they once did; else they come at once.
+        recorded_speed: whether answers from the file arrive as slowly as they once did, or at once.
 
     Yields:
         The store; ``spent_since`` says what its calls have cost.

@@ -103,7 +103,7 @@ class Arriving:
         return failed(kind, name) if kind else None
 
     def attempt(self, zero: float, failure: Failure | None) -> Attempt:
-        """The attempt as it stands now, on a clock that began at ``zero``."""
+        """The attempt as it is now, on a clock that began at ``zero``."""
         refused = failure is not None and failure.status not in (None, 408, 504)  # these may come after a start
         known = (self.input_tokens, self.output_tokens)
         cost = 0.0 if refused else self._model.cost(*known)

@@ -55,7 +55,7 @@ def codes(body: Any) -> Iterator[str]:
 
 
 def _parsed(body: Any) -> Any:
-    """What a body says if it is JSON, an event that holds some, or a dict as Python prints it; else the text.
+    """What a body says if it is JSON, an event that holds some, or a dict as Python prints it. Otherwise the text.
 
     The names in a dict come in lower case and without underlines.
     """
@@ -81,7 +81,7 @@ def _read(text: str) -> Any:
 
 
 def _without_markup(text: str) -> str:
-    """What stands before a page or a tag, and the page's title or first words."""
+    """What comes before a page or a tag, and the page's title or first words."""
     before = text[: text.find("<")][:500]
     titles = [title for title in _TITLE.findall(text[:50_000]) if len(title.split()) > 1]
     return html.unescape(before + titles[0] if titles else _MARKUP.sub(" ", text[:10_000])).strip()

@@ -26,7 +26,7 @@ def ai() -> Any:
 
 
 def as_text(request: Request) -> str:
-    """All messages in one text. Turns before the last stand in it as JSON, so that none can pass for a title."""
+    """All messages in one text. Turns before the last are in it as JSON, so that none can pass for a title."""
     said = request.before and json.dumps(request.turns[:-1], ensure_ascii=False)
     titled = {"Instructions": request.system, "The conversation before": said, "The message to answer": request.asked}
     whole = "\n\n".join(f"# {title}\n\n{text}" for title, text in titled.items() if text)

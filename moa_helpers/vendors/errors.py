@@ -84,7 +84,7 @@ def _explained(error: Exception, model_name: str) -> Failure:
 
 
 def _heard(error: Exception) -> tuple[str, list[str]]:
-    """What an error says, and its codes: the vendor's words; else those of the SDK."""
+    """What an error says, and its codes: the vendor's words, or those of the SDK."""
     body = getattr(error, "body", None)
     with suppress(Exception):  # an answer that was not read, or an SDK of another making
         body = error.response.text or body  # type: ignore[attr-defined]  # whole, where the SDK keeps a part

@@ -122,9 +122,9 @@ def find_servers(
 ) -> tuple[tuple[Server, ...], tuple[str, ...]]:
     """The model servers that answer, those of ``LOCAL_BASE_URL`` first; and what the reader should know beside them.
 
-    It takes at most ``PATIENCE`` seconds. A port where nothing listens refuses at once; a place that was silent (behind
-    a firewall, or no server of models) gets only a ``MOMENT`` if it is looked at again within a minute. Raises
-    ValueError if a variable holds no address.
+    It takes at most ``PATIENCE`` seconds. A port where nothing listens refuses at once. A place may be silent, behind a
+    firewall or as no server of models: looked at again within a minute, it gets only a ``MOMENT``. Raises ValueError if
+    a variable holds no address.
     """
     began, (found, notes) = time.monotonic(), places(values)
     where = [place for place in found if place_of(place.url) not in leave_out]

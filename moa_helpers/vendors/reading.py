@@ -19,8 +19,9 @@ STOP = {"type": "message_stop"}  # Anthropic's end mark, and what stands for Ope
 async def events(response: Any) -> AsyncGenerator[dict[str, Any], None]:
     """Yield the events of a streamed answer, ``STOP`` for its end mark. An answer sent whole is a single event.
 
-    The body of the response (of httpx or httpx2) is not read yet. An error that was sent is raised as ``Refused``, what
-    is neither as ``Malformed``: at the end only, if it may as well be a sign of life, as the answer may be complete.
+    The body of the response (of httpx or httpx2) is not read yet. An error that was sent is raised as ``Refused``, and
+    what is neither as ``Malformed``. If that may be a sign of life, it is raised at the end, unless the answer is
+    complete.
     """
     if "," in response.headers.get("content-encoding", ""):
         raise Malformed("The answer is compressed more than once.")  # a few bytes may hide more than the memory holds

@@ -45,7 +45,7 @@ class Request:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """All turns, as OpenAI and Mistral take them: the system message, if any, stands first."""
+        """All turns, as OpenAI and Mistral take them: the system message, if any, comes first."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         return [*system, *self.turns]
 

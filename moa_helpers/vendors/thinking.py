@@ -39,7 +39,7 @@ _BEGUN = re.compile(r"\s*(?:[<\[\u25c1][^>\]\u25b7]{0,60}|<\|[a-z<|>]{0,60}|anal
 
 
 class Tag(NamedTuple):
-    """A tag that is not in code or quotes: where it stands, and what it is."""
+    """A tag that is not in code or quotes: where it is, and which."""
 
     begin: int
     end: int
@@ -49,7 +49,7 @@ class Tag(NamedTuple):
 
 
 def told_apart(content: Any, depth: int = 8) -> tuple[str, str]:
-    """The text and the thinking in a content: a text, a part, or a list of parts, maybe nested; else ``Malformed``."""
+    """The text and the thinking in a content: a text, a part, or a list of parts, maybe nested; or ``Malformed``."""
     if content is None or isinstance(content, str):
         return content or "", ""
     if isinstance(content, list) and depth:
@@ -191,7 +191,7 @@ def _thoughts(text: str, tags: list[Tag]) -> tuple[list[str], int]:
 
 
 def _closing(opening: Tag, tags: list[Tag]) -> Tag | None:
-    """The tag that closes a thought: the one that fits, else the first of its name, else any."""
+    """The tag that closes a thought: the one that fits, or the first of its name, or any."""
     tags = [tag for tag in tags if tag.begin >= opening.begin]
     named = [tag for tag in tags if tag.name == opening.name]
     depths = accumulate(-1 if tag.closing else 1 for tag in named)

@@ -37,7 +37,7 @@ def with_logins(values: Mapping[str, str]) -> Variables:
 
 
 def find_keys(values: Variables, *, needed: bool) -> tuple[dict[str, str], dict[str, Key], list[str]]:
-    """Where each vendor's key comes from; the keys by their variables; and which of them count as unset, and why.
+    """Where each vendor's key comes from, the keys by their variables, and which of them count as unset, and why.
 
     A placeholder does, unless the reader has set the address: some gateways and hosts take any text for a key. If they
     are ``needed``, Colab's panel is looked at, and a key that cannot be one is a ValueError, which never shows it.

@@ -39,7 +39,7 @@ def sdk_of(vendor: Vendor, *, offline: bool) -> ModuleType:
 
 
 def body(request: Request) -> dict[str, Any]:
-    """A request's body in JSON as its vendor takes it: what the SDK would send, but for ``stream``."""
+    """A request's body in JSON as its vendor takes it: what the SDK would send, apart from ``stream``."""
     return _parts(request)[0]
 
 

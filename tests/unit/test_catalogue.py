@@ -129,7 +129,7 @@ def test_a_model_past_its_date_gives_a_warning_that_names_a_living_successor(mon
             warnings.simplefilter("always")
             for day in (model.shutdown_date - timedelta(1), model.shutdown_date):
                 monkeypatch.setattr(catalogue, "date", Calendar(day))
-                catalogue.warn_if_shut_down(model)
+                catalogue.warn_of(model)
         (warning,) = heard  # not the day before
         words = f"{model.name} was shut down on {model.shutdown_date}; use {successor.name} instead"
         assert words in str(warning.message)
@@ -138,6 +138,18 @@ def test_a_model_past_its_date_gives_a_warning_that_names_a_living_successor(mon
 def test_a_retired_model_warns_whoever_asks_it(run):
     with pytest.warns(UserWarning, match="use anthropic:claude-sonnet-5-5 instead"):
         assert run(moa.ask("anthropic:claude-3-5-sonnet-20240620", "Hello?")).ok
+
+
+def test_a_misspelt_model_warns_whoever_asks_it(run):
+    with pytest.warns(UserWarning, match="gpt-6-lunar is not in the catalogue. Did you mean openai:gpt-6-luna?"):
+        assert run(moa.ask("openai:gpt-6-lunar", "Hello?")).ok
+
+
+@pytest.mark.parametrize("name", ["openai:gpt-7-luna", "local:gpt-6-luna", "openrouter:openai/gpt-6-luna", "groq:x"])
+def test_a_model_that_may_well_be_a_new_one_warns_nobody(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        catalogue.warn_of(moa.find(name))
 
 
 def test_without_pandas_the_table_says_what_to_install(monkeypatch):

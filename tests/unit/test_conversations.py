@@ -30,7 +30,7 @@ REFUSED = {
     "no mapping": ([user("Why?"), ("user", "Why?")], TypeError, "Message 2 of the conversation must be a mapping"),
     "no role": ([{"content": "Why?"}], ValueError, "Message 1 .* has the role None; it takes system, user, assistant"),
     "unknown role": ([{"role": "tool", "content": "5"}, user("Why?")], ValueError, "role 'tool'"),
-    "two system messages": ([RULES, RULES, user("Why?")], ValueError, "one system message, which stands first"),
+    "two system messages": ([RULES, RULES, user("Why?")], ValueError, "one system message, its first message"),
     "a later system message": ([user("Why?"), RULES, user("Why?")], ValueError, "one system message"),
     "ends with assistant": (TALK[:2], ValueError, "must end with a message of the user"),
     "a system message alone": ([RULES], ValueError, "must end with a message of the user"),

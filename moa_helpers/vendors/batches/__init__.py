@@ -1,7 +1,7 @@
 """The vendors' batch APIs: a file of requests goes in, and within a day its results come out, at about half the price.
 
-Each file speaks to one SDK, by the same five functions: ``line`` writes a request, ``submit`` makes a job of a file,
-``made`` lists the jobs that are there, ``look`` says how a job stands, ``cancel`` ends it, ``results`` reads a file.
+Each file speaks to one SDK, by the same functions: ``line`` writes a request, ``submit`` makes a job of a file, and
+``made`` lists the jobs that there are. ``look`` says what state a job is in, ``cancel`` ends it, ``results`` reads it.
 """
 
 import json
@@ -16,7 +16,7 @@ from moa_helpers.vendors.reading import mapping
 from moa_helpers.vendors.requests import Request
 
 HEADERS = ("extra_headers", "http_headers", "extra_query")  # of a Member's extra, what no line of a file can hold
-NAME = "moa_job"  # under which a job's own name stands in its metadata
+NAME = "moa_job"  # under which a job's metadata has its own name
 
 
 class Made(NamedTuple):
@@ -29,7 +29,7 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """How a job stands; ``state`` is the vendor's word. ``done`` is None where no count is given before the end."""
+    """The state of a job; ``state`` is the vendor's word. ``done`` is None where no count is given before the end."""
 
     state: str
     ended: bool

@@ -30,7 +30,7 @@ async def made(sdk: Any, since: float) -> AsyncIterator[Made]:
 
 
 async def look(sdk: Any, id: str) -> Seen:
-    """How a job stands."""
+    """The state of a job."""
     job = await sdk.messages.batches.retrieve(id)
     ended = job.processing_status == "ended"
     return Seen(
@@ -48,7 +48,7 @@ async def cancel(sdk: Any, id: str) -> None:
 
 
 async def results(sdk: Any, file: str) -> AsyncIterator[Result]:
-    """What a job gave, whose id stands for its file of results."""
+    """What a job gave, whose id serves as that of its file of results."""
     async with sdk.messages.batches.with_streaming_response.results(file) as response:
         async for each in lines(response.iter_bytes()):
             found = mapping(each.get("result"))

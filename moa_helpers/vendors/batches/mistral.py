@@ -41,7 +41,7 @@ async def made(sdk: Any, since: float) -> AsyncIterator[Made]:
 
 
 async def look(sdk: Any, id: str) -> Seen:
-    """How a job stands."""
+    """The state of a job."""
     job = await sdk.batch.jobs.get_async(job_id=id)
     state = str(getattr(job.status, "value", job.status))
     return Seen(

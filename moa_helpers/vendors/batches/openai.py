@@ -33,7 +33,7 @@ async def made(sdk: Any, since: float) -> AsyncIterator[Made]:
 
 
 async def look(sdk: Any, id: str) -> Seen:
-    """How a job stands."""
+    """The state of a job."""
     job = await sdk.batches.retrieve(id)
     end = job.completed_at or job.expired_at or job.cancelled_at or job.failed_at
     errors = (job.errors and job.errors.data) or []
