@@ -30,7 +30,7 @@ async def mixed(messages):
 @app.post("/answer")
 async def answer(messages: list[dict], request: Request):
     work = asyncio.create_task(mixed(messages))
-    left = asyncio.create_task(request.receive())  # the body has come, so the next message is that the client left
+    left = asyncio.create_task(request.receive())  # the next message: the client has left
     try:
         await asyncio.wait([work, left], return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
