@@ -78,7 +78,8 @@ def timeline(calls: Answer | Sequence[Reply]) -> Picture:
     replies = calls.replies if isinstance(calls, Answer) else Replies(calls)
     if not replies:
         raise ValueError("Nothing to draw: no call was made.")
-    names, in_turn = [_label("", reply) for reply in replies], (replies,)
+    names = [_label("", reply) for reply in replies]
+    in_turn: Sequence[Replies] = (replies,)
     if isinstance(calls, Answer):
         in_turn = calls.stages
         stages = zip(roles(calls), replies, strict=True)

@@ -133,7 +133,7 @@ class Live:
 
     def _line(self, seen: Sequence[Seen]) -> str:
         if not seen:
-            return f"no call yet · {seconds(time.perf_counter() - self._scope.started)}"
+            return f"getting ready · {seconds(time.perf_counter() - self._scope.started)}"
         states = Counter(one.state for one in seen)
         over = states["done"] == len(seen) and all(plan.ended for plan in self._scope.plans)
         parts = [f"{states.pop('done', 0)} of {self.total} calls ended"]

@@ -31,7 +31,7 @@ class Reading:
     def __getitem__(self, label):
         """The control with this label; an argument's name stands for its label, "Limits" for the button of that."""
         if label == "Limits":
-            return next(widget for widget in self.widgets() if hasattr(widget, "icon") and "set" in widget.description)
+            return next(widget for widget in self.widgets() if words_of(widget).endswith("set)"))
         label = f"{SWITCHES[label][0]} ({label})" if label in SWITCHES else LIMITS.get(label, [label])[0]
         return next(widget for widget in self.widgets() if words_of(widget) == label)
 

@@ -148,7 +148,7 @@ def test_a_second_request_is_shown_once_it_began_with_the_number_of_the_first(ru
 def test_before_the_first_call_the_panel_goes_on(run, shown):
     run(moa.watch(asyncio.sleep(1)))
     assert len({line for _, line, _ in shown}) > 5
-    assert shown.line == "no call yet · 1.00 s"
+    assert shown.line == "getting ready · 1.00 s"
     assert shown.page.text.strip() == shown.line
 
 

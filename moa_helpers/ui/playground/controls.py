@@ -47,7 +47,9 @@ class Controls:
         switches = {name: hinted(widgets.Checkbox, name, indent=False) for name in SWITCHES}
         self._options: dict[str, Any] = limits | switches  # by the fields of ``Choice``, as are these:
         self._choices = {"samples": samples, "aggregator": aggregator, "layers": layers, "prompt": prompt}
-        self._unfold = widgets.ToggleButton(tooltip="Show or hide the limits. What is set counts, shown or hidden.")
+        self._unfold = widgets.ToggleButton(
+            layout=widgets.Layout(width="14em"), tooltip="Show or hide the limits. What is set counts, shown or hidden."
+        )
         grid = {"grid_template_columns": "repeat(auto-fit, minmax(min(22em, 100%), 1fr))", "grid_gap": "0 1em"}
         self._folded = widgets.GridBox([*self._options.values()], layout=widgets.Layout(display="none", **grid))
         self.estimate = widgets.HTML(layout=full).add_class("moa-estimate")
@@ -112,7 +114,6 @@ class Controls:
             control.value = choice.options.get(name, False if name in SWITCHES else "")
         self._unfold.value = any(choice.options.values())
         self._fold()
-        self._changed()
 
     def enable(self, *, running: bool) -> None:
         """Show which of Run and Stop is of use now."""
@@ -138,12 +139,13 @@ class Controls:
         for name, control in (self._choices | self._options).items():
             control.disabled = alone and name in OF_MIXTURES
         many = sum(bool(str(each.value or "").strip()) and not each.disabled for each in self._options.values())
-        self._unfold.description = f"Limits: {many or 'none'} set"
+        verb = "Hide" if self._unfold.value else "Show"
+        self._unfold.description = f"{verb} limits ({many or 'none'} set)"
         self._tell()
 
     def _fold(self) -> None:
         self._folded.layout.display = "grid" if self._unfold.value else "none"
-        self._unfold.icon = f"caret-{'down' if self._unfold.value else 'right'}"
+        self._changed()
 
     def _take_prepared(self) -> None:
         if self._prepared.value:
