@@ -18,6 +18,8 @@ from moa_helpers.texts import decoded
 if TYPE_CHECKING:
     import pandas as pd
 
+ENDINGS = (".jsonl", ".csv", ".tsv", ".parquet")  # of files of questions
+
 
 @dataclass(frozen=True)
 class Question:
@@ -61,8 +63,11 @@ def read_questions(path: str | Path) -> list[Question]:
             import pandas as pd
         with parquet():
             return _of_table(pd.read_parquet(path), str(path))
-    if kind not in (".jsonl", ".csv", ".tsv"):
-        raise ValueError(f"{str(path)[:200]!r} is neither a .jsonl, a .csv nor a .parquet file.")
+    if kind not in ENDINGS:
+        raise ValueError(
+            f"{str(path)[:200]!r} is no file of questions. A file's name ends in .jsonl, .csv or .parquet; a single "
+            "text is given in a list."
+        )
     entries: list[Any] = []
     try:
         text = re.sub(r"\r\n?", "\n", decoded(path.read_bytes())).lstrip("\ufeff\n")
@@ -129,28 +134,36 @@ def _rows(text: str) -> Iterator[dict[str | None, Any]]:
 def opened(given: Source) -> tuple[Iterator[Question], int | None]:
     """The questions of a source one by one, and how many there are, where that is known.
 
-    A file, a table or a list is checked whole before this returns; of anything else each question is as it comes. A
-    table has the columns of a file. What is wrong raises TypeError or ValueError.
+    A file, a table or a list is checked whole before this returns. Anything else is checked question by question, as
+    it is read. A table has the columns of a file. What is wrong raises TypeError or ValueError.
     """
-    if isinstance(given, str | Path):
-        given = read_questions(given)
-    elif hasattr(given, "columns") and hasattr(given, "index"):
-        given = _of_table(given)
-    if isinstance(given, Sequence):
-        found = questions_of(given)
-        return iter(found), len(found)
-    if not isinstance(given, Iterable) or isinstance(given, Mapping):
-        raise TypeError(f"Give the questions as a list, a file or a pandas DataFrame, not {type(given).__name__}.")
-    return _checked(given), None
+    found = _read(given)
+    if isinstance(found, Sequence):
+        questions = questions_of(found)
+        return iter(questions), len(questions)
+    if not isinstance(found, Iterable) or isinstance(found, Mapping):
+        raise TypeError(f"Give the questions as a list, a file or a pandas DataFrame, not {type(found).__name__}.")
+    return _checked(found), None
 
 
-def questions_of(given: Sequence[Asked]) -> list[Question]:
-    """Questions in one form; a text is its own id. Raises TypeError or ValueError unless they are a list of such."""
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise TypeError(f"Give the questions as a list, not {type(given).__name__}.")
-    if not given:
+def questions_of(given: Source) -> list[Question]:
+    """All questions of a list, a file or a DataFrame; a text in a list is its own id.
+
+    Raises TypeError or ValueError for anything else, and for what ``read_questions`` refuses.
+    """
+    found = _read(given)
+    if not isinstance(found, Sequence):
+        raise TypeError(f"Give the questions as a list, a file or a pandas DataFrame, not {type(found).__name__}.")
+    if not found:
         raise ValueError("The list of questions is empty: give at least one.")
-    return [*_checked(given)]
+    return [*_checked(found)]
+
+
+def _read(given: Source) -> Iterable[Asked]:
+    """The questions of a file or a table; anything else as it is."""
+    if isinstance(given, str | Path):
+        return read_questions(given)
+    return _of_table(given) if hasattr(given, "columns") and hasattr(given, "index") else given
 
 
 def _checked(given: Iterable[Asked]) -> Iterator[Question]:

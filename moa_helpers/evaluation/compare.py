@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from moa_helpers import offline
-from moa_helpers.bulk.questions import Asked, Question
+from moa_helpers.bulk.questions import Question, Source
 from moa_helpers.bulk.rows import Row
 from moa_helpers.bulk.strategies import answered
 from moa_helpers.bulk.work import Lane, Work, shared
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 def estimate_comparison(
-    questions: Sequence[Asked],
+    questions: Source,
     strategies: Strategies,
     *,
     judge: Judges = None,
@@ -59,7 +59,7 @@ def estimate_comparison(
 
 
 async def compare(
-    questions: Sequence[Asked],
+    questions: Source,
     strategies: Strategies,
     *,
     judge: Judges = None,
@@ -80,7 +80,8 @@ async def compare(
     change, makes only those calls that are not in it, or failed: another ``score`` on the same file makes none.
 
     Args:
-        questions: texts, or ``Question``s as of ``read_questions``, or those of ``offline.questions``.
+        questions: a list of texts or ``Question``s, such as ``offline.questions`` gives; or a file or a DataFrame, as
+            in ``read_questions``.
         strategies: a name for each, and what to ask, as in ``answer_all``. The first is the baseline: the others are
             judged against it.
         judge: the model or ``Member`` that judges, or several, whose scores are averaged; None: nothing is judged.

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeAlias
 
-from moa_helpers.bulk.questions import Asked, questions_of
+from moa_helpers.bulk.questions import Source, questions_of
 from moa_helpers.bulk.strategies import Strategy
 from moa_helpers.estimating import estimate
 from moa_helpers.evaluation.comparison import NULL
@@ -30,7 +30,7 @@ class Planned:
 
     def __init__(
         self,
-        questions: Sequence[Asked],
+        questions: Source,
         strategies: Strategies,
         judge: Judges,
         null_checks: int,

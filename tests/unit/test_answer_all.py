@@ -173,7 +173,7 @@ def test_a_generator_is_read_no_further_than_it_is_worked_on(answer_all, script)
 @pytest.mark.parametrize(
     ("questions", "error", "words"),
     [
-        ("Why is the sky blue?", ValueError, "neither a .jsonl"),
+        ("Why is the sky blue?", ValueError, "no file of questions"),
         (7, TypeError, "a list, a file or a pandas DataFrame"),
         ({"a": "Why?"}, TypeError, "not dict"),
         (SimpleNamespace(columns=["id", "prompt"]), TypeError, "pandas DataFrame"),

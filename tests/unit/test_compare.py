@@ -210,7 +210,7 @@ def test_an_estimate_says_the_limits_that_it_is_made_for():
 
 ONE, SINGLE = ["Why?"], {"single": A}
 BY_THE_ESTIMATE_TOO = [
-    ("Why?", SINGLE, {}, TypeError, "as a list"),
+    ("Why?", SINGLE, {}, ValueError, "given in a list"),
     ([], SINGLE, {}, ValueError, "is empty"),
     (["Why?", 7], SINGLE, {}, TypeError, "Question 2 must be a text"),
     ([moa.Question("a", "1?"), moa.Question("a", "2?")], SINGLE, {}, ValueError, "'a' is there twice"),

@@ -34,7 +34,7 @@ FROM_SPREADSHEETS = [
     ),
 ]
 BAD = [
-    ("q.txt", "Why?", "neither a .jsonl, a .csv nor a .parquet"),
+    ("q.txt", "Why?", "no file of questions"),
     ("q.jsonl", '{"id": "a"}\n', "Question 1 in .* has no id or no prompt"),
     ("q.jsonl", '{"id": "a", "prompt": "1?"}\n"Why?"\n', "Question 2 in .* has no id or no prompt"),
     ("q.jsonl", "Why?\n", "Question 1 in .* cannot be read"),
