@@ -40,7 +40,7 @@ def after(failure: Failure, attempts: Sequence[Attempt], request: Request, scope
     elif wait > LONGEST_WAIT or (scope.until is not None and time.perf_counter() + wait >= scope.until):
         reason = f"the next attempt was due only after {wait:.1f} s"
     elif not scope.purse.grants(request):
-        reason = "max_calls or budget_usd leaves none"
+        reason = "max_calls or budget_usd leaves no call"
     else:
         return Retry(failure, wait)
     return replace(failure, message=f"{failure.message} Not tried again: {reason}.")
@@ -51,7 +51,7 @@ def without_fallback(reply: Reply, following: Request, scope: Scope) -> Reply | 
     if scope.until is not None and time.perf_counter() >= scope.until:
         reason = "the deadline has passed"
     elif not scope.purse.grants(following):
-        reason = "max_calls or budget_usd leaves none"
+        reason = "max_calls or budget_usd leaves no call"
     else:
         return None
     return replace(reply, warnings=(*reply.warnings, f"{following.model.name} was not asked instead: {reason}."))

@@ -10,7 +10,7 @@ from tests.support import scripts
 from tests.support.scripts import HAIKU, LUNA, OSS, SMALL, SOL, answers, breaks_off, fails, hangs
 
 THREE = [LUNA, HAIKU, SMALL]
-NONE_LEFT = "Not tried again: max_calls or budget_usd leaves none."
+NONE_LEFT = "Not tried again: max_calls or budget_usd leaves no call."
 
 
 # Before the first call

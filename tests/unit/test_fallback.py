@@ -73,7 +73,7 @@ def test_slow_is_no_failure(script, run, question):
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        ({"max_calls": 3}, "max_calls or budget_usd leaves none"),
+        ({"max_calls": 3}, "max_calls or budget_usd leaves no call"),
         ({"deadline": 5}, "the deadline has passed"),
     ],
 )
