@@ -11,14 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from moa_helpers.catalogue import AS_OF, Model
 from moa_helpers.evaluation import charts, measures
 from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged, Scored, by_question
-from moa_helpers.evaluation.measures import Interval
-from moa_helpers.evaluation.views import described, words
+from moa_helpers.evaluation.views import bounded, cell, cells, described, interval_of, words
 from moa_helpers.limits.members import Member, Named
 from moa_helpers.texts import save
 from moa_helpers.ui.cards import dollars
@@ -28,7 +26,6 @@ from moa_helpers.vendors.secrets import hide_used
 from moa_helpers.vendors.settings import current, priced
 
 MODELS = ("reference_models", "layers", "aggregator", "hedge_with")  # the arguments of a mixture that name models
-AGAINST = ("win_", "score_difference", "mcnemar")  # how columns begin that compare with the baseline
 LONGEST_NAME = 80  # characters of a question where it is only named
 RESULTS = {1.0: "wins", 0.0: "loses", 0.5: "a tie", None: "no judgement"}
 
@@ -89,52 +86,15 @@ def report(comparison: Comparison, path: str | Path) -> Path:
     return save(path, hide_used(html).encode())
 
 
-def _cell(column: str, value: Any) -> str:
-    """A value for the reader."""
-    if value is None or value is pd.NA or value != value:
-        return "unknown"
-    if column.endswith("_usd"):
-        return dollars(float(value))
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if not isinstance(value, int | float | np.number):
-        return str(value)
-    number = float(value)
-    return f"{number:,.0f}" if abs(number) >= 1000 or number.is_integer() else f"{number:,.3g}"
-
-
-def _bounded(frame: pd.DataFrame) -> list[str]:
-    """The columns that have an interval in two others."""
-    return [column for column in frame.columns if {f"{column}_low", f"{column}_high"} <= {*frame.columns}]
-
-
-def _interval(row: Mapping[str, float], column: str) -> Interval:
-    return Interval(row[column], row[f"{column}_low"], row[f"{column}_high"])
-
-
 def _table(name: str, frame: pd.DataFrame, baseline: str = "") -> Table:
-    """A data frame for the reader: bounds beside their value, and no column in which all is unknown, but for costs."""
-    bounded = _bounded(frame)
-    bounds = [f"{column}{end}" for column in bounded for end in ("_low", "_high")]
-    known = [each for each in frame.columns if each.endswith("_usd") or frame[each].notna().any()]
-    shown = [column for column in known if column not in bounds]
-
-    def cell(row: Mapping[str, Any], column: str) -> str:
-        if column.startswith(AGAINST) and row["strategy"] == baseline:
-            return "baseline"
-        if column in bounded and not math.isnan(row[column]):
-            return str(_interval(row, column)).replace(" to ", "\xa0to\xa0")  # which stays on one line
-        return _cell(column, row[column])
-
-    rows = [[cell(row, column) for column in shown] for row in frame.to_dict("records")]
-    return Table(name, [*map(words, shown)], rows)
+    return Table(name, *cells(frame, baseline))
 
 
 def _pictures(comparison: Comparison, table: pd.DataFrame, judges: pd.DataFrame) -> Iterator[Picture]:
     """Each column that has intervals; and what quality costs, by the score, or else in points or in wins."""
     for frame in (table, judges):
-        for column in _bounded(frame):
-            found = {str(name): _interval(row, column) for name, row in frame[frame[column].notna()].iterrows()}
+        for column in bounded(frame):
+            found = {str(name): interval_of(row, column) for name, row in frame[frame[column].notna()].iterrows()}
             zero = column in ("position_bias", "score_difference")
             if found:
                 against = 0.5 if column.startswith("win_") else 0.0 if zero else None
@@ -160,7 +120,7 @@ def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
     asked, rows, links = [], [], []
     for number, (question, answers, judgements, scored) in enumerate(by_question(comparison), 1):
         said = defaultdict(str, {(each.strategy, each.judge): RESULTS[each.score] for each in judgements})
-        facts = {each.strategy: [_cell(what, getattr(each, what)) for what in shown] for each in answers}
+        facts = {each.strategy: [cell(what, getattr(each, what)) for what in shown] for each in answers}
         for strategy in facts if comparison.scored else ():
             facts[strategy] += _score_cells(scored.get(strategy))
         if any(each.strategy == NULL for each in judgements):
@@ -180,7 +140,7 @@ def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
 def _score_cells(scored: Scored | None) -> list[str]:
     if scored is None or scored.problem:
         return ["unknown", scored.problem if scored else ""]
-    return ["nothing to read" if scored.value is None else _cell("score", scored.value), scored.read]
+    return ["nothing to read" if scored.value is None else cell("score", scored.value), scored.read]
 
 
 def _disagreements(judgements: Sequence[Judged], values: Mapping[str, float], baseline: str) -> Iterator[str]:
@@ -224,6 +184,6 @@ def _prices(comparison: Comparison) -> Table:
     columns = ["model", *usd, "batch", "shutdown_date", "source", "batch_source", "notes"]
     found = [{"model": model.name, **vars(model.vendor), **vars(model)} for model in models]
     shown = [column for column in columns if any(facts[column] for facts in found)]
-    rows = [[_cell(column, facts[column]) for column in shown] for facts in found]
+    rows = [[cell(column, facts[column]) for column in shown] for facts in found]
     header = [words(column.replace("usd_", "").replace("_per_m", "")) for column in shown]
     return Table("prices in US dollars for a million tokens", header, rows)

@@ -21,6 +21,10 @@ from moa_helpers.steps.ranking import spoken
 __all__ = ["Score", "choice", "contains", "exact", "number", "pattern", "runs"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 @dataclass(frozen=True)
 class Score:
     """What a score found: 1 is right, 0 wrong, and None means that it found nothing to read; and what it ``read``."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 BIAS = ("position_bias", "position_bias_low", "position_bias_high")
 JUDGES_COLUMNS = ("judge", "pairs", "unread", "consistent", *BIAS, "null_lost", "verdict")
 MUCH = 0.1  # of the answers unread, and the score says little
+AGAINST = ("win_", "score_difference", "mcnemar", "gain")  # how columns begin that compare with the baseline
+FAILURES = ("failed", "unparsed", "unscored", "unread")  # columns of numbers that are mostly 0
 LOST = 0.9  # of the null answers must lose, or the judge is not to be trusted
 
 
@@ -38,32 +40,55 @@ def _(comparison: Comparison) -> Card:
     asked = len({each.question for each in comparison.answers})
     stand_ins = STAND_INS * any(each.offline for each in comparison.answers)
     heading = f"{asked} of {comparison.planned} questions · {dollars(comparison.cost_usd)}{stand_ins}"
-    header = ["strategy", "calls", "cost", "seconds", "characters", "points right", "points wrong", "wins"]
-    rows = []
-    for name in comparison.strategies:
-        row = _row(comparison, name)
-        size = f"{row['characters']:.0f}" + f" ({row['failed']} failed)" * bool(row["failed"])
-        cost, baseline = dollars(None if math.isnan(row["cost_usd"]) else row["cost_usd"]), name == comparison.baseline
-        points = [_range(row, "points_share"), _range(row, "points_wrong", "z.2f")]
-        wins = ["baseline" if baseline else _range(row, what) for what in ("win_rate", "win_rate_at_equal_length")]
-        facts = [name, f"{row['calls']:.1f}", cost, f"{row['seconds']:.1f}", size]
-        rows.append([*facts, *points, *wins, *_score_cells(row, baseline)])
+    table = comparison.table().drop(columns="questions").reset_index()
     notes = filter(None, [comparison.problem, *comparison.warnings])
-    header += ["wins at equal length", *(["score", "unparsed", "difference"] if comparison.scored else [])]
-    return Card(heading, header, rows, "\n\n".join(notes))
+    return Card(heading, *cells(table, comparison.baseline), "\n\n".join(notes))
 
 
-def _score_cells(row: Mapping[str, Any], baseline: bool) -> list[str]:
-    if "score" not in row:
-        return []
-    p = "" if math.isnan(row["mcnemar_p"]) else f", p = {row['mcnemar_p']:.2g}"
-    difference = "baseline" if baseline else _range(row, "score_difference", "+.0%") + p
-    return [_range(row, "score"), str(row["unparsed"]), difference]
+def cells(frame: "pd.DataFrame", baseline: str = "") -> tuple[list[str], list[list[str]]]:
+    """A table for the reader, as its header and its rows: after the names the columns with an interval, then others.
+
+    Bounds stand beside their value. A column is left out if all of it is unknown (but for costs), or no failure.
+    """
+    estimates = bounded(frame)
+    known = [each for each in frame.columns if each.endswith("_usd") or frame[each].notna().any()]
+    bounds = [f"{column}{end}" for column in estimates for end in ("_low", "_high")]
+    left_out = [*bounds, *(each for each in FAILURES if each in frame and not frame[each].any())]
+    shown = sorted((each for each in known[1:] if each not in left_out), key=lambda each: each not in estimates)
+
+    def said(row: Mapping[str, Any], column: str) -> str:
+        if column.startswith(AGAINST) and row["strategy"] == baseline:
+            return "baseline"
+        if column in estimates and not math.isnan(row[column]):
+            return str(interval_of(row, column)).replace(" to ", "\xa0to\xa0")  # which stays on one line
+        return cell(column, row[column])
+
+    shown = [*frame.columns[:1], *shown]
+    return [*map(words, shown)], [[said(row, column) for column in shown] for row in frame.to_dict("records")]
 
 
-def _range(row: Mapping[str, Any], name: str, form: str = ".0%") -> str:
-    value, low, high = (format(row[name + end], form) for end in ("", "_low", "_high"))
-    return "unknown" if math.isnan(row[name]) else f"{value} ({low} to {high})"
+def cell(column: str, value: Any) -> str:
+    """A value for the reader; ``column`` is the name of what it is."""
+    if value is None or value != value:
+        return "unknown"
+    if column.endswith("_usd"):
+        return dollars(float(value))
+    if isinstance(value, str | tuple):
+        return str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    number = float(value)
+    return f"{number:,.0f}" if abs(number) >= 1000 or number.is_integer() else f"{number:,.3g}"
+
+
+def bounded(frame: "pd.DataFrame") -> list[str]:
+    """The columns that have an interval in two others."""
+    return [column for column in frame.columns if {f"{column}_low", f"{column}_high"} <= {*frame.columns}]
+
+
+def interval_of(row: Mapping[str, Any], column: str) -> Interval:
+    """A value of a table's row, with its bounds."""
+    return Interval(row[column], row[f"{column}_low"], row[f"{column}_high"])
 
 
 def table(comparison: Comparison) -> "pd.DataFrame":

@@ -1,6 +1,7 @@
 """Is it worth it? One call beside samples of its model and beside a mixture: what is gained, and at what price."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,28 @@ from moa_helpers.evaluation.comparison import Comparison
 from moa_helpers.evaluation.measures import Interval
 from moa_helpers.evaluation.questions import Judges
 from moa_helpers.evaluation.scores import Scorer
+from moa_helpers.evaluation.views import cells
 from moa_helpers.limits.members import Named
+from moa_helpers.results import total
 from moa_helpers.shown import Shown, lesson
-from moa_helpers.ui.cards import STAND_INS, Card, card, dollars
+from moa_helpers.ui.cards import STAND_INS, Card, card, dollars, seconds
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ONE, MIXTURE = "one call", "mixture"  # names of strategies
-USUAL = measures.questions_to_show(0.10, 0.20)  # questions for ten points, where two strategies differ on one in five
+USUAL = measures.questions_to_show(0.1, 0.2)  # questions for a gain of 0.1, where two strategies differ on one in five
 FEWEST = 6  # questions that must differ, all in one direction, before a coin is an unlikely reason (p < 0.05)
 TAIL = 20  # answers from which on a 95th percentile is told
+GAIN = {"": "value", "_low": "low", "_high": "high"}
+
+
+class Gain(NamedTuple):
+    """How much better one strategy is than another: on average, and question by question."""
+
+    mean: Interval
+    each: list[float]
+    shown: str  # "better", "worse", or empty if it is neither
 
 
 async def worth_it(
@@ -53,8 +65,7 @@ async def worth_it(
         single: the model of the one call, as a name or a ``Member``.
         mixture: the arguments of ``mixture_of_agents``, as in ``compare``.
         judge, score: as in ``compare``, but only one of them. Without both, only dollars and seconds are compared.
-        path, budget_usd, max_concurrency: as in ``compare``.
-        options: other arguments of ``compare``, such as ``timeout`` in seconds.
+        path, budget_usd, max_concurrency: as in ``compare``; ``options`` are its other arguments.
 
     Returns:
         A table and a verdict in words. Failures do not raise: an answer that failed is wrong, or loses.
@@ -62,10 +73,8 @@ async def worth_it(
     Raises:
         TypeError, ValueError, OSError, asyncio.CancelledError: as in ``compare``.
     """
-    if not isinstance(single, Named):
-        raise TypeError(f"single must be a model's name or a Member, not {single!r}.")
-    if not isinstance(mixture, Mapping):
-        raise TypeError(f"mixture must be a mapping with reference_models and an aggregator, not {mixture!r}.")
+    if not isinstance(single, Named) or not isinstance(mixture, Mapping):
+        raise TypeError("single must be a model's name or a Member; mixture must have reference_models and aggregator.")
     if judge and score:
         raise ValueError("Give a judge or a score, not both: a verdict needs one measure. moa.compare takes both.")
     if isinstance(questions, str) and not questions.endswith(ENDINGS):
@@ -73,41 +82,8 @@ async def worth_it(
     several = sum(map(len, Strategy.of(mixture, MIXTURE).plan("?").stages))
     samples = {"reference_models": [single] * several, "aggregator": single}
     strategies = {ONE: single, f"{several} sample{'s' * (several > 1)}": samples, MIXTURE: mixture}
-    limits: dict[str, Any] = {"path": path, "budget_usd": budget_usd, "max_concurrency": max_concurrency}
-    return Worth(await compare(questions, strategies, judge=judge, score=score, **limits, **options))
-
-
-class Gain(NamedTuple):
-    """How much better one strategy is than another, on the same questions."""
-
-    mean: Interval
-    questions: int
-    apart: list[float]  # the differences that are not 0, one a question
-    share: bool  # whether the measure goes from 0 to 1
-
-    def __str__(self) -> str:
-        by, form = (100, "+z.0f") if self.share else (1, "+z.3g")
-        value, low, high = (format(by * each, form) for each in (self.mean.value, self.mean.low, self.mean.high))
-        return f"{value}{' points' * self.share} ({low} to {high})"
-
-    @property
-    def says(self) -> str:
-        """``"better"`` or ``"worse"`` if interval and sign test (``mcnemar``) both show that; else empty."""
-        signs = [(each > 0, each < 0) for each in self.apart]
-        chance = measures.mcnemar(*zip(*signs, strict=True)) if signs else 1.0
-        return {"above": "better", "below": "worse"}.get(self.mean.says(), "") if chance < 0.05 else ""
-
-    @property
-    def missing(self) -> int | None:
-        """As ``Worth.missing``."""
-        if self.questions == 1:
-            return USUAL - 1
-        if self.says or not self.mean.value:
-            return None
-        differ = len(self.apart) / self.questions
-        gain = min(abs(self.mean.value) / max(map(abs, self.apart)), differ)
-        needed = max(measures.questions_to_show(gain, differ), math.ceil(FEWEST / differ))
-        return max(1, needed - self.questions)
+    options |= {"path": path, "budget_usd": budget_usd, "max_concurrency": max_concurrency}
+    return Worth(await compare(questions, strategies, judge=judge, score=score, **options))
 
 
 @dataclass(frozen=True)
@@ -123,14 +99,13 @@ class Worth(Shown):
         ``calls``; ``quality``: the score, or the win rate against one call, which has one half itself; ``gain`` over
         one call on the same questions, with its 95 % interval from ``gain_low`` to ``gain_high`` (of
         ``measures.rate_difference`` for a score, of ``measures.rate`` for a judge); ``usd_per_1000`` questions;
-        ``price``, as a multiple of one call's; ``seconds`` of those that were answered, without the wait for a free
-        place; and their 95th percentile ``p95_s``, from 20 answers on.
+        ``price``, as a multiple of one call's; ``seconds``, without the wait for a free place; and their 95th
+        percentile ``p95_s``, from 20 answers on.
         """
         with lesson():
             import pandas as pd
-        table = pd.DataFrame(map(self._row, self.comparison.strategies)).set_index("strategy")
-        base = table.usd_per_1000[ONE]
-        table.insert(6, "price", table.usd_per_1000 / base if base else math.nan)
+        table = pd.DataFrame(map(self._row, self.comparison.strategies)).set_index("strategy").astype(float)
+        table.insert(6, "price", table.usd_per_1000 / (table.usd_per_1000[ONE] or math.nan))
         return table
 
     @property
@@ -138,117 +113,97 @@ class Worth(Shown):
         """Questions still needed to show a difference of the mixture to one call that is as large as the one seen.
 
         So many show it in four of five cases, if it is there (``measures.questions_to_show``). None: it is shown, or
-        there is none to show. One question says nothing; then it is what a gain of ten points usually needs.
+        there is none to show. One question says nothing; then it is what a gain of 0.1 usually needs.
         """
-        gain = self._gain(MIXTURE)
-        return gain.missing if gain else None
+        if (gain := self._gain(MIXTURE)) and len(gain.each) == 1:
+            return USUAL - 1
+        if not gain or gain.shown or not gain.mean.value:
+            return None
+        apart, count = [abs(one) for one in gain.each if one], len(gain.each)
+        differ = len(apart) / count
+        needed = measures.questions_to_show(min(abs(gain.mean.value) / max(apart), differ), differ)
+        return max(1, needed - count, math.ceil(FEWEST / differ) - count)
 
     @property
     def verdict(self) -> str:
-        """What may be concluded, at what price, and how many questions are missing."""
-        found, asked = self.comparison, len(self._values(ONE, "seconds"))
+        """What may be concluded, at what price, and how many questions are missing.
+
+        A difference is shown if its interval leaves 0 out and a sign test (``measures.mcnemar``) gives p < 0.05.
+        """
+        found, (one, _, mixture) = self.comparison, map(self._row, self.comparison.strategies)
+        asked = len(found.answers) // len(found.strategies)
         if not asked:
             return f"No question was answered, so nothing is shown. {found.problem}".strip()
-        said = [self._quality(), self._price()]
-        for name in found.strategies:
-            failed = sum(each.strategy == name and not each.text for each in found.answers)
-            said += [f"Of {asked} questions, {name} failed on {failed}."] * (failed > 0)
+        usd, took = ([row[what] for row in (mixture, one)] for what in ("usd_per_1000", "seconds"))
+        said = [self._quality()]
+        said.append("For 1,000 questions the mixture costs {}, one call {}.".format(*map(dollars, usd)))
+        said.append("The mixture takes {}, one call {}.".format(*map(seconds, took)))
+        failed = Counter(each.strategy for each in found.answers if not each.text)
+        said += [f"Of {asked} questions, {name} failed on {often}." for name, often in failed.items()]
         said += [f"Only {asked} of {found.planned} questions were asked."] * (asked < found.planned)
-        said += ["Offline stand-ins answered: this says nothing about real models."] * self._offline
-        return " ".join(said)
+        offline = any(each.offline for each in found.answers)
+        return " ".join(said + ["Offline stand-ins answered: this says nothing about real models."] * offline)
 
-    @property
-    def _offline(self) -> bool:
-        return any(each.offline for each in self.comparison.answers)
+    def _quality(self) -> str:
+        found, gain, missing = self.comparison, self._gain(MIXTURE), self.missing
+        if not found.judges and not found.scored:
+            return "Quality was not compared: give a score or a judge."
+        if not gain:
+            return "No answer could be scored or judged, so nothing is shown about quality."
+        if len(gain.each) == 1:
+            return f"One question shows nothing about quality. To show a gain of 0.1 usually takes {missing} more."
+        seen = f"its gain is {gain.mean} on {len(gain.each)} questions"
+        if gain.shown and found.judges and {*found.judges_table().verdict} != {"usable"}:
+            return f"The mixture was judged {gain.shown} than one call, but this judge cannot be trusted here: {seen}."
+        said = f"is {gain.shown} than one call" if gain.shown else "is not shown to be better or worse than one call"
+        more = (
+            f" If the gain is as large as it looks, about {missing:,} more questions would show it." if missing else ""
+        )
+        beside = self._gain(MIXTURE, found.strategies[1])
+        differs = f"{beside.shown} than" if beside and beside.shown else "not shown to differ from"
+        by = "judge" if found.judges else "score"
+        return f"By the {by}, the mixture {said}: {seen}.{more} It is {differs} {found.strategies[1]} of one model."
 
-    def _values(self, name: str, what: str) -> dict[str, float]:
-        """Question -> a number of a strategy's, where it is known; ``"quality"`` is its score or win rate."""
+    def _values(self, name: str) -> dict[str, float]:
+        """Question -> a strategy's score or win rate, where it is known."""
         found = self.comparison
-        own = [each for each in found.answers if each.strategy == name]
-        if what != "quality":
-            return {each.question: value for each in own if (value := getattr(each, what)) is not None}
-        if found.judges:
-            return dict.fromkeys((each.question for each in own), 0.5) if name == ONE else found.scores(name)
-        return {each.question: each.value or 0.0 for each in found.scored if each.strategy == name and not each.problem}
+        if not found.judges:
+            return {one.question: one.value or 0.0 for one in found.scored if one.strategy == name and not one.problem}
+        return dict.fromkeys((each.question for each in found.answers), 0.5) if name == ONE else found.scores(name)
 
     def _gain(self, name: str, over: str = ONE) -> Gain | None:
         """What a strategy gains over another; None if that was not measured."""
-        one, other = self._values(name, "quality"), self._values(over, "quality")
-        pairs = [(value, other[key]) for key, value in one.items() if key in other]
-        if not pairs or name == over:
+        one, other = self._values(name), self._values(over)
+        both = [key for key in one if key in other]
+        if not both or name == over:
             return None
-        ours, theirs = [value for value, _ in pairs], [value for _, value in pairs]
+        ours, theirs = [one[key] for key in both], [other[key] for key in both]
         mean = measures.rate_difference(ours, theirs)
         if self.comparison.judges and over == ONE:  # whose half is no measurement
-            mean = Interval(*(each - 0.5 for each in vars(measures.rate(ours)).values()))
-        apart = [value - than for value, than in pairs if value != than]
-        return Gain(mean, len(pairs), apart, all(0 <= each <= 1 for each in ours + theirs))
+            mean = Interval(*(bound - 0.5 for bound in vars(measures.rate(ours)).values()))
+        each = [value - than for value, than in zip(ours, theirs, strict=True)]
+        chance = measures.mcnemar([value > 0 for value in each], [value < 0 for value in each])
+        return Gain(mean, each, {"above": "better", "below": "worse"}.get(mean.says(), "") if chance < 0.05 else "")
 
     def _row(self, name: str) -> dict[str, Any]:
+        gain, values = self._gain(name), [*self._values(name).values()]
         own = [each for each in self.comparison.answers if each.strategy == name]
-        quality, gain = [*self._values(name, "quality").values()], self._gain(name)
-        mean = gain.mean if gain else Interval(math.nan, math.nan, math.nan)
-        usd, took = (
-            [each.cost_usd for each in own if each.cost_usd is not None],
-            [each.seconds for each in own if each.text],
-        )
+        took, usd = [each.seconds for each in own if each.text], total(each.cost_usd for each in own)
         return {
             "strategy": name,
-            "calls": fmean(each.calls for each in own) if own else math.nan,
-            "quality": fmean(quality) if quality else math.nan,
-            **{f"gain{end}": value for end, value in zip(("", "_low", "_high"), vars(mean).values(), strict=True)},
-            "usd_per_1000": 1000 * fmean(usd) if usd and len(usd) == len(own) else math.nan,
-            "seconds": fmean(took) if took else math.nan,
-            "p95_s": quantiles(took, n=20, method="inclusive")[-1] if len(took) >= TAIL else math.nan,
+            "calls": fmean(each.calls for each in own) if own else None,
+            "quality": fmean(values) if values else None,
+            **{f"gain{end}": getattr(gain and gain.mean, what, None) for end, what in GAIN.items()},
+            "usd_per_1000": None if usd is None or not own else 1000 * usd / len(own),
+            "seconds": fmean(took) if took else None,
+            "p95_s": quantiles(took, n=20, method="inclusive")[-1] if len(took) >= TAIL else None,
         }
-
-    def _quality(self) -> str:
-        found, gain, samples = self.comparison, self._gain(MIXTURE), self.comparison.strategies[1]
-        if not found.judges and not found.scored:
-            return "Quality was not compared: give a score or a judge."
-        if gain is None:
-            return "No answer could be scored or judged, so nothing is shown about quality."
-        if gain.questions == 1:
-            return f"One question shows nothing about quality: to show 10 points, it usually takes {gain.missing} more."
-        by = f"the judge{'s' * (len(found.judges) > 1)}" if found.judges else "the score"
-        seen = f"{gain} on {gain.questions} questions"
-        if gain.says and found.judges and not all(found.judges_table().verdict == "usable"):
-            return f"The mixture was judged {gain.says} than one call ({seen}), but this judge cannot be trusted here."
-        if gain.missing:
-            said = (
-                f"By {by}, it is not shown whether the mixture is better than one call: {seen}. If the difference is "
-            )
-            said += f"as large as it looks, about {gain.missing:,} more questions would show it."
-        elif gain.says:
-            said = f"By {by}, the mixture is {gain.says} than one call: {seen}."
-        else:
-            said = f"By {by}, no difference between the mixture and one call was seen: {seen}."
-        beside = self._gain(MIXTURE, samples)
-        shown = f"It is {beside.says} than" if beside and beside.says else "It is not shown to differ from"
-        return f"{said} {shown} {samples} of one model."
-
-    def _price(self) -> str:
-        table = self.table()
-        times, longer = table.price[MIXTURE], table.seconds[MIXTURE] / table.seconds[ONE]
-        both = set(table.usd_per_1000[[ONE, MIXTURE]])
-        cost = "costs nothing, as one call" if both == {0} else f"costs {times:.1f} times as much as one call"
-        if math.isnan(times) and both != {0}:
-            cost = "has an unknown price"
-        took = "how long it takes is unknown" if math.isnan(longer) else f"takes {longer:.1f} times as long"
-        return f"The mixture {cost}, and {took}."
 
 
 @card.register
 def _(worth: Worth) -> Card:
-    found, table = worth.comparison, worth.table()
-    spent = f"{dollars(found.cost_usd)} for all calls{STAND_INS * worth._offline}"
-    rows = []
-    for name, row in table.iterrows():
-        gain = "baseline" if name == ONE else str(worth._gain(name) or "unknown")
-        cells = [("{:.1f}", row.calls), ("{:.3g}", row.quality), ("${:.3f}", row.usd_per_1000), ("{:.1f}", row.price)]
-        cells += [("{:.2f}", row.seconds), ("{:.2f}", row.p95_s)]
-        calls, quality, *rest = ["unknown" if math.isnan(value) else form.format(value) for form, value in cells]
-        rows.append([str(name), calls, quality, gain, *rest])
-    header = ("strategy", "calls", "quality", "gain (95 %)", "for 1,000", "price", "seconds", "p95")
-    notes = [worth.verdict, found.problem, *found.warnings]
-    return Card(f"Is it worth it? {spent}", header, rows, "\n\n".join(filter(None, notes)))
+    found = worth.comparison
+    header, rows = cells(worth.table().reset_index(), ONE)
+    notes = filter(None, [worth.verdict, found.problem, *found.warnings])
+    stand_ins = STAND_INS * any(each.offline for each in found.answers)
+    return Card(f"Is it worth it? {dollars(found.cost_usd)} for all calls{stand_ins}", header, rows, "\n\n".join(notes))

@@ -71,8 +71,8 @@ def test_each_strategy_is_scored_against_the_first(compare):
     for row in rows.itertuples():
         assert row.read in row.text
     for shown in (str(found), read(found._repr_html_()).text):
-        assert f"{table.score['moa']:.0%}" in shown
-        assert f"p = {table.mcnemar_p['moa']:.2g}" in shown
+        assert f"{table.score['moa']:.2f} (" in shown
+        assert f"{table.mcnemar_p['moa']:.3g}" in shown
 
 
 def test_unparsed_is_not_wrong_and_no_answer_is(said):
@@ -97,7 +97,10 @@ def test_a_share_is_a_score_too(said):
     found = said("right", "left", score=lambda question, answer: len(answer) / 10)
     assert list(found.table().score) == [0.5, pytest.approx(0.45)]
     assert math.isnan(found.table().mcnemar_p["other"]), "only what is right or wrong has one"
-    assert said("right", score=lambda question, answer: 7).table().score["other"] == 7
+    seven = said("right", score=lambda question, answer: 7)
+    assert seven.table().score["other"] == 7
+    assert "7.00" in str(seven)
+    assert "%" not in str(seven)
 
 
 # A function of one's own
