@@ -70,7 +70,7 @@ def report(comparison: Comparison, path: str | Path) -> Path:
         cost=dollars(comparison.cost_usd),
         offline=any(each.offline for each in comparison.answers),
         problem=problem,
-        table=_table("the strategies", table.reset_index(), comparison.baseline),
+        table=_table("the strategies", table.drop(columns="questions").reset_index(), comparison.baseline),
         pictures=[(each.alt, each._repr_mimebundle_()["text/html"]) for each in _pictures(comparison, table, judges)],
         judges=_table("the judges", judges.reset_index()),
         agreements=[_table(f"How far they agree on {name}", found) for name, found in agreements.items() if len(found)],

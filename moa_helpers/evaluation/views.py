@@ -46,7 +46,7 @@ def _(comparison: Comparison) -> Card:
 
 
 def cells(frame: "pd.DataFrame", baseline: str = "") -> tuple[list[str], list[list[str]]]:
-    """A table for the reader, as header and rows: names first, then values with an interval, then the others.
+    """A table for the reader, as header and rows: names, scores, other values with an interval, and the rest.
 
     Bounds are written beside their value. Columns without a known value (except costs) or a failure are left out.
     """
@@ -54,7 +54,9 @@ def cells(frame: "pd.DataFrame", baseline: str = "") -> tuple[list[str], list[li
     known = [each for each in frame.columns if each.endswith("_usd") or frame[each].notna().any()]
     bounds = [f"{column}{end}" for column in estimates for end in ("_low", "_high")]
     left_out = [*bounds, *(each for each in FAILURES if each in frame and not frame[each].any())]
-    shown = sorted((each for each in known[1:] if each not in left_out), key=lambda each: each not in estimates)
+    shown = [each for each in known[1:] if each not in left_out]
+    first = [*(each for each in shown if each.startswith(("score", "mcnemar"))), "quality", *estimates]
+    shown.sort(key=lambda each: first.index(each) if each in first else len(first))
 
     def said(row: Mapping[str, Any], column: str) -> str:
         if column.startswith(AGAINST) and row["strategy"] == baseline:

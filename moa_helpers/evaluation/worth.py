@@ -162,13 +162,11 @@ class Worth(Shown):
         if gain.shown and found.judges and {*found.judges_table().verdict} != {"usable"}:
             return f"The mixture was judged {gain.shown} than one call, but this judge cannot be trusted here: {seen}."
         said = f"is {gain.shown} than one call" if gain.shown else "is not shown to be better or worse than one call"
-        more = (
-            f" If the gain is as large as it looks, about {missing:,} more questions would show it." if missing else ""
-        )
+        more = f" If that is right, about {missing:,} more questions would probably show it." if missing else ""
         beside = self._gain(MIXTURE, found.strategies[1])
-        differs = f"{beside.shown} than" if beside and beside.shown else "not shown to differ from"
+        differs = f"it is {beside.shown}" if beside and beside.shown else "no difference is shown"
         by = "judge" if found.judges else "score"
-        return f"By the {by}, the mixture {said}: {seen}.{more} It is {differs} {found.strategies[1]} of one model."
+        return f"By the {by}, the mixture {said}: {seen}.{more} Beside {found.strategies[1]} of one model, {differs}."
 
     def _values(self, name: str) -> dict[str, float]:
         """Question -> a strategy's score or win rate, where it is known."""
