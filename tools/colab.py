@@ -46,7 +46,7 @@ if not find_spec("moa_helpers"):  # install what is missing, and change nothing 
 
 
 def installing(wheel: Path) -> str:
-    """The code that stands in front of a setup cell: where the package is missing, it installs the wheel it holds."""
+    """The code in front of a setup cell: where the package is missing, it installs the wheel that it holds."""
     data = base64.b64encode(wheel.read_bytes()).decode()
     lines = (data[start : start + 120] for start in range(0, len(data), 120))
     lacking = (f'"{package}"' if "<" in package else package for package in LACKING)

@@ -2,7 +2,7 @@
 
     python tools/links.py
 
-The address is ``[project.urls] Repository`` in pyproject.toml, and stands nowhere else. Until the project is published
+The address is ``[project.urls] Repository`` in pyproject.toml, and nowhere else. Until the project is published
 there is none, and there are no badges.
 """
 

@@ -43,7 +43,7 @@ def normal(notebook: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def text(notebook: dict[str, Any]) -> str:
-    """The notebook as it stands in the file."""
+    """The notebook as it is written to the file."""
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
