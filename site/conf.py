@@ -23,6 +23,7 @@ extensions = ["myst_nb"]
 nb_execution_mode = "off"
 nb_merge_streams = True
 myst_heading_anchors = 4  # as GitHub names them
+myst_enable_extensions, myst_dmath_allow_digits = ["dollarmath"], False  # "$1 or $2" is no formula
 myst_links_external_new_tab = False
 
 html_theme = "furo"
