@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from moa_helpers.limits.tasks import stop
-from moa_helpers.shown import lesson
+from moa_helpers.shown import in_notebook, lesson
 from moa_helpers.ui.html import printable, render
 
 REFRESH = 0.1  # seconds between two looks at the tasks
@@ -41,12 +41,7 @@ def progress_view() -> "_Output | _Bar":
 
     What it shows has ``ended`` and ``total``, as numbers, and a ``line()`` and ``html(whole=...)`` that say more.
     """
-    if "IPython" in sys.modules:
-        from IPython.core.getipython import get_ipython
-
-        if hasattr(get_ipython(), "kernel"):
-            return _Output()
-    return _Bar()
+    return _Output() if in_notebook() else _Bar()
 
 
 class _Output:
