@@ -27,16 +27,7 @@ class Strategy:
 
     @classmethod
     def of(cls, given: Named | Mapping[str, Any], name: str = "", **options: Any) -> Self:
-        """The strategy for a model's name, a ``Member`` or a mixture's arguments.
-
-        Args:
-            given: the model, or the arguments.
-            name: its name in messages.
-            options: arguments for which it has no value of its own.
-
-        Raises:
-            TypeError, ValueError: it is neither.
-        """
+        """The strategy for a model or a mixture's arguments; ``options`` are for what these leave out."""
         called = f"The strategy {name!r}" if name else "The mixture"
         if isinstance(given, Named):
             return cls({**options, "reference_models": [given]})

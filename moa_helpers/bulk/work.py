@@ -35,14 +35,7 @@ def shared(timeout: float, retries: int, max_concurrency: int | Mapping[str, int
 
 
 class Work:
-    """Work on many items, which share places, rates, a budget and a store. A progress view shows it.
-
-    Args:
-        store: keeps each call as soon as it has ended.
-        limits: the places and ``budget_usd`` hold for all calls together.
-        rates: those of the vendors.
-        total: the number of items, if that is known.
-    """
+    """Work on many items, which share places, rates, a budget and a store. A progress view shows it."""
 
     def __init__(self, store: Answers, limits: Limits, rates: Rates, total: int | None) -> None:
         self.store, self.rates, self.total, self.lane = store, rates, total, Lane(self)

@@ -28,11 +28,7 @@ TOKEN = "MOA_SERVE_TOKEN"
 
 @dataclass(frozen=True)
 class Config:
-    """The mixtures by their names, each as arguments of ``mixture_of_agents``; and the settings of the server.
-
-    Raises:
-        TypeError, ValueError: a setting makes no sense.
-    """
+    """The mixtures by their names, each as arguments of ``mixture_of_agents``; and the settings of the server."""
 
     mixtures: Mapping[str, Mapping[str, Any]]
     host: str = "127.0.0.1"
@@ -69,15 +65,7 @@ class Config:
 
 
 def read_config(source: str | Path | Mapping[str, Any], **server: Any) -> Config:
-    """The configuration in a file or a mapping; each mixture is planned once, so that errors come now.
-
-    Args:
-        source: the path, or a mapping with the tables ``mixtures`` and ``server``.
-        server: settings that win over those of ``server``.
-
-    Raises:
-        ValueError: what is wrong, in one line.
-    """
+    """The configuration in a file or a mapping; ``server`` wins. Each mixture is planned once, so errors come now."""
     file = isinstance(source, str | Path)
     try:
         tables = source if isinstance(source, Mapping) else tomllib.loads(decoded(Path(source).read_bytes()))

@@ -39,13 +39,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Service:
-    """The web application of a configuration.
-
-    Args:
-        config: the mixtures and the settings.
-        gate: who may come in now.
-        store: where answers are looked up and kept; None: where the code around keeps them, if it does.
-    """
+    """The web application of a configuration. Without a store, answers are kept where the code around keeps them."""
 
     def __init__(self, config: Config, gate: Gate, store: Store | None) -> None:
         self._config, self._gate, self._store = config, gate, store

@@ -91,10 +91,7 @@ class Controls:
         return "" in self._why.values()
 
     def fill(self, choice: Choice, models: Mapping[str, str], *, prepared: bool) -> None:
-        """Put the controls to a choice, with its models in its order: that can matter to the aggregator.
-
-        ``models`` has all models, each with why it cannot be asked, or "".
-        """
+        """Put the controls to a choice. ``models`` has all models, each with why it cannot be asked, or ""."""
         self._filled, self._why = choice, models
         close_all(self._models.values())
         self._models = {}
