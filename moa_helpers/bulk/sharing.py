@@ -59,9 +59,8 @@ class SharedRates:
 
     def __init__(self, limiter: Any, given: Mapping[str, Rate]) -> None:
         self._limiter, self._limited = limiter, {*given}
-        self._first = defaultdict[str, asyncio.Lock](
-            asyncio.Lock
-        )  # one turn at a time, so a process that dies loses no more
+        # one turn at a time, so a process that dies loses no more
+        self._first: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @asynccontextmanager
     async def turn(self, vendor: str, tokens: int, until: float = math.inf) -> AsyncIterator[Turn]:

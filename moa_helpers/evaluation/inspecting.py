@@ -53,9 +53,7 @@ def _head(comparison: Comparison, samples: list[Json]) -> Json:
     """The log without its samples."""
     now = datetime.now(UTC).isoformat()  # the time of the calls is not known
     values = defaultdict[str, dict[str, list[float]]](lambda: defaultdict(list))  # score -> strategy -> of each answer
-    for sample in sorted(
-        samples, key=lambda sample: -len(sample["scores"])
-    ):  # so the longest list of scores sets their order
+    for sample in sorted(samples, key=lambda each: -len(each["scores"])):  # the longest list sets the scores' order
         for name, score in sample["scores"].items():
             values[name][sample["metadata"]["strategy"]].append(score["value"])
     scores = []

@@ -76,9 +76,7 @@ class Planned:
         first = next(iter(panels), "")
         for name, panel in panels.items() if self.share_panel else ():
             if panel != panels[first]:
-                raise ValueError(
-                    f"share_panel: {first!r} and {name!r} ask different proposers, or with other settings."
-                )
+                raise ValueError(f"share_panel: {first!r} and {name!r} ask different proposers or with other settings.")
         if self.judges:
             for request in plan_fan_out([*self.judges.values()], prompt, max_tokens=JUDGE_TOKENS).bound().stages[0]:
                 rates.check(request)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import combinations
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from moa_helpers.evaluation import measures
@@ -234,9 +233,7 @@ def _bounds(name: str, found: Interval | None) -> dict[str, float]:
 def _verdict_on(pairs: int, same: int, by_place: int, null_lost: float) -> str:
     """Whether a judge is usable, in words. ``same``, ``by_place``: pairs in which an answer won, or a place."""
     decided = same + by_place
-    reach = (
-        NormalDist().inv_cdf(0.975) * math.sqrt(decided) / 2
-    )  # of a coin, which stays with its choice in half of the pairs
+    reach = measures.Z * math.sqrt(decided) / 2  # of a coin, which stays with its choice in half of the pairs
     if decided and same + 0.5 < decided / 2 - reach:
         return f"broken: in {by_place} of {pairs} pairs it chose the place, not the answer"
     if null_lost < LOST:
