@@ -100,12 +100,11 @@ class SharedRates:
 
 
 @dataclass(frozen=True)
-class Sending:
+class Sending(Store):
     """The store of a worker: it has the replies that came with the question, and sends new ones."""
 
     sent: "asyncio.Queue[tuple[Any, ...]]"
     known: Known
-    recorded_speed = False
 
     def find(self, request: Request) -> Reply | None:
         """The reply, if it came with the question."""
@@ -115,17 +114,13 @@ class Sending:
         """Send it to the process that has the store."""
         self.sent.put_nowait(("called", replace(request, sdk=None), reply))
 
-    def check(self) -> None:
-        """Nothing to do: the process that hands out questions has checked."""
-
 
 @dataclass(frozen=True)
-class _Found:
+class _Found(Store):
     """Notes what another store has. A reply that is missing counts as failed, so that nothing is asked."""
 
     store: Store
     known: dict[Request, Reply] = field(default_factory=dict)
-    recorded_speed = False
 
     def find(self, request: Request) -> Reply:
         reply = self.store.find(request)
@@ -135,8 +130,6 @@ class _Found:
         return reply
 
     def keep(self, request: Request, reply: Reply) -> None: ...
-
-    def check(self) -> None: ...
 
 
 async def known_to(store: Store, strategy: Strategy, question: Question) -> Known:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from moa_helpers.limits.purse import most
 from moa_helpers.limits.rates import Rates
-from moa_helpers.limits.scope import Scope
+from moa_helpers.limits.scope import Scope, Store
 from moa_helpers.limits.tasks import results, stop
 from moa_helpers.limits.values import Limits
 from moa_helpers.results import Reply
@@ -182,12 +182,11 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Lane:
+class Lane(Store):
     """The store of a work's calls, which counts them. A comparison keeps its calls by question and strategy."""
 
     work: Work
     name: tuple[str, str] | None = None
-    recorded_speed = False
 
     def find(self, request: Request) -> Reply | None:
         """An earlier reply to this request in this lane."""

@@ -40,7 +40,7 @@ class Store(Protocol):
     With ``recorded_speed``, what it gives again arrives as slowly as it once did.
     """
 
-    recorded_speed: bool
+    recorded_speed: bool = False
 
     def find(self, request: Request) -> Reply | None:
         """What this request was answered before; None if it has to be made."""
@@ -50,6 +50,7 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Raise if what is answered from now on could not be kept."""
+        return
 
 
 class Turn(Protocol):
