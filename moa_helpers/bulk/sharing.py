@@ -54,10 +54,11 @@ class Limiter:
         self._rates.hold(vendor, seconds)
 
 
-class SharedRates:
+class SharedRates(Rates):
     """Asks a limiter for the turns of this process, at vendors whose rates are given or that tell of them."""
 
     def __init__(self, limiter: Any, given: Mapping[str, Rate]) -> None:
+        super().__init__(given)
         self._limiter, self._limited = limiter, {*given}
         # one turn at a time, so a process that dies loses no more
         self._first: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
