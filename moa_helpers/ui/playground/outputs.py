@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 
+from moa_helpers.results import Answer
 from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import COLUMNS, GAP, Live, Seen, framed
 from moa_helpers.ui.playground.hinted import close_all, hinted
@@ -89,8 +90,9 @@ class Outputs:
 
     def show(self, run: Run) -> None:
         """Show a run that has ended: its calls, its answer, its code."""
-        whole = run.answer is not None
-        self.calls.show(run.live, whole=whole, bars=not whole, told=run.written)  # the timeline has the bars
+        answer, whole = run.answer, run.answer is not None
+        told = isinstance(answer, Answer) and bool(answer.text) and not answer.picked
+        self.calls.show(run.live, whole=whole, bars=not whole, told=told)  # the timeline has the bars
         self._result.value = result_html(run)
         self._give(run.code)
 
