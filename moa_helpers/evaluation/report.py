@@ -1,4 +1,4 @@
-"""A comparison as one HTML file to hand on: what was found, every answer, and what it does not show."""
+"""A comparison as one HTML file to hand on: the results, every answer, and what they do not show."""
 
 import math
 import os
@@ -26,12 +26,12 @@ from moa_helpers.vendors.secrets import hide_used
 from moa_helpers.vendors.settings import current, priced
 
 MODELS = ("reference_models", "layers", "aggregator", "hedge_with")  # the arguments of a mixture that name models
-LONGEST_NAME = 80  # characters of a question where it is only named
+LONGEST_NAME = 80  # characters of a question's name
 RESULTS = {1.0: "wins", 0.0: "loses", 0.5: "a tie", None: "no judgement"}
 
 
 class Table(NamedTuple):
-    """A table of texts; ``links`` has the place on the page that each row is about, if there is one."""
+    """A table of texts. ``links`` has the place on the page for each row, if there is one."""
 
     name: str
     header: Sequence[str]
@@ -40,7 +40,7 @@ class Table(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A question with all that was answered: ``answers`` has each strategy's text."""
+    """A question with all answers: ``answers`` has each strategy's text."""
 
     name: str
     text: str
@@ -60,7 +60,7 @@ def report(comparison: Comparison, path: str | Path) -> Path:
     given = [(name, described(how)) for name, how in comparison.given.items()]
     problem = comparison.problem
     for folder in (comparison.path.expanduser().absolute().parent, comparison.path.parent):
-        problem = problem.replace(f"{folder}{os.sep}", "")  # whoever reads the report knows nothing of it
+        problem = problem.replace(f"{folder}{os.sep}", "")  # the report's reader knows nothing of this folder
     html = render(
         "report.html",
         comparison=comparison,
@@ -70,7 +70,7 @@ def report(comparison: Comparison, path: str | Path) -> Path:
         cost=dollars(comparison.cost_usd),
         offline=any(each.offline for each in comparison.answers),
         problem=problem,
-        table=_table("the strategies", table.reset_index(), comparison.baseline),
+        table=_table("the strategies", table.drop(columns="questions").reset_index(), comparison.baseline),
         pictures=[(each.alt, each._repr_mimebundle_()["text/html"]) for each in _pictures(comparison, table, judges)],
         judges=_table("the judges", judges.reset_index()),
         agreements=[_table(f"How far they agree on {name}", found) for name, found in agreements.items() if len(found)],
@@ -91,7 +91,7 @@ def _table(name: str, frame: pd.DataFrame, baseline: str = "") -> Table:
 
 
 def _pictures(comparison: Comparison, table: pd.DataFrame, judges: pd.DataFrame) -> Iterator[Picture]:
-    """Each column that has intervals; and what quality costs, by the score, or else in points or in wins."""
+    """A picture of each column with intervals, and one of quality against cost."""
     for frame in (table, judges):
         for column in bounded(frame):
             found = {str(name): interval_of(row, column) for name, row in frame[frame[column].notna()].iterrows()}
@@ -108,7 +108,7 @@ def _pictures(comparison: Comparison, table: pd.DataFrame, judges: pd.DataFrame)
 
 
 def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
-    """Each question with all that was answered, and the disagreements."""
+    """Each question with all answers, and the disagreements."""
     shown = [
         field.name
         for field in fields(Answered)
@@ -144,7 +144,7 @@ def _score_cells(scored: Scored | None) -> list[str]:
 
 
 def _disagreements(judgements: Sequence[Judged], values: Mapping[str, float], baseline: str) -> Iterator[str]:
-    """Where strategies, judges or the score contradict each other, and where a judge does itself."""
+    """Where strategies, judges or the score contradict each other, or a judge contradicts itself."""
     found = defaultdict[str, list[Judged]](list)
     for each in judgements:
         if each.strategy != NULL and each.score is not None:
@@ -158,10 +158,10 @@ def _disagreements(judgements: Sequence[Judged], values: Mapping[str, float], ba
     for strategy, group in found.items():
         pro, contra = ([each.judge for each in group if each.score == score] for score in (1, 0))
         if pro and contra:
-            yield f"{strategy} won in the eyes of {', '.join(pro)}, and lost in those of {', '.join(contra)}"
+            yield f"{strategy} won for {', '.join(pro)}, and lost for {', '.join(contra)}"
         for each in group:
             if each.places in ((1, 1), (2, 2)):
-                yield f"{each.judge} chose by the place, not the answer, of {strategy}"
+                yield f"{each.judge} chose the place, not the answer, for {strategy}"
             by_score = values.get(strategy, math.nan) - values.get(baseline, math.nan)
             if (by_score > 0 and each.score == 0) or (by_score < 0 and each.score == 1):
                 better, other = (strategy, baseline)[:: 1 if each.score else -1]

@@ -16,11 +16,10 @@ from moa_helpers.evaluation.comparison import Comparison
 from moa_helpers.evaluation.measures import Interval
 from moa_helpers.evaluation.questions import Judges
 from moa_helpers.evaluation.scores import Scorer
-from moa_helpers.evaluation.views import cells
+from moa_helpers.evaluation.views import cell, cells
 from moa_helpers.limits.members import Named
-from moa_helpers.results import total
-from moa_helpers.shown import Shown, lesson
-from moa_helpers.ui.cards import STAND_INS, Card, card, dollars, seconds
+from moa_helpers.shown import Shown
+from moa_helpers.ui.cards import STAND_INS, Card, card, dollars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 ONE, MIXTURE = "one call", "mixture"  # names of strategies
 USUAL = measures.questions_to_show(0.1, 0.2)  # questions for a gain of 0.1, where two strategies differ on one in five
 FEWEST = 6  # questions that must differ, all in one direction, before a coin is an unlikely reason (p < 0.05)
-TAIL = 20  # answers from which on a 95th percentile is told
-GAIN = {"": "value", "_low": "low", "_high": "high"}
+TAIL = 20  # questions from which on a 95th percentile is told
 
 
 class Gain(NamedTuple):
@@ -102,10 +100,18 @@ class Worth(Shown):
         ``price``, as a multiple of one call's; ``seconds``, without the wait for a free place; and their 95th
         percentile ``p95_s``, from 20 answers on.
         """
-        with lesson():
-            import pandas as pd
-        table = pd.DataFrame(map(self._row, self.comparison.strategies)).set_index("strategy").astype(float)
-        table.insert(6, "price", table.usd_per_1000 / (table.usd_per_1000[ONE] or math.nan))
+        found, gains = self.comparison.table(), [self._gain(name) for name in self.comparison.strategies]
+        table = found[["calls"]].assign(
+            quality=[fmean(self._values(name).values() or [math.nan]) for name in found.index]
+        )
+        for column, part in (("gain", "value"), ("gain_low", "low"), ("gain_high", "high")):
+            table[column] = [getattr(gain.mean, part) if gain else math.nan for gain in gains]
+        table["usd_per_1000"], table["price"] = (
+            1000 * found.cost_usd,
+            found.cost_usd / (found.cost_usd[ONE] or math.nan),
+        )
+        table["seconds"], took = found.seconds, [self.comparison.values(name, "seconds") for name in found.index]
+        table["p95_s"] = [quantiles(each, n=20)[-1] if len(each) >= TAIL else math.nan for each in took]
         return table
 
     @property
@@ -130,14 +136,14 @@ class Worth(Shown):
 
         A difference is shown if its interval leaves 0 out and a sign test (``measures.mcnemar``) gives p < 0.05.
         """
-        found, (one, _, mixture) = self.comparison, map(self._row, self.comparison.strategies)
+        found, table = self.comparison, self.table()
         asked = len(found.answers) // len(found.strategies)
         if not asked:
             return f"No question was answered, so nothing is shown. {found.problem}".strip()
-        usd, took = ([row[what] for row in (mixture, one)] for what in ("usd_per_1000", "seconds"))
         said = [self._quality()]
-        said.append("For 1,000 questions the mixture costs {}, one call {}.".format(*map(dollars, usd)))
-        said.append("The mixture takes {}, one call {}.".format(*map(seconds, took)))
+        for what, name in (("usd_per_1000", "US dollars for 1,000 questions"), ("seconds", "Seconds for a question")):
+            mixture, one = (cell(what, table[what][strategy]) for strategy in (MIXTURE, ONE))
+            said.append(f"{name}: {mixture} for the mixture, {one} for one call.")
         failed = Counter(each.strategy for each in found.answers if not each.text)
         said += [f"Of {asked} questions, {name} failed on {often}." for name, often in failed.items()]
         said += [f"Only {asked} of {found.planned} questions were asked."] * (asked < found.planned)
@@ -156,13 +162,11 @@ class Worth(Shown):
         if gain.shown and found.judges and {*found.judges_table().verdict} != {"usable"}:
             return f"The mixture was judged {gain.shown} than one call, but this judge cannot be trusted here: {seen}."
         said = f"is {gain.shown} than one call" if gain.shown else "is not shown to be better or worse than one call"
-        more = (
-            f" If the gain is as large as it looks, about {missing:,} more questions would show it." if missing else ""
-        )
+        more = f" If that is right, about {missing:,} more questions would probably show it." if missing else ""
         beside = self._gain(MIXTURE, found.strategies[1])
-        differs = f"{beside.shown} than" if beside and beside.shown else "not shown to differ from"
+        differs = f"it is {beside.shown}" if beside and beside.shown else "no difference is shown"
         by = "judge" if found.judges else "score"
-        return f"By the {by}, the mixture {said}: {seen}.{more} It is {differs} {found.strategies[1]} of one model."
+        return f"By the {by}, the mixture {said}: {seen}.{more} Beside {found.strategies[1]} of one model, {differs}."
 
     def _values(self, name: str) -> dict[str, float]:
         """Question -> a strategy's score or win rate, where it is known."""
@@ -184,20 +188,6 @@ class Worth(Shown):
         each = [value - than for value, than in zip(ours, theirs, strict=True)]
         chance = measures.mcnemar([value > 0 for value in each], [value < 0 for value in each])
         return Gain(mean, each, {"above": "better", "below": "worse"}.get(mean.says(), "") if chance < 0.05 else "")
-
-    def _row(self, name: str) -> dict[str, Any]:
-        gain, values = self._gain(name), [*self._values(name).values()]
-        own = [each for each in self.comparison.answers if each.strategy == name]
-        took, usd = [each.seconds for each in own if each.text], total(each.cost_usd for each in own)
-        return {
-            "strategy": name,
-            "calls": fmean(each.calls for each in own) if own else None,
-            "quality": fmean(values) if values else None,
-            **{f"gain{end}": getattr(gain and gain.mean, what, None) for end, what in GAIN.items()},
-            "usd_per_1000": None if usd is None or not own else 1000 * usd / len(own),
-            "seconds": fmean(took) if took else None,
-            "p95_s": quantiles(took, n=20, method="inclusive")[-1] if len(took) >= TAIL else None,
-        }
 
 
 @card.register

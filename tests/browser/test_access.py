@@ -62,6 +62,7 @@ def test_keyboard_alone(open_notebook, lab):
         keyboard.press(run)
         status.filter(has_text="running").wait_for()
         assert heard.focused() == ("button", "Run")
+        playground.locator(".moa-call").first.wait_for()
         keyboard.press("Tab")
         assert heard.focused() == ("button", "Stop")
         notebook.screenshot(f"{run} runs")

@@ -221,7 +221,7 @@ def test_a_panel_can_only_be_shared_by_the_same_proposers(compare, script):
     for change in ({"reference_models": MODELS[:2]}, {"max_tokens": 7}, {"reference_models": MODELS[::-1]}):
         with pytest.raises(ValueError, match="'first' and 'odd' ask different proposers"):
             compare(["Why?"], PANEL | {"odd": MIXTURE | change}, share_panel=True)
-    with pytest.raises(ValueError, match="'shared panel' is what the panel is called"):
+    with pytest.raises(ValueError, match="'shared panel' is the name of the panel"):
         compare(["Why?"], {"shared panel": A})
     assert not script.asked
     assert compare(["Why?"], {"a": A, "b": B}, share_panel=True).answers, "where no mixture is, there is no panel"

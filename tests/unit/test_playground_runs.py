@@ -239,6 +239,12 @@ def test_a_stop_before_the_run_has_begun_is_not_lost(reading, script):
         await asyncio.sleep(1)
         assert not reading.play.runs
         assert not script.asked
+        play = reading.play
+        starting = asyncio.create_task(play.run())
+        await asyncio.sleep(0)
+        play.stop()
+        await asyncio.wait([starting])
+        assert reading.says() == "stopped before the first call"
         assert (await reading.play.run()).answer.outcome == "complete"
 
     reading(go)

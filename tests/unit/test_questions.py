@@ -45,9 +45,9 @@ BAD = [
     ("q.csv", "id|prompt\na|Why?\n", r"It has: id\|prompt"),
     ("q.csv", "# mine\nid,prompt\na,Why?\n", r"It has: # mine\.$"),
     ("q.csv", "id,prompt\n  ,Why?\n", "Question 1 in .* has no id or no prompt"),
-    ("q.csv", "id,prompt\na,1?\n a ,2?\n", "'a' is there twice"),
+    ("q.csv", "id,prompt\na,1?\n a ,2?\n", "'a' appears twice"),
     ("q.csv", "id;prompt\na;Why?;how?\n", "Question 1 in .* too many cells"),
-    ("q.csv", "id,prompt\na,1?\na,2?\n", "'a' is there twice"),
+    ("q.csv", "id,prompt\na,1?\na,2?\n", "'a' appears twice"),
 ]
 
 

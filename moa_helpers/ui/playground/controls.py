@@ -44,7 +44,7 @@ class Controls:
         self._prepared = hinted(widgets.Dropdown, "prepared", options=[""], layout=own, **label)
         look = {"style": {"description_width": "11em"}, "layout": full}
         limits = {name: hinted(widgets.Text, name, **look) for name in LIMITS}
-        switches = {name: hinted(widgets.Checkbox, name, indent=False) for name in SWITCHES}
+        switches = {name: hinted(widgets.Checkbox, name, indent=False, layout=full) for name in SWITCHES}
         self._options: dict[str, Any] = limits | switches  # by the fields of ``Choice``, as are these:
         self._choices = {"samples": samples, "aggregator": aggregator, "layers": layers, "prompt": prompt}
         self._unfold = widgets.ToggleButton(

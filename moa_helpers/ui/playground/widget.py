@@ -127,6 +127,9 @@ class Playground(widgets.VBox):  # type: ignore[misc]
                 self._controls.enable(running=False)
                 if scope.calls:
                     self._finish()
+                elif not problem:
+                    self._outputs.clear()
+                    self._outputs.say("stopped before the first call")
         if problem:
             raise problem
         return run
