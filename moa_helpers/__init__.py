@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from moa_helpers.evaluation.compare import compare, estimate_comparison
     from moa_helpers.evaluation.comparison import Answered, Comparison, Judged
     from moa_helpers.evaluation.judging import Verdict, judge
+    from moa_helpers.evaluation.worth import Worth, worth_it
     from moa_helpers.serve.running import serve
     from moa_helpers.ui import figures as figures
     from moa_helpers.ui.panel import watch
@@ -58,6 +59,7 @@ _LATER = {
     "Question": "bulk.questions",
     "Row": "bulk.rows",
     "Verdict": "evaluation.judging",
+    "Worth": "evaluation.worth",
     "answer_all": "bulk.answering",
     "compare": "evaluation.compare",
     "estimate_comparison": "evaluation.compare",
@@ -66,6 +68,7 @@ _LATER = {
     "playground": "ui.playground",
     "read_questions": "bulk.questions",
     "watch": "ui.panel",
+    "worth_it": "evaluation.worth",
 }
 _MODULES = {
     "charts": "evaluation.charts",
@@ -115,6 +118,7 @@ __all__ = [
     "Settings",
     "UnknownModel",
     "Verdict",
+    "Worth",
     "add_host",
     "aggregator_system",
     "answer_all",
@@ -141,6 +145,7 @@ __all__ = [
     "stream_mixture",
     "to_json",
     "watch",
+    "worth_it",
 ]
 
 

@@ -56,7 +56,7 @@ async def ask(
         asyncio.CancelledError: it was cancelled. The exception's ``replies`` hold what has arrived.
     """
     asked = {name: value for name, value in locals().items() if name != "model"}
-    plan = plan_fan_out([model], **asked).bound()
+    plan = await plan_fan_out([model], **asked).ready()
     with Scope(plan.limits).open() as scope:
         call = Call(plan.stages[0][0], scope)
         scope.add(call)

@@ -59,7 +59,7 @@ async def fan_out(
         TypeError, ValueError: the input is wrong, or the plan above max_calls or budget_usd; no call was made.
         asyncio.CancelledError: it was cancelled. The exception's ``replies`` hold what has arrived.
     """
-    plan = plan_fan_out(**locals()).bound()
+    plan = await plan_fan_out(**locals()).ready()
     with Scope(plan.limits).open() as scope:
         scope.purse.plan(plan.stages[0])
         return await run_all(plan.stages[0], scope, plan.seconds[0])

@@ -75,7 +75,7 @@ async def mixture_of_agents(
         TypeError, ValueError: the input is wrong; no call was made.
         asyncio.CancelledError: it was cancelled. The exception's ``replies`` hold what has arrived.
     """
-    return await run_mixture(plan_mixture(**locals()).bound())
+    return await run_mixture(await plan_mixture(**locals()).ready())
 
 
 async def stream_mixture(
@@ -90,7 +90,7 @@ async def stream_mixture(
     follows its last delta, and the aggregator's deltas follow all proposers. Leaving the loop cancels what still runs
     (wrap it in ``contextlib.aclosing`` to do so at once). The arguments are those of ``mixture_of_agents``.
     """
-    plan = plan_mixture(prompt, reference_models, aggregator, **options).bound()
+    plan = await plan_mixture(prompt, reference_models, aggregator, **options).ready()
     events: asyncio.Queue[Event | None] = asyncio.Queue()
     scope = Scope()
     task = asyncio.create_task(run_mixture(plan, events.put_nowait), context=scope.context())
@@ -109,7 +109,7 @@ async def run_mixture(plan: Plan, listen: Callable[[Event], None] = lambda event
     """Run a mixture that is planned and bound; ``listen`` hears every event, the last one being ``MixtureDone``."""
     started, progress, purse = time.perf_counter(), Progress(), Purse.of(plan.limits)
     written = None
-    with Scope().open():
+    with Scope(planned=plan.estimate.calls).open():
         for number, proposers in enumerate(plan.stages, 1):
             first = [replace(one, role=f"layer {number}") for one in proposers]
             second: Sequence[Request] = plan.seconds[number - 1]

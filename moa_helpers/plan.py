@@ -8,14 +8,13 @@ from typing import Any, Self
 from moa_helpers.catalogue import warn_of
 from moa_helpers.limits.conversations import Prompt
 from moa_helpers.limits.hedging import second_requests
-from moa_helpers.limits.inputs import check_manner, proposer_layers, requests
+from moa_helpers.limits.inputs import bind, check_manner, proposer_layers, requests
 from moa_helpers.limits.members import Named, in_turn
 from moa_helpers.limits.purse import Estimate, Purse, price
 from moa_helpers.limits.values import Limits
 from moa_helpers.prompts import frame, told
+from moa_helpers.vendors.importing import imported
 from moa_helpers.vendors.requests import Request
-from moa_helpers.vendors.settings import current, is_here
-from moa_helpers.vendors.streams import checked, client
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,13 @@ class Plan:
         """
         for model in dict.fromkeys(one.model for stage in (*self.stages, *self.seconds, self.final) for one in stage):
             warn_of(model)
-        stages, seconds = ([_bound(stage, streamed) for stage in of] for of in (self.stages, self.seconds))
-        return replace(self, stages=tuple(stages), seconds=tuple(seconds), final=_bound(self.final, streamed))
+        stages, seconds = ([bind(stage, streamed) for stage in of] for of in (self.stages, self.seconds))
+        return replace(self, stages=tuple(stages), seconds=tuple(seconds), final=bind(self.final, streamed))
+
+    async def ready(self) -> Self:
+        """The same as ``bound()``, but it imports SDKs in a thread: the event loop goes on for those seconds."""
+        await imported(one.model.vendor.api for stage in (*self.stages, *self.seconds, self.final) for one in stage)
+        return self.bound()
 
 
 def plan_fan_out(
@@ -110,9 +114,3 @@ def _plan(stages: Sequence[tuple[Request, ...]], final: tuple[Request, ...], lim
 def framed(stages: Sequence[Sequence[Request]]) -> Callable[[Request], Request]:
     """What a request of a later stage is told, with empty answers."""
     return partial(told, instruction=frame(max(map(len, stages))))
-
-
-def _bound(stage: Sequence[Request], streamed: bool) -> tuple[Request, ...]:
-    how: Any = {"offline": current().mode == "offline", "streamed": streamed}
-    bound = (replace(one, sdk=client(one.model), here=is_here(one.model), **how) for one in stage)
-    return tuple(map(checked, bound))

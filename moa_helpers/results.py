@@ -166,14 +166,15 @@ class Answer(ShownCalls):
     failed_aggregators: tuple[Reply, ...] = ()
 
     @property
-    def _stages(self) -> tuple[Replies, ...]:
+    def stages(self) -> tuple[Replies, ...]:
+        """The calls by stages: the layers, then each aggregator that was asked."""
         last = (*self.failed_aggregators, *([self.aggregator] if self.aggregator else []))
         return (*self.layers, *(Replies([reply]) for reply in last))
 
     @property
     def replies(self) -> Replies:
         """Every call that was made, the aggregator's last."""
-        return Replies(reply for stage in self._stages for reply in stage)
+        return Replies(reply for stage in self.stages for reply in stage)
 
     @property
     def cost_usd(self) -> float | None:
@@ -200,7 +201,7 @@ class Answer(ShownCalls):
 
         Their times add up to the time of the whole, apart from a grace after a quorum and this machine's own work.
         """
-        return tuple(stage.slowest for stage in self._stages if stage.slowest)
+        return tuple(stage.slowest for stage in self.stages if stage.slowest)
 
     @property
     def ttft(self) -> float | None:

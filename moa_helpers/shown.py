@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -20,6 +21,15 @@ def lesson() -> Iterator[None]:
     except ModuleNotFoundError as error:
         what = f"This needs {error.name}, which is not installed: run `pip install 'moa-helpers[lesson]'`."
         raise ImportError(what, name=error.name) from error
+
+
+def in_notebook() -> bool:
+    """Whether a kernel runs this, so that a cell can show what changes."""
+    if "IPython" not in sys.modules:
+        return False
+    from IPython.core.getipython import get_ipython
+
+    return hasattr(get_ipython(), "kernel")
 
 
 def view(module: str, name: str, *results: object) -> Any:

@@ -1,12 +1,8 @@
-"""The notebooks on Google Colab: where they find the package there, and whether they run there.
+"""The notebooks on Google Colab: each with the package inside it, and whether they run there.
 
-    python tools/colab.py address                   write the project's address into README.md and the notebooks
-    python tools/colab.py notebooks dist/*.whl      dist/colab/*.ipynb: notebooks that hold the package
-    python tools/colab.py check dist/colab --nbval  run those in this environment, which has Colab's versions; what
-                                                    follows the folder are options for pytest
-
-The address is ``[project.urls] Repository`` in pyproject.toml, and stands nowhere else. Until the project is published
-there is none: then there are no badges, and the setup cells ask for the wheel.
+python tools/colab.py notebooks dist/*.whl      dist/colab/*.ipynb: notebooks that hold the package
+python tools/colab.py check dist/colab --nbval  run those in this environment, which has Colab's versions; what
+                                                follows the folder are options for pytest
 """
 
 from __future__ import annotations
@@ -19,94 +15,42 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 from typing import Any
+
+from links import on_colab, project_address
 
 from notebooks import text
 
 ROOT = Path(__file__).parents[1]
-COLAB = "https://colab.research.google.com"
-BADGE = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]"
 # What Colab has not, with all that it needs.
 LACKING = ("anthropic<3", "mistralai<3", "eval-type-backport", "jsonpath-python", "krippendorff")
 ADDED = {"moa-helpers", *(re.split("[<>]", package)[0] for package in LACKING)}
-
+# What stands in front of the setup cell's own two lines.
 SETUP = """\
 #@title Setup: run this cell first {{ display-mode: "form" }}
-try:
-    import moa_helpers as moa
-except ModuleNotFoundError:  # on Google Colab: install what is missing there, and change nothing else
-    from pathlib import Path
-{where}{missing}    %pip install -q --no-deps {{package}} {lacking}
-    import moa_helpers as moa
+from importlib.util import find_spec
 
-moa.setup()"""
-UNPACK = """\
-    # The package itself, as text; there is nothing to read here.
+if not find_spec("moa_helpers"):  # install what is missing, and change nothing else
     from base64 import b64decode
+    from pathlib import Path
+
+    # The package itself, as text; there is nothing to read here.
     package = "{name}"
     _ = Path(package).write_bytes(b64decode(\"""
 {data}
 \"""))
-"""
-FOUND = """\
-    package = max(Path().glob("moa_helpers-*.whl"), key=lambda path: path.stat().st_mtime, default="{address}")
-"""
-MISSING = """\
-    if not package:  # upload it with the folder icon on the left; the notebooks of `make colab` contain it
-        raise FileNotFoundError("Upload moa_helpers-….whl (from `make wheel`), then run this cell again.") from None
+    %pip install -q --no-deps {{package}} {lacking}
+
 """
 
 
-def setup_cell(address: str | None, wheel: Path | None = None) -> str:
-    """The code of the setup cell: it takes the embedded wheel, else the newest in the folder, else the address."""
-    where = FOUND.format(address=f"git+{address}" if address else "")
-    if wheel:
-        data = base64.b64encode(wheel.read_bytes()).decode()
-        lines = (data[start : start + 120] for start in range(0, len(data), 120))
-        where = UNPACK.format(name=wheel.name, data="\n".join(lines))
-    return SETUP.format(
-        where=where,
-        missing="" if wheel or address else MISSING,
-        lacking=" ".join(f'"{package}"' if "<" in package else package for package in LACKING),
-    )
-
-
-def project_address() -> str | None:
-    """The project's address on GitHub, or None if it is not published; ends the program if it is another."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    address = project.get("urls", {}).get("Repository")
-    if address is None:
-        return None
-    if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+(?<!\.git)", address):
-        sys.exit(f"pyproject.toml: Repository is {address!r}; Colab opens https://github.com/OWNER/NAME (no '.git').")
-    return str(address)
-
-
-def on_colab(address: str, name: str) -> str:
-    """Where Colab opens the published notebook."""
-    return f"{COLAB}{address.removeprefix('https:/').replace('.com', '', 1)}/blob/main/notebooks/{name}"
-
-
-def write_address() -> None:
-    """Bring README.md's badges, each notebook's badge and its setup cell into the state that the address asks for."""
-    address = project_address()
-    readme = ROOT / "README.md"
-    old = readme.read_text(encoding="utf-8")
-
-    def row(found: re.Match[str]) -> str:
-        return f"{found[1]} {BADGE}({on_colab(address, found[2])})" if address else found[1]
-
-    badge = rf"{re.escape(BADGE)}\([^)]*\)"
-    _write(readme, re.sub(rf"(?m)^(\| .*\]\(notebooks/([\w-]+\.ipynb)\))(?: {badge})?", row, old))
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        title, _, rest = re.sub(rf"{badge}\n\n", "", "".join(notebook["cells"][0]["source"])).partition("\n\n")
-        shown = f"{BADGE}({on_colab(address, path.name)})\n\n" if address else ""
-        notebook["cells"][0]["source"] = f"{title}\n\n{shown}{rest}".splitlines(keepends=True)
-        _setup(notebook)["source"] = setup_cell(address).splitlines(keepends=True)
-        _write(path, text(notebook))
+def installing(wheel: Path) -> str:
+    """The code in front of a setup cell: where the package is missing, it installs the wheel that it holds."""
+    data = base64.b64encode(wheel.read_bytes()).decode()
+    lines = (data[start : start + 120] for start in range(0, len(data), 120))
+    lacking = (f'"{package}"' if "<" in package else package for package in LACKING)
+    return SETUP.format(name=wheel.name, data="\n".join(lines), lacking=" ".join(lacking))
 
 
 def write_notebooks(wheel: Path) -> None:
@@ -116,8 +60,14 @@ def write_notebooks(wheel: Path) -> None:
     folder.mkdir(parents=True)
 
     def link(found: re.Match[str]) -> str:
-        label, name = found.groups()
-        return f"[{label}]({on_colab(address, name)})" if address else f"{label} (the file `{name}`)"
+        label, target = found.groups()
+        file, _, anchor = target.partition("#")
+        if not address:
+            return f"{label} (the file `{file.removeprefix('../')}`)"
+        if file.endswith(".ipynb") and "/" not in file:
+            return f"[{label}]({on_colab(address, target)})"
+        inside = (ROOT / "notebooks" / file).resolve().relative_to(ROOT.resolve()).as_posix()
+        return f"[{label}]({address}/blob/main/{inside}{'#' * bool(anchor)}{anchor})"
 
     def picture(found: re.Match[str]) -> str:
         data = base64.b64encode((ROOT / "notebooks" / found[1]).read_bytes()).decode()
@@ -128,9 +78,10 @@ def write_notebooks(wheel: Path) -> None:
         for cell in notebook["cells"]:
             if cell["cell_type"] == "markdown":
                 source = re.sub(r"\]\((images/[\w.-]+\.png)\)", picture, "".join(cell["source"]))
-                source = re.sub(r"\[([^][]+)\]\(([\w-]+\.ipynb)\)", link, source)
+                source = re.sub(r"\[([^][]+)\]\(([\w./-]+\.(?:ipynb|md|py|csv|toml)(?:#[\w-]+)?)\)", link, source)
                 cell["source"] = source.splitlines(keepends=True)
-        _setup(notebook)["source"] = setup_cell(address, wheel).splitlines(keepends=True)
+        cell = _setup(notebook)
+        cell["source"] = (installing(wheel) + "".join(cell["source"])).splitlines(keepends=True)
         (folder / path.name).write_text(text(notebook), encoding="utf-8")
         print(f"{folder.relative_to(ROOT) / path.name}: {(folder / path.name).stat().st_size / 1000:.0f} kB")
 
@@ -200,17 +151,9 @@ def _setup(notebook: dict[str, Any]) -> dict[str, Any]:
     return cell
 
 
-def _write(path: Path, new: str) -> None:
-    if path.read_text(encoding="utf-8") != new:
-        path.write_text(new, encoding="utf-8")
-        print(f"{path.relative_to(ROOT)}: changed")
-
-
 def main() -> None:
     """Read the command line and do it."""
     match sys.argv[1:]:
-        case ["address"]:
-            write_address()
         case ["notebooks", wheel]:
             write_notebooks(Path(wheel))
         case ["check", folder, *options]:

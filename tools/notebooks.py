@@ -9,7 +9,6 @@ A cell that fails without the tag ``raises-exception`` ends it, and that noteboo
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import os
 import re
@@ -44,7 +43,7 @@ def normal(notebook: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def text(notebook: dict[str, Any]) -> str:
-    """The notebook as it stands in the file."""
+    """The notebook as it is written to the file."""
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
@@ -66,14 +65,6 @@ def execute(path: Path) -> dict[str, Any]:
             resources={"metadata": {"path": folder}},
         ).execute()
     return dict(json.loads(nbformat.writes(notebook)))
-
-
-def save_picture(notebook: dict[str, Any], folder: Path) -> None:
-    """Store the picture of the cell tagged ``readme``, if there is one, as the file that the README shows."""
-    for cell in notebook["cells"]:
-        if "readme" in cell["metadata"].get("tags", ()):
-            shown = "".join("".join(output.get("data", {}).get("text/html", "")) for output in cell["outputs"])
-            (folder / "readme.png").write_bytes(base64.b64decode(shown.partition("base64,")[2].partition('"')[0]))
 
 
 def _outputs(outputs: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
@@ -119,7 +110,6 @@ def main() -> None:
         started = time.monotonic()
         notebook = normal(execute(path), path.stem)
         path.write_text(text(notebook), encoding="utf-8")
-        save_picture(notebook, path.parent / "images")
         print(f"{path}: {time.monotonic() - started:.0f} s")
 
 

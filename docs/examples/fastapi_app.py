@@ -9,22 +9,28 @@ from fastapi import FastAPI, HTTPException, Request, Response
 import moa_helpers as moa
 
 MODELS, AGGREGATORS = os.environ["MODELS"].split(), os.environ["AGGREGATORS"].split()
+at_once = asyncio.Semaphore(int(os.environ.get("AT_ONCE", "20")))  # mixtures, over all requests
 
 
 @asynccontextmanager
 async def lifespan(app):
-    moa.setup()  # at the start, once: which keys there are, and the mode
+    moa.setup()  # at the start, once: finds the keys, and decides the mode
     yield
-    await moa.close()  # at the end: the clients, one a vendor, which all requests shared
+    await moa.close()  # at the end: closes the clients, one a vendor, which all requests shared
 
 
 app = FastAPI(lifespan=lifespan)
 
 
+async def mixed(messages):
+    async with at_once:
+        return await moa.mixture_of_agents(messages, MODELS, AGGREGATORS, deadline=30)
+
+
 @app.post("/answer")
 async def answer(messages: list[dict], request: Request):
-    work = asyncio.create_task(moa.mixture_of_agents(messages, MODELS, AGGREGATORS, deadline=30))
-    left = asyncio.create_task(request.receive())  # the body has come; next comes that the client left
+    work = asyncio.create_task(mixed(messages))
+    left = asyncio.create_task(request.receive())  # the next message: the client has left
     try:
         await asyncio.wait([work, left], return_when=asyncio.FIRST_COMPLETED)
         if not work.done():

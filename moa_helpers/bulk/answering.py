@@ -1,4 +1,4 @@
-"""Many questions, answered in one of several ways; what is in the file already is not paid for again."""
+"""Many questions, asked live, by batch or with Ray. What the file has already is not paid for again."""
 
 import asyncio
 import math
@@ -25,7 +25,7 @@ from moa_helpers.store.answers import Answers, key_of
 from moa_helpers.vendors.settings import current, held, world
 
 How = Literal["live", "batch", "mixed", "ray"]
-WAYS = {"live": "answering", "batch": "batching", "mixed": "batching", "ray": "ray"}  # the files beside this one
+WAYS = {"live": "answering", "batch": "batching", "mixed": "batching", "ray": "ray"}  # the modules of this folder
 
 
 async def answer_all(
@@ -45,33 +45,32 @@ async def answer_all(
 ) -> AnswerSet:
     """Answer any number of questions, by one model or by a mixture, and keep every call in a file.
 
-    A second start with the same file, after a stop or a crash, makes only those calls that are not in it, or failed.
-    Answers are asked whole, so the time to first token is unknown; that halves the CPU time of a call.
+    A second start with the same file, after a stop or a crash, makes only the calls that are missing or failed. Answers
+    are not streamed, which halves the CPU time of a call. So the time to the first token is unknown.
 
     Args:
-        questions: texts or ``Question``s in a list, or in anything else that gives one after the other, such as a
-            generator; or a DataFrame or a file, as of ``read_questions``.
-        mixture_or_model: a model's name or a ``Member``; or the arguments of ``mixture_of_agents`` as a mapping, but
-            for ``deadline``, which would run while calls wait for a place.
-        path: the file, as of ``moa.keep``.
-        how: "live": ask now. "batch": by the vendors' batch APIs, at about half the price, within hours; "mixed": the
-            proposers so, and the last stage live. "ray": live, by the processes of a Ray cluster.
+        questions: texts or ``Question``s in a list or a generator; or a DataFrame or a file, as in ``read_questions``.
+        mixture_or_model: a model's name or a ``Member``; or a mapping with the arguments of ``mixture_of_agents``.
+            ``deadline`` is not allowed, as it would run while calls wait for a place.
+        path: the file that keeps the calls, as in ``moa.keep``.
+        how: "live" asks now. "batch" uses the vendors' batch APIs, for about half the price, within hours. "mixed" asks
+            the proposers by batch and the last stage live. "ray" asks live, from the processes of a Ray cluster.
         max_concurrency: most calls at the same time, as in ``fan_out``.
-        budget_usd: most US dollars to spend from now on: no question is begun that could cost more than is left, with
-            every answer at ``max_tokens``. Retries and second requests come on top; they count for the next question.
-        rates: for a vendor, how many requests and tokens a minute it allows.
+        budget_usd: most US dollars to spend from now on. A question is begun only if what is left covers it, with every
+            answer at ``max_tokens``. Retries and second requests come on top, and count for the next question.
+        rates: the requests and tokens a minute that each vendor allows.
         max_tokens, timeout, retries: as in ``ask``, for each call, unless the mixture has its own.
-        patience: in a batch, hours that a stage may take.
-        late: how what failed in a batch, or was late, is asked again: in another one, or live.
+        patience: hours that a batch may take.
+        late: how to ask again what a batch did not answer: in another "batch", or "live".
 
     Returns:
         The answers, as a table or a file. Failures do not raise: they are rows without a text.
 
     Raises:
-        TypeError, ValueError: the input is wrong, or the file holds something else; no call was made, but where a
-            generator gives a question later on that is wrong.
-        OSError: the file cannot be read or written; if that is so later on, no further call is made.
-        asyncio.CancelledError: if it is cancelled; the exception's ``answers`` have what was finished.
+        TypeError, ValueError: the input is wrong, or the file is not of this kind. No call was made, unless a generator
+            gave a wrong question later on.
+        OSError: the file cannot be read or written. No further call is made.
+        asyncio.CancelledError: it was cancelled. The exception's ``answers`` has what was finished.
     """
     _check_way(how, patience, late, Path(path))
     limits = shared(timeout, retries, max_concurrency, budget_usd)
@@ -93,11 +92,11 @@ def _check_way(how: str, patience: float, late: str, path: Path) -> None:
     if late not in ("batch", "live"):
         raise ValueError(f"late is {late!r}; it must be 'batch' or 'live'.")
     if path.suffix in (".csv", ".jsonl", ".parquet"):
-        raise ValueError(f"path={str(path)!r} keeps the calls, and is no table: name it {path.stem}.sqlite.")
+        raise ValueError(f"path={str(path)!r} keeps the calls and is no table: name it {path.stem}.sqlite.")
 
 
 def _check_one(strategy: Strategy, how: How, budget_usd: float | None, rates: Rates) -> None:
-    """Raise what would stop every question: a model that is not there, a budget or a rate that holds not even one."""
+    """Raise what would stop every question: an unknown model, or a budget or rate too small for a single one."""
     plan = strategy.plan("?").bound()
     Purse(budget_usd=budget_usd).check(_estimate(plan, how))
     for request in (one for stage in (*plan.stages, plan.final) for one in stage):
@@ -109,7 +108,7 @@ def _estimate(plan: Plan, how: How) -> Estimate:
 
 
 class Answering(Work):
-    """Questions that are being answered, in one way or another: what all ways share; arguments as in ``answer_all``."""
+    """Questions that are being answered: what all ways of asking share. Arguments as in ``answer_all``."""
 
     def __init__(
         self, strategy: Strategy, how: How, store: Answers, limits: Limits, rates: Rates, total: int | None
@@ -117,21 +116,21 @@ class Answering(Work):
         super().__init__(store, limits, rates, total)
         self.strategy, self.how = strategy, how
         self._who = world(offline=current().mode == "offline", chooses=True)
-        self._places: dict[str, Place] = {}  # of the questions that were taken so far, by id
-        self._in_table: dict[str, bool] = {}  # keys of rows, and whether they were there before
-        self._under_way: dict[str, asyncio.Event] = {}  # the same, of what is asked now; set when it has ended
+        self._places: dict[str, Place] = {}  # of the questions taken so far, by id
+        self._in_table: dict[str, bool] = {}  # keys of rows -> whether an earlier start answered them
+        self._under_way: dict[str, asyncio.Event] = {}  # keys of rows that are asked now; set when they have ended
 
     def most_usd(self, question: Question) -> float | None:
-        """Take a question; the most that it may cost, in US dollars, if there is a budget; None if its row is there."""
+        """Take a question. The most US dollars that it may cost, if there is a budget; None if it has its row."""
         how = self.strategy.identity, self.strategy.given["max_tokens"]
-        key = key_of("answer_all", repr(question.prompt), *how, self._who)  # what is no prompt has a key, too
+        key = key_of("answer_all", repr(question.prompt), *how, self._who)  # of a wrong prompt, too
         if key not in self._in_table and self.store.has(key):
             self._in_table[key] = True
         self._places[question.id] = Place(question.id, key, self._in_table.get(key, False))
         if key in self._in_table:
             return None
         if self.left_usd < math.inf:
-            with suppress(TypeError, ValueError):  # for which it will be refused
+            with suppress(TypeError, ValueError):  # it will be refused for that
                 return _estimate(self.strategy.plan(question.prompt), self.how).most_usd or 0.0
         return 0.0
 
@@ -140,13 +139,13 @@ class Answering(Work):
         return self._places[question.id].key
 
     def done(self, question: Question, row: Row) -> None:
-        """Keep how a question was answered. What failed is in the table, too, but asked again in the next start."""
+        """Keep how a question was answered. A failure has a row, too, but the next start asks again."""
         key = self.key(question)
         self.store.keep_row(key, asdict(row), good=row.ok)
         self._in_table[key] = False
 
     async def answer(self, question: Question, by: Callable[[Question], Awaitable[Row]]) -> None:
-        """Have a question answered, unless its row is there, or is about to be, as another says the same."""
+        """Have a question answered, unless it has its row, or another question with that prompt gives it one."""
         key = self.key(question)
         if key in self._under_way:
             await self._under_way[key].wait()
@@ -167,5 +166,5 @@ class Answering(Work):
 
 
 async def run(work: Answering, questions: Iterator[Question]) -> None:
-    """The live way."""
+    """Ask live."""
     await work.each(questions, work.most_usd, partial(work.answer, by=work.strategy.answer))

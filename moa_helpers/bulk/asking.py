@@ -1,4 +1,4 @@
-"""How a question goes on: its mixture is run on what the store has, and what it asks for beyond that is noted."""
+"""How a question goes on: its mixture is carried out on what the store has. The calls that are missing are noted."""
 
 from dataclasses import replace
 
@@ -14,11 +14,11 @@ LAST = 1_000_000  # the number of the aggregators' stage
 
 
 class Asking:
-    """The store as a question's mixture is carried out: it gives what is known, and notes what is wanted.
+    """The store for a question's mixture: it gives the replies that are known, and notes the requests that are missing.
 
-    With a quorum a stage begins once that is in, else once all calls of the one before have ended. As it begins, the
-    replies that entered are written down: a later one must not change the prompt of what is paid for already. ``saved``
-    says how far the question was before; with ``late_live``, what failed in a batch is asked live.
+    A stage begins once its quorum is in, or else once all calls of the stage before have ended. The replies that enter
+    it are written down, as a later reply must not change a prompt that is paid for already. ``saved`` is the progress
+    of the question so far. With ``late_live``, a request that failed in a batch is asked live.
     """
 
     recorded_speed = False
@@ -30,26 +30,26 @@ class Asking:
         self._late_live = late_live
         self.stage = saved.stage if saved else 1
         self.entered = list(saved.entered) if saved else []  # keys of replies that entered this stage
-        self.wanted: dict[str, Request] = {}  # what of the stage is to be sent in a batch
-        self.waits: list[str] = []  # the same, and what is under way
-        self.live = False  # whether something of it is to be asked live
-        self._at, self._good, self._here = 1, list[str](), 0  # the stage that is asked; good replies in all, and in it
+        self.wanted: dict[str, Request] = {}  # requests of the stage to send in a batch
+        self.waits: list[str] = []  # their keys, and those under way
+        self.live = False  # whether a request of the stage is to be asked live
+        self._at, self._good, self._here = 1, list[str](), 0  # the stage asked; good replies in all; in the stage
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is missing any more."""
+        """Whether no request is missing."""
         return not (self.waits or self.live)
 
     def planned(self, question: str, start: str, asked: str) -> Planned:
-        """How far the question is now."""
+        """The progress of the question."""
         need = None if self._quorum is None or self._at == LAST else max(1, self._quorum - self._here)
         return Planned(question, start, asked, self.stage, self.entered, self.waits, need, self.live)
 
     def find(self, request: Request) -> Reply | None:
-        """What is known of a request; None: it is asked live, now."""
+        """The reply to a request, if it is known; None: ask it live, now."""
         key, stage = key_of_request(request), _stage(request)
         if not self.ended and (stage == self._at == LAST or (stage > self._at and self._quorum is None)):
-            return _without(request, Failure("pending", "What comes before it has not ended."))
+            return _without(request, Failure("pending", "The stage before it has not ended."))
         if stage > self._at:
             self._begin(stage)
         item = self._ledger.item(key)
@@ -82,7 +82,7 @@ class Asking:
             self._ledger.fail(key, reply)
 
     def check(self) -> None:
-        """Raise if what is answered from now on could not be kept."""
+        """Raise OSError if new replies could not be kept."""
         self._work.lane.check()
 
     def _begin(self, stage: int) -> None:

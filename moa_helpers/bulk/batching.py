@@ -1,7 +1,7 @@
-"""Questions answered by the vendors' batch APIs, stage by stage; what cannot go that way is asked live.
+"""Questions answered by the vendors' batch APIs, stage by stage. A model without a batch API is asked live.
 
-To plan a stage, the mixture is run on what the store has: what it asks for and does not find goes into the next jobs.
-All of that is written down before a vendor hears of it, so that another start goes on from there.
+To plan a stage, the mixture is carried out on what the store has. The requests that it does not find go into the next
+jobs. The plan is written down before a vendor hears of it, so that another start goes on from there.
 """
 
 import hashlib
@@ -30,28 +30,28 @@ from moa_helpers.vendors.batches import adapter, at_batch_price
 from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.whole import body
 
-ROUND = 2_500  # questions that are planned together, so that jobs are large, and soon on their way
-LIVE_ROUND = 200  # the same where some of it is asked live, so that jobs are looked at in between
-One: TypeAlias = tuple[Question, Planned | None]  # a question, and how far it is
+ROUND = 2_500  # questions planned together: jobs should be large, and submitted soon
+LIVE_ROUND = 200  # the same if some are asked live, so that jobs are looked at in between
+One: TypeAlias = tuple[Question, Planned | None]  # a question and its progress
 
 
 async def run(work: Answering, questions: Iterator[Question], patience: float, late: Literal["batch", "live"]) -> None:
-    """The ways "batch" and "mixed"; the arguments are those of ``answer_all``."""
+    """Ask by "batch" or "mixed"; the arguments are those of ``answer_all``."""
     with _alone(work.store.path):
         await Batching(work, questions, patience, late).run()
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Be the only one that submits jobs for this file, or raise OSError; a crash ends it, too."""
+    """Be the only one that submits jobs for this file, or raise OSError. It ends with the process."""
     name = hashlib.sha256(str(path.expanduser().resolve()).encode()).hexdigest()[:16]
     with closing(sqlite3.connect(Path(gettempdir(), f"moa-batches-{name}"), timeout=0, isolation_level=None)) as lock:
         try:
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError:
             raise OSError(
-                f"{path} is in use: another program, or another cell, submits batches for it, and both would be paid "
-                "for. Wait until it has ended, or name another file."
+                f"{path} is in use: another program, or another cell, submits jobs for it, and you would pay for both. "
+                "Wait until it has ended, or name another file."
             ) from None
         yield
 
@@ -72,8 +72,8 @@ class Batching:
         finally:
             if left := len(self._jobs.jobs):
                 self._work.problem += (
-                    f" Batches that go on at the vendors, and are paid for: {left}. To go on, start the same again; to "
-                    f"end them, `await moa.jobs({str(self._work.store.path)!r}).cancel()`."
+                    f" Jobs that go on at the vendors, and are paid for: {left}. Start the same again to go on. To end "
+                    f"them, run `await moa.jobs({str(self._work.store.path)!r}).cancel()`."
                 )
         self._ledger.tidy()
 
@@ -90,17 +90,17 @@ class Batching:
                 await self._jobs.until_due()
 
     def _new(self) -> Iterator[Question]:
-        """The questions that are to be begun, while the budget lasts."""
+        """The questions to begin, while the budget lasts."""
         for question in self._questions:
             if self._work.problem:
                 return
             usd, key = self._work.most_usd(question), self._work.key(question)
-            if usd is None or key in self._work.set_aside:  # as another says the same
+            if usd is None or key in self._work.set_aside:  # another question has the same prompt
                 self._work.ended += 1
                 continue
             before = self._ledger.take_over(key, self._start)
             if not before and usd > self._work.left_usd:
-                self._questions = chain([question], self._questions)  # until others have cost less than they might
+                self._questions = chain([question], self._questions)  # for when others have cost less than they might
                 if not self._work.set_aside:
                     self._work.affords(usd)
                 return
@@ -109,13 +109,13 @@ class Batching:
                 yield question
 
     async def _go_on(self) -> bool:
-        """Go on with questions whose stage has ended; whether there are any."""
+        """Go on with the questions whose stage has ended. Returns whether there are any."""
         ready = self._ledger.ready(self._start, ROUND)
         some = [one for one in ready if not one.live] or ready[:LIVE_ROUND]
         return await self._round([(Question(**json.loads(one.asked)), one) for one in some])
 
     async def _round(self, questions: list[One]) -> bool:
-        """See how each question goes on, and submit what all of them want; whether there are any."""
+        """Plan how each question goes on, and submit all their requests. Returns whether there are any."""
         with Files() as self._files:
             self._plans = list[Planned]()
             await self._work.each(questions, lambda one: None, self._plan)
@@ -127,7 +127,7 @@ class Batching:
         return bool(questions)
 
     async def _plan(self, one: One) -> None:
-        """Run the mixture on what the store has: it is the answer, or there is more to ask."""
+        """Carry the mixture out on what the store has. That gives the answer, or more to ask."""
         question, saved = one
         try:
             plan = self._work.strategy.plan(question.prompt)
@@ -147,7 +147,7 @@ class Batching:
             self._files.add(wanted, request)
         asked = saved.asked if saved else json.dumps(asdict(question))
         self._plans.append(asking.planned(self._work.key(question), self._start, asked))
-        self._work.ended -= 1  # as it has not, after all
+        self._work.ended -= 1  # as this question has not
 
     def _end(self, question: Question, row: Row) -> None:
         key = self._work.key(question)
@@ -160,13 +160,13 @@ class Batching:
 class File:
     """The requests of a job."""
 
-    job: Job  # but for their number
+    job: Job  # without the number of its requests
     lines: BinaryIO
     items: list[Item] = field(default_factory=list)
 
 
 class Files(ExitStack):
-    """The files of a round's jobs, as they are written: one for each vendor, or model, and more where it is full."""
+    """The files of a round's jobs: one for each vendor, or model, and another when one is full."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class Files(ExitStack):
         self._keys.add(key)
         model, vendor = request.model, adapter(request.model.vendor)
         asked = body(request)
-        if request.offline and request.sample:  # as a header says it live
+        if request.offline and request.sample:  # live, a header says it
             asked["metadata"] = {**asked.get("metadata", {}), "user_id": f"sample-{request.sample}"}
         line = json.dumps(vendor.line(key, asked)).encode() + b"\n"
         group = model.vendor.name, model.id if vendor.ONE_MODEL else ""

@@ -1,4 +1,4 @@
-"""What is under way at the vendors, for the reader: listed, and cancelled."""
+"""The jobs under way at the vendors: listed and cancelled."""
 
 import time
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ COLUMNS = ("vendor", "id", "state", "requests", "done", "submitted", "hours")
 
 
 def jobs(path: str | Path = "answers.sqlite") -> "Jobs":
-    """The batches under way of ``answer_all`` with this file; those that have ended and were read are in it no more.
+    """The jobs (batches at vendors) of ``answer_all`` with this file whose results were not read yet.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError, OSError: it holds something else, or cannot be read.
+        ValueError, OSError: it is not of this kind, or cannot be read.
     """
     if not Path(path).expanduser().exists():
         raise FileNotFoundError(f"There is no file {path}: give the path that answer_all was given.")
@@ -35,7 +35,7 @@ def jobs(path: str | Path = "answers.sqlite") -> "Jobs":
 
 
 class Jobs(Shown):
-    """Batches under way, as they were when last looked at. Iterate over it, or see ``table()``."""
+    """Jobs under way, as they were when last looked at. Iterate over it, or see ``table()``."""
 
     _views = __name__
 
@@ -49,31 +49,30 @@ class Jobs(Shown):
         return len(self._found)
 
     def table(self) -> "pd.DataFrame":
-        """One row a batch: ``done`` is how many of its requests have ended, if that is known, ``hours`` its age."""
+        """One row a job. ``done`` is how many of its requests have ended, if that is known; ``hours`` is its age."""
         with lesson():
             import pandas as pd
         return pd.DataFrame(map(_row, self), columns=COLUMNS).astype({"done": "Int64"})
 
     async def cancel(self, *ids: str) -> None:
-        """Have some of them end, or all; the next ``answer_all`` takes what they have answered, and asks the rest anew.
+        """Cancel some of them, or all. The next ``answer_all`` reads what they have answered, and asks the rest again.
 
-        Stop an ``answer_all`` that still runs first: it would ask the rest anew at once.
-
-        A batch that its vendor does not know, as the key is another, is given up: what it has answered is lost.
+        Stop an ``answer_all`` that is still at work first: it would ask the rest again at once. A job is given up if
+        its vendor does not know it, as after a change of key. What it has answered is lost then.
 
         Args:
-            ids: the vendor's ids of those; none: all.
+            ids: the vendor's ids of the jobs; none: all.
 
         Raises:
-            ValueError: there is none with this id, or it is of the other mode, live or offline.
+            ValueError: no job has this id, or it was submitted in the other mode, live or offline.
         """
         chosen = [job for job in self if not ids or job.id in ids]
         if unknown := {*ids} - {job.id for job in chosen}:
             there = ", ".join(str(job.id) for job in self) or "none"
-            raise ValueError(f"No batch under way has the id {unknown.pop()!r}; there are: {there}.")
+            raise ValueError(f"No job under way has the id {unknown.pop()!r}; there are: {there}.")
         if any(job.offline != (current().mode == "offline") for job in chosen):
             raise ValueError(
-                "A batch was submitted in the other mode: run moa.setup('live') or moa.setup('offline') first."
+                "A job was submitted in the other mode: run moa.setup('live') or moa.setup('offline') first."
             )
         with closing(Answers(self.path)) as store:
             ledger = Ledger(store)
@@ -108,5 +107,5 @@ def _(jobs: Jobs) -> Card:
         for vendor, id, state, requests, done, _, _ in map(_row, jobs)
     ]
     offline = STAND_INS * any(job.offline for job in jobs)
-    heading = f"{len(jobs):,} batches under way, {sum(job.requests for job in jobs):,} requests{offline}"
+    heading = f"{len(jobs):,} jobs under way, {sum(job.requests for job in jobs):,} requests{offline}"
     return Card(heading, COLUMNS[:5], rows)

@@ -1,4 +1,4 @@
-"""The questions: from a list, a generator, a file or a DataFrame; each is checked before it is asked."""
+"""Questions from a list, a generator, a file or a DataFrame. Each is checked before it is asked."""
 
 import csv
 import json
@@ -18,12 +18,14 @@ from moa_helpers.texts import decoded
 if TYPE_CHECKING:
     import pandas as pd
 
+ENDINGS = (".jsonl", ".csv", ".tsv", ".parquet")  # of files of questions
+
 
 @dataclass(frozen=True)
 class Question:
-    """A question, and an answer that is known to be right, if there is one, for a score or a judge to see.
+    """A question. ``prompt`` is a text or a conversation, as in ``ask``.
 
-    ``prompt`` is a text or a conversation, as in ``ask``.
+    ``reference`` is an answer that is known to be right, if there is one. A score or a judge sees it, no other model.
     """
 
     id: str
@@ -32,7 +34,7 @@ class Question:
 
     @property
     def text(self) -> str:
-        """All that is read of it."""
+        """The whole prompt as one text, without the roles."""
         system, before, last = read_prompt(self.prompt)
         return "\n".join([system or "", *(turn.text for turn in before), last]).strip()
 
@@ -44,13 +46,12 @@ Source: TypeAlias = Union[Iterable[Asked], str, Path, "pd.DataFrame"]
 def read_questions(path: str | Path) -> list[Question]:
     """Questions from a file: JSON lines, CSV with a header line, or Parquet.
 
-    Each has an ``id``, a ``prompt`` (or ``question``; in JSON lines also a conversation) and, if you like, a
-    ``reference``: an answer that is known to be right. In CSV, a text that holds the separator must stand in quotation
-    marks: what follows would be taken for the next column. The name ends in ``.jsonl``, ``.csv`` or ``.parquet``; the
-    text is UTF-8, or as Excel writes it: with semicolons or tabs, in UTF-16.
+    Each has an ``id``, a ``prompt`` (or ``question``) and, if you like, a ``reference``: an answer known to be right.
+    In JSON lines a prompt may be a conversation. In CSV, put a text that contains the separator in quotation marks. The
+    name ends in ``.jsonl``, ``.csv`` or ``.parquet``. The text is UTF-8, or what Excel writes.
 
     Raises:
-        ValueError: a question lacks something or has too much, or two have the same id; the message says which.
+        ValueError: a question has no id, no prompt or too many cells, or two have the same id. The message says which.
         ImportError: the file is Parquet, and pandas or pyarrow is missing.
         OSError: the file cannot be read.
     """
@@ -61,8 +62,11 @@ def read_questions(path: str | Path) -> list[Question]:
             import pandas as pd
         with parquet():
             return _of_table(pd.read_parquet(path), str(path))
-    if kind not in (".jsonl", ".csv", ".tsv"):
-        raise ValueError(f"{str(path)[:200]!r} is neither a .jsonl, a .csv nor a .parquet file.")
+    if kind not in ENDINGS:
+        raise ValueError(
+            f"{str(path)[:200]!r} is no file of questions. A file's name ends in .jsonl, .csv or .parquet; a single "
+            "text is given in a list."
+        )
     entries: list[Any] = []
     try:
         text = re.sub(r"\r\n?", "\n", decoded(path.read_bytes())).lstrip("\ufeff\n")
@@ -78,7 +82,7 @@ def read_questions(path: str | Path) -> list[Question]:
 
 @contextmanager
 def parquet() -> Iterator[None]:
-    """Where the package for Parquet is missing, raise an ImportError that says how to install it."""
+    """Raise an ImportError that says how to install the package for Parquet, if it is missing."""
     try:
         yield
     except ImportError:
@@ -86,9 +90,9 @@ def parquet() -> Iterator[None]:
 
 
 def _of_table(table: "pd.DataFrame", where: str = "the table") -> list[Question]:
-    """The questions of a table; without a column ``id`` its index says which is which."""
+    """The questions of a table. Without a column ``id``, its index is the id."""
     columns = table if "id" in table.columns else table.assign(id=table.index)
-    told = columns.apply(lambda each: each.convert_dtypes() if each.hasnans else each)  # whole numbers are whole again
+    told = columns.apply(lambda each: each.convert_dtypes() if each.hasnans else each)  # so that 1.0 is 1 again
     return _of_entries(told.astype(object).where(told.notna(), None).to_dict("records"), where)
 
 
@@ -102,7 +106,7 @@ def _of_entries(entries: Sequence[Any], where: str) -> list[Question]:
         if not name or not isinstance(prompt, str | list) or not str(prompt or "").strip():
             there = ", ".join(str(field) for field, value in given.items() if field and value is not None) or "nothing"
             raise ValueError(f"Question {number} in {where} has no id or no prompt. It has: {there}.")
-        if None in given:  # where csv puts what is too much
+        if None in given:  # where csv puts surplus cells
             raise ValueError(f"Question {number} in {where} has too many cells: is there a comma outside of quotes?")
         known = "" if reference is None else str(reference)
         found.append(Question(name, prompt, known if known.strip() else None))
@@ -110,14 +114,14 @@ def _of_entries(entries: Sequence[Any], where: str) -> list[Question]:
 
 
 def _rows(text: str) -> Iterator[dict[str | None, Any]]:
-    """The rows of a CSV file that have something in them, by the names in its header line."""
+    """The rows of a CSV file that are not empty, by the names in its header line."""
     first, _, rest = text.partition("\n")
-    if told := re.fullmatch(r"\"?sep=(.)\"?\s*", first, re.I):  # Excel's own way to say what separates
+    if told := re.fullmatch(r"\"?sep=(.)\"?\s*", first, re.I):  # how Excel names the separator
         separator, text = told[1], rest
     else:
-        names = re.sub(r'"[^"]*"', "", first)  # the header, without what is quoted
+        names = re.sub(r'"[^"]*"', "", first)  # the header without its quoted parts
         separator = max(",;\t", key=names.count)
-    csv.field_size_limit(max(len(text), csv.field_size_limit()))  # else a long text would be an error
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))  # so that a long text is no error
     rows = csv.reader(StringIO(text), delimiter=separator, skipinitialspace=separator != "\t", strict=True)
     header = [name.strip().lower() for name in next(rows, [])]
     for row in rows:
@@ -127,30 +131,38 @@ def _rows(text: str) -> Iterator[dict[str | None, Any]]:
 
 
 def opened(given: Source) -> tuple[Iterator[Question], int | None]:
-    """The questions of a source one by one, and how many there are, where that is known.
+    """The questions of a source, one by one, and their number, if that is known.
 
-    A file, a table or a list is checked whole before this returns; of anything else each question is as it comes. A
-    table has the columns of a file. What is wrong raises TypeError or ValueError.
+    A file, a table or a list is checked as a whole before this returns. Of anything else, each question is checked as
+    it is read. Raises TypeError or ValueError.
     """
-    if isinstance(given, str | Path):
-        given = read_questions(given)
-    elif hasattr(given, "columns") and hasattr(given, "index"):
-        given = _of_table(given)
-    if isinstance(given, Sequence):
-        found = questions_of(given)
-        return iter(found), len(found)
-    if not isinstance(given, Iterable) or isinstance(given, Mapping):
-        raise TypeError(f"Give the questions as a list, a file or a pandas DataFrame, not {type(given).__name__}.")
-    return _checked(given), None
+    found = _read(given)
+    if isinstance(found, Sequence):
+        questions = questions_of(found)
+        return iter(questions), len(questions)
+    if not isinstance(found, Iterable) or isinstance(found, Mapping):
+        raise TypeError(f"Give the questions as a list, a file or a pandas DataFrame, not {type(found).__name__}.")
+    return _checked(found), None
 
 
-def questions_of(given: Sequence[Asked]) -> list[Question]:
-    """Questions in one form; a text is its own id. Raises TypeError or ValueError unless they are a list of such."""
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise TypeError(f"Give the questions as a list, not {type(given).__name__}.")
-    if not given:
+def questions_of(given: Source) -> list[Question]:
+    """All questions of a list, a file or a DataFrame; a text in a list is its own id.
+
+    Raises TypeError or ValueError for anything else, and for what ``read_questions`` refuses.
+    """
+    found = _read(given)
+    if not isinstance(found, Sequence):
+        raise TypeError(f"Give the questions as a list, a file or a pandas DataFrame, not {type(found).__name__}.")
+    if not found:
         raise ValueError("The list of questions is empty: give at least one.")
-    return [*_checked(given)]
+    return [*_checked(found)]
+
+
+def _read(given: Source) -> Iterable[Asked]:
+    """The questions of a file or a table; anything else as it is."""
+    if isinstance(given, str | Path):
+        return read_questions(given)
+    return _of_table(given) if hasattr(given, "columns") and hasattr(given, "index") else given
 
 
 def _checked(given: Iterable[Asked]) -> Iterator[Question]:
@@ -167,6 +179,6 @@ def _checked(given: Iterable[Asked]) -> Iterator[Question]:
         elif not isinstance(asked.reference, str | None):
             raise TypeError(f"The reference of {asked.id!r} must be text, not {type(asked.reference).__name__}.")
         if asked.id in names:
-            raise ValueError(f"The id {asked.id!r} is there twice: give each question its own.")
+            raise ValueError(f"The id {asked.id!r} appears twice: give each question its own.")
         names.add(asked.id)
         yield asked

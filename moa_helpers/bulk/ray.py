@@ -1,7 +1,7 @@
-"""Many questions on a Ray cluster: its processes ask and answer, and this one hands out questions and keeps the store.
+"""Many questions on a Ray cluster: its processes ask, and this one hands out questions and keeps the store.
 
-What a process finds out is sent here at once. So a node that dies takes no finished call with it, but what ended in its
-last hundredth of a second: its questions are handed to another process, together with all that is known of them.
+Every call that has ended is sent here. So a node that dies loses only the calls of its last hundredth of a second. Its
+questions go to another process, together with all replies that are known.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from moa_helpers.vendors.secrets import redact
 
 MOST_LOST = 3  # workers that may die at the same question
 SOON = 2.0  # seconds
-TOGETHER = 0.01  # seconds in which what happens at a worker is sent together, for half the CPU of a call
+TOGETHER = 0.01  # seconds of events that a worker sends together, which halves the CPU of a call
 
 
 async def run(work: Answering, questions: Iterator[Question]) -> None:
-    """The way through Ray: as many workers as the cluster has free processors, but no more than there are places."""
+    """Ask by Ray: a worker for each free processor of the cluster, but no more workers than places."""
     ray, machine = await joined(work.strategy)
     cluster = _Cluster(work, ray, machine, await _free(ray))
     try:
@@ -83,7 +83,7 @@ def limiter(ray: Any, rates: Mapping[str, Rate], longest: float) -> Any:
 
 
 async def _free(ray: Any) -> int:
-    """How many processors are free; those of workers that have just ended soon are."""
+    """How many processors are free. Those of workers that have just ended are free soon."""
     until = time.perf_counter() + SOON
     while True:
         free, there = (of().get("CPU", 0) for of in (ray.available_resources, ray.cluster_resources))
@@ -105,7 +105,7 @@ class _Peer:
     life: int = 0  # counted from 1
     ready: bool = False
     open: dict[str, "asyncio.Future[Row]"] = field(default_factory=dict)  # by the ids of the questions that it has
-    chunk: list[tuple[Question, Known]] = field(default_factory=list)  # handed out at the end of this turn of the loop
+    chunk: list[tuple[Question, Known]] = field(default_factory=list)  # to hand out at the end of this turn of the loop
 
     async def ask(self, question: Question, known: Known) -> Row:
         loop = asyncio.get_running_loop()
@@ -132,12 +132,12 @@ class _Cluster:
 
     def __init__(self, work: Answering, ray: Any, machine: str, free: int) -> None:
         self._work, self._ray, self._changed = work, ray, asyncio.Event()
-        self._new = work.store.empty  # so that nothing has to be looked for
+        self._new = work.store.empty  # so there is nothing to look for
         rates, strategy, places = work.rates.given, work.strategy, work.scope.limits.places()
         self._limiter = limiter(ray, rates, strategy.given["timeout"])
         self._given = Handed(machine), strategy, rates, self._limiter
         size = max(1, min(free, *places.values()))
-        self._most = -(-work.at_once // size)  # questions that one has at the same time
+        self._most = -(-work.at_once // size)  # questions that a worker has at the same time
         options = {"num_cpus": 1, "max_restarts": -1, "max_concurrency": 10_000, "scheduling_strategy": "SPREAD"}
         worker = ray.remote(Worker).options(**options)
         shares = [{name: most // size + (n < most % size) for name, most in places.items()} for n in range(size)]
@@ -154,8 +154,8 @@ class _Cluster:
             with suppress(_Lost):
                 return await min(free, key=lambda one: len(one.open)).ask(question, known)
         raise RuntimeError(
-            f"{MOST_LOST} workers died, each while it had the question {question.id!r}: see Ray's logs. Maybe memory "
-            "ran out. Then start again: what is in the file is kept and costs nothing."
+            f"{MOST_LOST} workers died, each while it had the question {question.id!r}: see Ray's logs. Memory may "
+            "have run out. Start again to go on: the calls in the file cost nothing."
         )
 
     async def listen(self, worker: _Peer) -> None:
@@ -220,7 +220,7 @@ class Worker:
             yield events
 
     async def take(self, life: int, chunk: Sequence[tuple[Question, Known]]) -> None:
-        """Begin to answer questions, of which some calls may be known; what was meant for another life is left."""
+        """Begin to answer questions, of which some calls may be known. Questions for another life are ignored."""
         for question, known in chunk if life == self._life else ():
             task = asyncio.create_task(self._answer(question, known), context=self._scope.context())
             self._tasks.add(task)

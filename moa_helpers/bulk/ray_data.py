@@ -27,15 +27,15 @@ COLUMNS = {"text": object, "outcome": object, "cost_usd": float, "calls": int, "
 class Answering:
     """Answers the questions in a column of each batch: ``dataset.map_batches(Answering("openai:gpt-6-luna"))``.
 
-    Called with a batch, a mapping of arrays or a pandas DataFrame, it returns it with the columns text, outcome,
-    cost_usd, calls and seconds of ``Row``. Ray Data decides how many processes call it; they share the rates. Where a
-    node dies, Ray Data gives its batches to another one, which pays again for what is in no file there.
+    Called with a batch (a mapping of arrays, or a pandas DataFrame), it returns the batch with the columns text,
+    outcome, cost_usd, calls and seconds of ``Row``. Ray Data decides how many processes call it; they share the rates.
+    If a node dies, Ray Data gives its batches to another node, which pays for all calls that its own file lacks.
 
     Args:
         mixture_or_model: as in ``answer_all``.
-        column: the one with the questions.
-        path: a file that keeps what is answered, as of ``moa.keep``, on each node; None: nothing is kept.
-        max_concurrency: most calls at the same time, in each process.
+        column: the name of the column with the questions.
+        path: a file on each node that keeps the calls, as in ``moa.keep``; None: nothing is kept.
+        max_concurrency: most calls at the same time in each process.
         rates: as in ``answer_all``, for all processes together.
         max_tokens, timeout, retries: as in ``answer_all``.
 

@@ -1,4 +1,4 @@
-"""What was answered, a row a question: in the store's file, and from there in a table or another file."""
+"""The answers, one row a question: in the store's file, and from there in a table or another file."""
 
 import csv
 import json
@@ -27,10 +27,10 @@ SHOWN = 5  # rows on a card
 class Row:
     """The answer to one question, or why there is none.
 
-    ``outcome`` is that of ``Answer``; of a single model it is "ok", or the kind of failure. ``calls`` counts all
-    attempts, ``seconds`` adds up the slowest call of each stage. ``cost_usd`` is what its calls cost when they were
-    made, in US dollars, or None if that is unknown; if it was ``kept``, they were made in an earlier start, and cost
-    nothing now. ``problem`` says what is wrong, if anything is.
+    ``outcome`` is that of ``Answer``; for a single model it is "ok", or the kind of failure. ``calls`` counts all
+    attempts. ``seconds`` adds up the slowest call of each stage. ``cost_usd`` is the price in US dollars when the calls
+    were made, or None if that is unknown. ``kept``: they were made in an earlier start, and cost nothing now.
+    ``problem`` says what is wrong, if anything is.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Row:
 
     @classmethod
     def of(cls, question: Question, result: Answer | Reply) -> "Row":
-        """The row of a question that was answered so."""
+        """The row of a question with this result."""
         if isinstance(result, Reply):
             stages, outcome = [Replies([result])], result.failure.kind if result.failure else "ok"
             text = result.text if result.ok else ""
@@ -81,7 +81,7 @@ class Row:
 
 
 class Place(NamedTuple):
-    """Where a question's row is: its id, its key in the store, and whether it was there before."""
+    """A question's id, the key of its row in the store, and whether an earlier start wrote that."""
 
     id: str
     key: str
@@ -90,10 +90,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class AnswerSet(Shown):
-    """What ``answer_all`` gave. Its rows are read from the store's file when they are needed, one at a time.
+    """The answers of ``answer_all``. Its rows are read from the file at ``path`` when they are needed, one at a time.
 
-    ``path`` is that file, ``problem`` says why not all questions were asked, ``planned`` how many there are, if that is
-    known, and ``spent_usd`` is what this start cost, or what is certain of it. What was not begun has no row.
+    ``problem`` says why not all questions were asked. ``planned`` is how many there are, if that is known.
+    ``spent_usd`` is what this start cost at least. A question that was not begun has no row.
     """
 
     path: Path
@@ -115,19 +115,18 @@ class AnswerSet(Shown):
             yield replace(row, id=place.id, kept=place.kept or row.kept)
 
     def table(self) -> "pd.DataFrame":
-        """One row a question, in the order in which they were given; the columns are the fields of ``Row``."""
+        """One row a question, in the given order. The columns are the fields of ``Row``."""
         with lesson():
             import pandas as pd
         return pd.DataFrame(map(asdict, self), columns=[each.name for each in fields(Row)])
 
     def save(self, path: str | Path) -> Path:
-        """Write the table to a file: ``.csv`` or ``.jsonl`` row by row, ``.parquet`` at once.
+        """Write the table to a ``.csv``, ``.jsonl`` or ``.parquet`` file, and return its path.
 
-        Returns:
-            The file, which is there only once it is whole.
+        The file appears only when it is whole.
 
         Raises:
-            ValueError: the name ends otherwise.
+            ValueError: the name has another ending.
             ImportError: Parquet needs the packages pandas and pyarrow.
             OSError: it cannot be written.
         """

@@ -1,4 +1,4 @@
-"""What processes share: the rates of vendors, of which one keeps the count, and the store, which one alone has."""
+"""What processes share: the vendors' rates, which one process counts, and the store, which one process has."""
 
 import asyncio
 import math
@@ -19,18 +19,18 @@ from moa_helpers.vendors.errors import failed
 from moa_helpers.vendors.requests import Request
 
 Known: TypeAlias = Mapping[Request, Reply]
-LEEWAY = 10.0  # seconds after its time-out in which the end of an attempt is heard of
+LEEWAY = 10.0  # seconds that the news of an attempt's end may take
 
 
 class Limiter:
-    """Keeps the count; an actor of Ray. A turn not settled after the ``longest`` attempt is that of a dead process."""
+    """Counts; an actor of Ray. A turn open for longer than the ``longest`` attempt belongs to a dead process."""
 
     def __init__(self, given: Mapping[str, Rate], longest: float) -> None:
         self._rates, self._longest, self._numbers = Rates(given), longest, count()
         self._held: dict[int, tuple[AsyncExitStack, Turn]] = {}
 
     async def turn(self, vendor: str, tokens: int, seconds: float) -> tuple[int, bool]:
-        """Wait for room at a vendor, for so many seconds at most; the turn's number, and whether it has room."""
+        """Wait for room at a vendor, for ``seconds`` at most. Returns the turn's number, and whether it has room."""
         stack, number, loop = AsyncExitStack(), next(self._numbers), asyncio.get_running_loop()
         turn = await stack.enter_async_context(self._rates.turn(vendor, tokens, time.perf_counter() + seconds))
         self._held[number] = stack, turn
@@ -38,7 +38,7 @@ class Limiter:
         return number, turn.sent
 
     async def settle(self, number: int, tokens: int | None, sent: bool) -> None:
-        """An attempt has ended, with so many tokens (None: not known); or it was not sent."""
+        """An attempt has ended with so many tokens (None: unknown), or it was not sent."""
         if number in self._held:
             stack, turn = self._held.pop(number)
             turn.used(tokens)
@@ -46,7 +46,7 @@ class Limiter:
             await stack.aclose()
 
     async def learn(self, vendor: str, headers: Mapping[str, str]) -> None:
-        """What a vendor's answer says of its rates."""
+        """Read what a vendor's answer says about its rates."""
         self._rates.learn(vendor, headers)
 
     async def hold(self, vendor: str, seconds: float) -> None:
@@ -59,7 +59,9 @@ class SharedRates:
 
     def __init__(self, limiter: Any, given: Mapping[str, Rate]) -> None:
         self._limiter, self._limited = limiter, {*given}
-        self._first = defaultdict[str, asyncio.Lock](asyncio.Lock)  # one asks at a time: no more is lost with a process
+        self._first = defaultdict[str, asyncio.Lock](
+            asyncio.Lock
+        )  # one turn at a time, so a process that dies loses no more
 
     @asynccontextmanager
     async def turn(self, vendor: str, tokens: int, until: float = math.inf) -> AsyncIterator[Turn]:
@@ -100,27 +102,27 @@ class SharedRates:
 
 @dataclass(frozen=True)
 class Sending:
-    """The store of a worker: it finds what came with the question, and sends what is new."""
+    """The store of a worker: it has the replies that came with the question, and sends new ones."""
 
     sent: "asyncio.Queue[tuple[Any, ...]]"
     known: Known
     recorded_speed = False
 
     def find(self, request: Request) -> Reply | None:
-        """What was known when the question was handed out."""
+        """The reply, if it came with the question."""
         return self.known.get(request)
 
     def keep(self, request: Request, reply: Reply) -> None:
-        """Send it, for whoever has the store to keep."""
+        """Send it to the process that has the store."""
         self.sent.put_nowait(("called", replace(request, sdk=None), reply))
 
     def check(self) -> None:
-        """Whoever hands out questions has looked."""
+        """Nothing to do: the process that hands out questions has checked."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A store that notes what another one has. What that has not counts as failed, so that nothing is asked."""
+    """Notes what another store has. A reply that is missing counts as failed, so that nothing is asked."""
 
     store: Store
     known: dict[Request, Reply] = field(default_factory=dict)
@@ -139,7 +141,7 @@ class _Found:
 
 
 async def known_to(store: Store, strategy: Strategy, question: Question) -> Known:
-    """What a store has of a question's calls."""
+    """The replies to a question's calls that a store has."""
     found = _Found(store)
     with Scope(store=found, remembers=False).open():
         await strategy.answer(question)

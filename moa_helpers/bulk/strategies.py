@@ -1,4 +1,4 @@
-"""How a question is answered: by one model, or by a mixture."""
+"""What a question is answered by: one model, or a mixture."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from moa_helpers.mixture import mixture_of_agents, run_mixture
 from moa_helpers.plan import Plan, plan_fan_out, plan_mixture
 from moa_helpers.results import Answer, Reply
 
-NOT_ASKED = ("timeout", "retries")  # they change how long is waited for an answer, and not what is asked
+NOT_ASKED = ("timeout", "retries")  # they change how long to wait for an answer, not what is asked
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """What is asked, of whom: the arguments of ``mixture_of_agents``, or one reference model and no aggregator."""
+    """The arguments of ``mixture_of_agents``; or one reference model and no aggregator."""
 
     given: Mapping[str, Any]
 
@@ -31,11 +31,11 @@ class Strategy:
 
         Args:
             given: the model, or the arguments.
-            name: what messages call it.
-            options: arguments that count where it has none of its own.
+            name: its name in messages.
+            options: arguments for which it has no value of its own.
 
         Raises:
-            TypeError, ValueError: it is none.
+            TypeError, ValueError: it is neither.
         """
         called = f"The strategy {name!r}" if name else "The mixture"
         if isinstance(given, Named):
@@ -55,7 +55,7 @@ class Strategy:
         if given.get("hedge_with") is not None:
             Member.of(given["hedge_with"])
         if given.get("deadline") is not None:
-            raise ValueError(f"{called} has a deadline, which would run while it waits: use timeout.")
+            raise ValueError(f"{called} has a deadline, which would run while calls wait for a place: use timeout.")
         return cls({**options, **given})
 
     @property
@@ -65,12 +65,12 @@ class Strategy:
 
     @property
     def identity(self) -> Any:
-        """What makes its answers different from another's: all of it but for how long is waited."""
+        """All that can change its answers: everything except how long to wait."""
         asked = {name: value for name, value in self.given.items() if name not in NOT_ASKED}
         return asked["reference_models"][0] if self.single else asked
 
     def plan(self, prompt: Prompt) -> Plan:
-        """What will be asked; arguments and errors are those of ``mixture_of_agents``."""
+        """The calls to make; arguments and errors are those of ``mixture_of_agents``."""
         if self.single:
             models, options = self.given["reference_models"], {**self.given}
             del options["reference_models"]
@@ -78,7 +78,7 @@ class Strategy:
         return plan_mixture(prompt, **self.given)
 
     async def answer(self, question: Question) -> Row:
-        """Ask a question live, and give its row; that of one that cannot be asked says why."""
+        """Ask a question live, and return its row. The row of a question that cannot be asked says why."""
         try:
             plan = self.plan(question.prompt)
         except (TypeError, ValueError) as error:
@@ -87,7 +87,7 @@ class Strategy:
 
 
 async def answered(plan: Plan) -> Answer | Reply:
-    """Carry a bound plan out: a mixture gives an answer, one model alone a reply."""
+    """Carry out a bound plan: a mixture gives an answer, a single model a reply."""
     if plan.final:
         return await run_mixture(plan)
     with Scope(plan.limits).open() as scope:

@@ -1,4 +1,4 @@
-"""The jobs at the vendors: submitted, looked at until they have ended, and read; each result is kept at once."""
+"""The jobs at the vendors: submitted, looked at until they end, and read. Each result is kept at once."""
 
 import asyncio
 import hashlib
@@ -22,8 +22,8 @@ from moa_helpers.vendors.settings import current, priced, reach
 from moa_helpers.vendors.streams import client
 from moa_helpers.vendors.whole import chunks
 
-PACE = (2.0, 60.0)  # seconds between two looks, which grow while nothing happens
-OFFLINE = (0.05, 0.5)  # the same where the embedded vendors' clock goes fast
+PACE = (2.0, 60.0)  # seconds between two looks, fewest and most; they grow while nothing happens
+OFFLINE = (0.05, 0.5)  # the same for the embedded vendors, whose clock is fast
 ANSWERS, SENDS = 120.0, 1800.0  # seconds that a vendor has to answer, and to take or give a file
 AROUND = 300.0  # seconds by which the clocks of a vendor and of this machine may differ
 AT_ONCE = 200  # results that are written together
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class UnderWay:
-    """The jobs under way; one is cancelled when it is older than ``patience``, in hours."""
+    """The jobs under way. One that is older than ``patience``, in hours, is cancelled."""
 
     def __init__(self, ledger: Ledger, work: Work, patience: float) -> None:
         self._ledger, self._work, self._offline = ledger, work, current().mode == "offline"
@@ -41,7 +41,7 @@ class UnderWay:
 
     @property
     def jobs(self) -> list[Job]:
-        """Those that are under way in this mode."""
+        """The jobs under way in this mode."""
         return [job for job in self._ledger.jobs() if job.offline == self._offline]
 
     def check(self) -> None:
@@ -51,7 +51,7 @@ class UnderWay:
                 raise _unknown(job, "was submitted with another key.")
 
     async def submit(self, job: Job, file: BinaryIO) -> None:
-        """Submit a job that is written down."""
+        """Submit a job that the ledger has."""
         vendor, sdk = at(job)
         file.seek(0)
         found = await _told(job, vendor.submit(sdk, job.name, priced(job.model).id, file), SENDS)
@@ -59,19 +59,19 @@ class UnderWay:
             self._ledger.note(job, id=found, state="running")
             self._wait = self._due = 0.0
         elif found.kind not in RETRIED:
-            named = re.search(r"\brequests\.(\d+)\b", found.message)  # as Anthropic names the one that is wrong
+            named = re.search(r"\brequests\.(\d+)\b", found.message)  # Anthropic names the wrong request so
             refused = named and self._ledger.refuse(job, int(named[1]) + 1, found)
             self._ledger.end(job, None if refused else found)
-        # else it may have been taken all the same: that is looked for
+        # otherwise the vendor may have taken it: it is searched for
 
     async def look(self) -> bool:
-        """Look at all jobs, if it is time to; whether one has ended."""
+        """Look at all jobs, if it is time. Returns whether one has ended."""
         if time.perf_counter() < self._due:
             return False
         least, most = self._pace
         self._wait = min(max(self._wait * 1.5, least), most)
         jobs = self.jobs
-        self._work.waiting = f"{len(jobs):,} batches under way, {sum(job.requests for job in jobs):,} requests"
+        self._work.waiting = f"{len(jobs):,} jobs under way, {sum(job.requests for job in jobs):,} requests"
         ended = [await self._look(job) for job in jobs]
         self._due = time.perf_counter() + self._wait
         return any(ended)
@@ -81,7 +81,7 @@ class UnderWay:
         await pause(self._due - time.perf_counter())
 
     async def _look(self, job: Job) -> bool:
-        """Look at a job; whether it has ended."""
+        """Look at a job. Returns whether it has ended."""
         if job.id is None:
             found = await _told(job, self._search(job))
             if isinstance(found, Failure):
@@ -107,7 +107,7 @@ class UnderWay:
         return False
 
     def _unseen(self, job: Job, failure: Failure, *, reading: bool = False) -> bool:
-        """A vendor did not answer, or knows nothing of a job or its results; whether the job has ended by that."""
+        """A vendor did not answer, or does not know a job or its results. Returns whether that ends the job."""
         if failure.kind in RETRIED:
             self._wait = max(self._wait, failure.retry_after or 0.0)
             return False
@@ -117,7 +117,7 @@ class UnderWay:
         raise _unknown(job, f"cannot be looked at. {failure.message}")
 
     async def _read(self, job: Job, seen: Seen) -> None:
-        """Keep the results of a job that has ended. What has none of its requests may be asked again."""
+        """Keep the results of a job that has ended. A request without a result may be asked again."""
         vendor, sdk = at(job)
         came, ours = False, not self._ledger.untouched(job)
         for file in seen.files:
@@ -135,14 +135,14 @@ class UnderWay:
             why = f"{job.model}: bad_request: line {line} of its batch was refused: {problem}"
             refused = self._ledger.refuse(job, line, Failure("bad_request", why)) or refused
         self._wait = 0.0
-        if came and not ours:  # it was found by the number of its requests alone
+        if came and not ours:  # it was only found by the number of its requests
             self._others.add(job.id or "")
             self._ledger.note(job, id=None, state="submitting")
         else:
             self._ledger.end(job, None if refused else _void(job.model, seen))
 
     def _reply(self, item: Item, result: Result, job: Job, seen: Seen) -> Reply:
-        """What became of a request, as the reply of a call."""
+        """The result of a request, as the reply of a call."""
         request = at_batch_price(Request(priced(item.model), "", offline=self._offline))
         now, failure = Arriving(request.model), None
         took = time.time() - job.made if seen.seconds is None else seen.seconds
@@ -156,7 +156,7 @@ class UnderWay:
                 refused.status_code = result.status  # type: ignore[assignment]
                 known = result.status or result.error
                 failure = explain(refused, item.model) if known else _void(item.model, seen)
-        except Exception as error:  # whatever a vendor sent, the other results are read
+        except Exception as error:  # so that the other results are read
             failure = explain(error, item.model)
         tried = replace(now.attempt(0.0, failure), started=0.0, elapsed=took)
         if not result.answer:
@@ -165,7 +165,7 @@ class UnderWay:
         return Reply(item.model, **now.fields(), **cost, elapsed=took, failure=failure, offline=self._offline)
 
     async def _search(self, job: Job) -> bool:
-        """Find a job that may have been submitted, though the answer to that was lost; whether it is there."""
+        """Find a job whose submission was not confirmed. Returns whether the vendor has it."""
         vendor, sdk = at(job)
         owned = {each.id for each in self._ledger.jobs("id IS NOT NULL")} | self._others
         async for made in vendor.made(sdk, job.made - AROUND):
@@ -177,7 +177,7 @@ class UnderWay:
 
 
 async def _told(job: Job, asking: Coroutine[Any, Any, T], within: float = ANSWERS) -> T | Failure:
-    """What a vendor said, or why it did not. What goes wrong with the store is raised."""
+    """What a vendor said, or why it did not. An error of the store is raised."""
     try:
         async with asyncio.timeout(within):
             return await asking
@@ -201,8 +201,8 @@ def key_mark(model: str) -> str:
 def _unknown(job: Job, why: str) -> ValueError:
     number = f"{job.requests:,} requests of {job.vendor}"
     return ValueError(
-        f"A batch of {number} (job {job.id or job.name}) {why} Set the key back that it was submitted with and run "
-        "moa.setup() again; or give the job up with `await moa.jobs(path).cancel()`: what it has answered is lost then."
+        f"A job with {number} ({job.id or job.name}) {why} Set the key that it was submitted with, and run moa.setup() "
+        "again. Or give the job up with `await moa.jobs(path).cancel()`: what it has answered is lost then."
     )
 
 
@@ -213,7 +213,7 @@ def _void(model: str, seen: Seen) -> Failure:
 
 
 async def _together(results: AsyncIterator[Result]) -> AsyncGenerator[dict[str, Result], None]:
-    """Results by their keys, so many at once; of one that is there twice the first."""
+    """Results by their keys, in groups. If a key appears twice, the first result counts."""
     some: dict[str, Result] = {}
     async for each in results:
         some.setdefault(each.key, each)

@@ -1,4 +1,4 @@
-"""Much work under way: so many items at once, within a budget, every call kept, and a line that says how far it is."""
+"""Many items at once, within a budget: every call is kept, and a line shows the progress so far."""
 
 import asyncio
 import math
@@ -20,15 +20,15 @@ from moa_helpers.ui.html import render
 from moa_helpers.ui.progress import follow, progress_view
 from moa_helpers.vendors.requests import Request
 
-HOPELESS = ("authentication", "permission", "not_found", "quota")  # failures that the next call would have, too
-IN_VAIN = 20  # calls in a row that end so, and no more are made
-AT_ONCE, MOST_AT_ONCE = 64, 4096  # items, where only vendors have limits; and whatever the limit, as each is a task
+HOPELESS = ("authentication", "permission", "not_found", "quota")  # failures that the next call would meet, too
+IN_VAIN = 20  # such calls in a row, after which no more are made
+AT_ONCE, MOST_AT_ONCE = 64, 4096  # items, if only vendors have limits; and the most ever
 Item = TypeVar("Item")
 T = TypeVar("T")
 
 
 def shared(timeout: float, retries: int, max_concurrency: int | Mapping[str, int], budget_usd: float | None) -> Limits:
-    """The limits of much work; TypeError or ValueError if they are none, or if nothing says how many calls at once."""
+    """The limits of all items together. Raises TypeError or ValueError for wrong ones."""
     if max_concurrency is None:
         raise TypeError("max_concurrency must be a number, or a mapping such as {'mistral': 2, 'all': 8}, not None.")
     return Limits(timeout, None, retries, max_concurrency=max_concurrency, budget_usd=budget_usd)
@@ -38,10 +38,10 @@ class Work:
     """Work on many items, which share places, rates, a budget and a store. A progress view shows it.
 
     Args:
-        store: where each call is kept as soon as it has ended.
-        limits: of which the places and ``budget_usd`` hold for all calls together.
-        rates: of the vendors.
-        total: how many items there are, if that is known.
+        store: keeps each call as soon as it has ended.
+        limits: the places and ``budget_usd`` hold for all calls together.
+        rates: those of the vendors.
+        total: the number of items, if that is known.
     """
 
     def __init__(self, store: Answers, limits: Limits, rates: Rates, total: int | None) -> None:
@@ -50,24 +50,24 @@ class Work:
         self.at_once = min(limits.places().get("all", AT_ONCE), MOST_AT_ONCE)
         self.ended = 0  # items
         self.kept = self.made = 0  # calls
-        self.known_usd = self.unknown_usd = 0.0  # spent from this start on; the latter is the most that it may be
-        self.unknown = 0  # attempts whose cost is not known, maybe not even the most
+        self.known_usd = self.unknown_usd = 0.0  # spent in this start; the latter is an upper bound
+        self.unknown = 0  # attempts of unknown cost
         self.problem = ""  # why not all was done
-        self.waiting = ""  # what it waits for, in place of a forecast
-        self._in_vain = Counter[str]()  # how often in a row a model was asked in vain
+        self.waiting = ""  # what it waits for, shown instead of a forecast
+        self._in_vain = Counter[str]()  # how often in a row a model failed hopelessly
         self._budget = math.inf if limits.budget_usd is None else limits.budget_usd
         self.set_aside: dict[object, float] = {}  # the most that each item under way may cost
-        self._aside_usd = 0.0  # the same in all
-        self._ended = asyncio.Event()  # set whenever an item has
+        self._aside_usd = 0.0  # their sum
+        self._ended = asyncio.Event()  # set whenever an item ends
         self._began, self._worked_on = time.perf_counter(), 0
 
     @property
     def left_usd(self) -> float:
-        """What is left of the budget, in US dollars, once all that is under way has cost the most that it may."""
+        """US dollars left of the budget, if all items under way cost the most that they may."""
         return self._budget - self.known_usd - self.unknown_usd - self._aside_usd
 
     async def followed(self, doing: Coroutine[Any, Any, None], name: str, found: Callable[[], T]) -> T:
-        """Do it, show how far it is, and give what was found; what it raises carries that under this name."""
+        """Do it, show the progress, and return what was found. An exception carries that as an attribute ``name``."""
         view = progress_view()
         task = asyncio.create_task(doing, context=self.scope.context())
         try:
@@ -85,17 +85,17 @@ class Work:
     ) -> None:
         """Do it for each item, as many at once as there are places, while the budget lasts. No task outlives it.
 
-        ``price`` gives the most that an item may cost, None for nothing at all.
+        ``price`` gives the most US dollars that an item may cost; None: it is done already.
         """
         waiting, in_turn = iter(items), asyncio.Lock()
 
         async def begun() -> tuple[Item, object] | None:
-            """The next item; None if there is none, or it is not to be begun."""
+            """The next item to begin, if there is one."""
             async with in_turn:
                 for item in waiting:
                     mark, most_usd = object(), price(item)
                     if most_usd is None:
-                        await asyncio.sleep(0)  # what is in the file takes no time: a stop is heard meanwhile
+                        await asyncio.sleep(0)  # lets a stop be heard among items that take no time
                         return item, mark
                     if not self.problem and await self._afford(most_usd):
                         self.begin(mark, most_usd)
@@ -131,33 +131,32 @@ class Work:
         self._aside_usd += most_usd
 
     def finish(self, mark: object) -> None:
-        """Nothing is set aside for an item any more."""
+        """Set nothing aside for an item any more."""
         self._aside_usd -= self.set_aside.pop(mark, 0.0)
         if not self.set_aside:
-            self._aside_usd = 0.0  # whatever was lost in rounding
+            self._aside_usd = 0.0  # without errors of rounding
 
     def affords(self, most_usd: float) -> bool:
-        """Whether the budget reaches for what may cost so much; where not, that is the work's problem."""
+        """Whether the budget covers a cost. If not, the work's problem says so."""
         if most_usd <= self.left_usd:
             return True
         again = "a budget_usd above that" if most_usd > self._budget else "the same budget_usd"
         self.problem = (
-            f"Stopped: the next question may cost ${most_usd:.4f}, if nothing of it is in the file, and what is left "
-            f"of budget_usd does not reach for it. Start again with {again} to go on; what is in the file is kept and "
-            "costs nothing."
+            f"Stopped: the next question may cost ${most_usd:.4f}, and what is left of budget_usd does not cover that. "
+            f"Start again with {again} to go on. The calls in the file cost nothing."
         )
         return False
 
     def count(self, reply: Reply, most_usd: float | None) -> None:
-        """Count a call that has ended, and what it cost: if that is unknown, the most that it may be."""
+        """Count a call that has ended, and its cost; if that is unknown, ``most_usd``."""
         unknown = sum(attempt.cost_usd is None for attempt in reply.attempts)
         self.made += 1
         if reply.failure and reply.failure.kind in HOPELESS:
             self._in_vain[reply.model] += 1
             if self._in_vain[reply.model] == IN_VAIN:
                 self.problem = (
-                    f"Stopped, as {IN_VAIN} calls in a row ended so: {reply.failure.message} Put that right, and start "
-                    "again: what is in the file is kept and costs nothing."
+                    f"Stopped, as {IN_VAIN} calls in a row failed alike: {reply.failure.message} Put that right, and "
+                    "start again. The calls in the file cost nothing."
                 )
         else:
             del self._in_vain[reply.model]
@@ -166,7 +165,7 @@ class Work:
         self.unknown_usd += unknown * (most_usd or 0.0)
 
     def line(self) -> str:
-        """How far it is."""
+        """The progress so far."""
         made = f"{self.made:,} calls made" + f", {self.kept:,} found in the file" * bool(self.kept)
         cost = dollars(None if self.unknown else self.known_usd, self.known_usd)
         of = "" if self.total is None else f" of {self.total:,}"
@@ -177,7 +176,7 @@ class Work:
         return str(render("comparing.html", total=self.total, ended=self.ended, line=self.line()))
 
     def _forecast(self) -> str:
-        """What is still to come, if it goes on as it did: shown from the first tenth on."""
+        """The time and money still to come at this pace, from the first tenth on."""
         if self.waiting and self.ended != self.total:
             return f" · {self.waiting}"
         asked = self._worked_on - len(self.set_aside)
@@ -191,23 +190,23 @@ class Work:
 
 @dataclass(frozen=True)
 class Lane:
-    """The store of a work's calls, which counts them; those of a comparison are kept by question and strategy."""
+    """The store of a work's calls, which counts them. A comparison keeps its calls by question and strategy."""
 
     work: Work
     name: tuple[str, str] | None = None
     recorded_speed = False
 
     def find(self, request: Request) -> Reply | None:
-        """What this request was answered before, and in this lane."""
+        """An earlier reply to this request in this lane."""
         reply = self.work.store.find(request, self.name)
         self.work.kept += reply is not None
         return reply
 
     def keep(self, request: Request, reply: Reply) -> None:
-        """Keep how a call ended, and count what it cost."""
+        """Keep a call that has ended, and count its cost."""
         self.work.count(reply, most(request))
         self.work.store.keep(request, reply, self.name)
 
     def check(self) -> None:
-        """Raise OSError if what is answered from now on could not be kept."""
+        """Raise OSError if new replies could not be kept."""
         self.work.store.check()

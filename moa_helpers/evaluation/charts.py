@@ -1,9 +1,9 @@
-"""Pictures of comparisons: intervals, curves with intervals, and what quality costs. They draw and do not measure.
+"""Pictures of comparisons: intervals, curves with intervals, and quality against cost. They measure nothing.
 
 Colours, patterns and text alternatives as in ``figures``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import cycle
 from math import isnan
 from typing import Any, TypeAlias
@@ -12,14 +12,14 @@ from moa_helpers.evaluation.measures import Interval
 from moa_helpers.ui.figures import LINES, Picture, blank
 
 MARKERS = "osD^vP"
-BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}  # where a mark's text stands
+BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}  # the place of a mark's text
 Points: TypeAlias = Mapping[str, tuple[float, float]]  # name -> cost and quality
 
 
 def intervals(rows: Mapping[str, Interval], xlabel: str, *, against: float | None = None) -> Picture:
     """A dot and a bar for each, from top to bottom: the estimate and its interval; a dot alone if that has no width.
 
-    ``xlabel`` says what is measured, in which unit; at ``against`` a vertical line shows what to compare with.
+    ``xlabel`` names the measure and its unit. A vertical line at ``against`` shows the value to compare with.
     """
     picture, axes = blank(1.0 + 0.34 * len(rows), xlabel)
     parts = []
@@ -43,7 +43,7 @@ def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str
     drawn: dict[str, Any] = {}
     looks = zip(cycle(LINES), cycle(MARKERS))
     for number, ((name, line), ((colour, dashes), marker)) in enumerate(zip(lines.items(), looks, strict=False)):
-        places = [x + 0.05 * (number - (len(lines) - 1) / 2) for x in line]  # so that the bars stand beside each other
+        places = [x + 0.05 * (number - (len(lines) - 1) / 2) for x in line]  # so that the bars are side by side
         values = [found.value for found in line.values()]
         reach = [*zip(*((each.value - each.low, each.high - each.value) for each in line.values()), strict=True)]
         drawn[name] = axes.errorbar(places, values, reach, color=colour, linestyle=dashes, marker=marker, capsize=2)
@@ -54,26 +54,17 @@ def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str
     return picture
 
 
-def tradeoff(
-    points: Points, xlabel: str, ylabel: str, *, named: Sequence[str] | None = None, front: bool = True
-) -> Picture:
-    """Cost (to the right) against quality (up).
+def tradeoff(points: Points, xlabel: str, ylabel: str) -> Picture:
+    """Cost (to the right) against quality (up), with the Pareto front.
 
-    A point with an unknown one (NaN) is left out. ``xlabel`` and ``ylabel`` say what they are, in which units;
-    ``named``, which points have their name beside them (default: all); ``front``, whether the Pareto front is joined.
+    A point with an unknown value (NaN) is left out. ``xlabel`` and ``ylabel`` name the measures and their units.
     """
     picture, axes = blank(4.2, xlabel, ylabel)
-    shown = points if named is None else {name: points[name] for name in named}
-    others = [place for name, place in points.items() if name not in shown]
-    if others:
-        axes.scatter(*zip(*others, strict=True), color="#BBBBBB", marker=".", label=f"{len(others)} others")
-        picture.legend(loc="outside upper right", frameon=False)
-    best = sorted(pareto_front(points), key=lambda name: points[name]) if front else []
-    if front:
-        costs, qualities = ([points[name][side] for name in best] for side in (0, 1))
-        axes.step(costs, qualities, where="post", color="#444444", linestyle="--", linewidth=1)
-    from_left = sorted(shown, key=lambda name: shown[name][0])
-    for (name, place), (colour, _), marker in zip(shown.items(), cycle(LINES), cycle(MARKERS), strict=False):
+    best = sorted(pareto_front(points), key=lambda name: points[name])
+    costs, qualities = ([points[name][side] for name in best] for side in (0, 1))
+    axes.step(costs, qualities, where="post", color="#444444", linestyle="--", linewidth=1)
+    from_left = sorted(points, key=lambda name: points[name][0])
+    for (name, place), (colour, _), marker in zip(points.items(), cycle(LINES), cycle(MARKERS), strict=False):
         axes.scatter(*place, color=colour, marker=marker, s=50, zorder=3)
         above = from_left.index(name) % 2 == 0  # in turns, so that the names of neighbours do not meet
         offset, va = ((0, 6), "bottom") if above else ((0, -6), "top")
@@ -81,14 +72,13 @@ def tradeoff(
         axes.annotate(name, place, offset, va=va, bbox=box, **BESIDE)
     axes.margins(x=0.2, y=0.15)
     along = f" Beaten by none in both: {', '.join(best)}." if best else ""
-    rest = f", and {len(others)} others" if others else ""
-    parts = [name + f" {good:.3g} at {cost:.3g}".replace("nan", "unknown") for name, (cost, good) in shown.items()]
-    picture.alt = f"{ylabel} against {xlabel}: {'; '.join(parts)}{rest}.{along}"
+    parts = [name + f" {good:.3g} at {cost:.3g}".replace("nan", "unknown") for name, (cost, good) in points.items()]
+    picture.alt = f"{ylabel} against {xlabel}: {'; '.join(parts)}.{along}"
     return picture
 
 
 def pareto_front(points: Points) -> list[str]:
-    """The points that no other beats, unknown ones (NaN) left out: none is as cheap, as good, and better in one."""
+    """The points, without unknown ones (NaN), that no other beats: none is as cheap, as good, and better in one."""
     points = {name: place for name, place in points.items() if not any(map(isnan, place))}
 
     def beaten(cost: float, quality: float) -> bool:

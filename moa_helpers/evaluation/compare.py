@@ -1,4 +1,4 @@
-"""Does it help? Several ways to answer, on the same questions, scored and judged; every call is kept in a file."""
+"""Does it help? Several strategies on the same questions, scored and judged. Every call is kept in a file."""
 
 import asyncio
 import math
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from moa_helpers import offline
-from moa_helpers.bulk.questions import Asked, Question
+from moa_helpers.bulk.questions import Question, Source
 from moa_helpers.bulk.rows import Row
 from moa_helpers.bulk.strategies import answered
 from moa_helpers.bulk.work import Lane, Work, shared
@@ -31,12 +31,12 @@ from moa_helpers.vendors.requests import Request
 from moa_helpers.vendors.settings import current, held, world
 
 NULL_TEXT = "Thank you for your question. There is nothing that I can say about it."
-SAME = ("outcome", "text", "calls", "cost_usd", "seconds", "offline")  # what an Answered has of a Row
+SAME = ("outcome", "text", "calls", "cost_usd", "seconds", "offline")  # fields that an Answered shares with a Row
 T = TypeVar("T")
 
 
 def estimate_comparison(
-    questions: Sequence[Asked],
+    questions: Source,
     strategies: Strategies,
     *,
     judge: Judges = None,
@@ -45,9 +45,9 @@ def estimate_comparison(
     null_checks: int = 20,
     share_panel: bool = False,
 ) -> Estimate:
-    """Say what a comparison will cost, from the catalogue's prices, without a call; each stage is a question.
+    """Say what a comparison will cost, from the catalogue's prices, without a call. Each stage is a question.
 
-    Args and errors are those of ``compare``; ``answer_tokens``: how many tokens to expect of an answer.
+    Arguments and errors are those of ``compare``. ``answer_tokens`` is how many tokens to expect in an answer.
     """
     check_number("answer_tokens", answer_tokens, whole=True)
     plan = Planned(questions, strategies, judge, null_checks, share_panel, max_tokens=max_tokens)
@@ -59,7 +59,7 @@ def estimate_comparison(
 
 
 async def compare(
-    questions: Sequence[Asked],
+    questions: Source,
     strategies: Strategies,
     *,
     judge: Judges = None,
@@ -74,34 +74,35 @@ async def compare(
     retries: int = 2,
     null_checks: int = 20,
 ) -> Comparison:
-    """Answer each question in each of several ways, score the answers, and have them judged in pairs, in both orders.
+    """Answer each question by each strategy, score the answers, and have them judged in pairs, in both orders.
 
     Every call is kept in a file as soon as it has ended. A second start with the same file, after a stop, a crash or a
-    change, makes only those calls that are not in it, or failed: another ``score`` on the same file makes none.
+    change, makes only the calls that are missing or failed. So another ``score`` makes none.
 
     Args:
-        questions: texts, or ``Question``s as of ``read_questions``, or those of ``offline.questions``.
-        strategies: a name for each, and what to ask, as in ``answer_all``. The first is the baseline: the others are
-            judged against it.
-        judge: the model or ``Member`` that judges, or several, whose scores are averaged; None: nothing is judged.
+        questions: a list of texts or ``Question``s, such as ``offline.questions`` gives; or a file or a DataFrame, as
+            in ``read_questions``.
+        strategies: a name for each, and its model or mixture, as in ``answer_all``. The first is the baseline, against
+            which the others are judged.
+        judge: the model or ``Member`` that judges, or several, whose scores are averaged. None: nothing is judged.
         score: one of ``moa.scores``, or any function ``(question, answer) -> float | bool | None``: 1 is right, 0 is
-            wrong, None is "nothing to read". What it raises is a problem of that row. Calls wait while it works, unless
-            it is ``async``.
-        share_panel: whether all mixtures get the same replies of their proposers, who must be the same then, so that
-            only the rest differs. They are paid for once; no quorum or second request counts in the first layer.
-        path: the file, as of ``moa.keep``. One is enough for all your comparisons; delete it to ask anew. What version
-            0.1 kept in a file of the same name that ends in ``.jsonl`` is taken in, and that file left as it is.
+            wrong, None is "nothing to read". An error of it is noted in that row. Calls wait while it works, unless it
+            is ``async``.
+        share_panel: give all mixtures the same replies of their proposers, paid for once, so that only the rest
+            differs. The proposers must be the same. The first layer has no quorum and no second requests.
+        path: the file that keeps the calls, as in ``moa.keep``. One is enough for all your comparisons; delete it to
+            ask again. A ``.jsonl`` file of the same name, from version 0.1, is read too and left as it is.
         max_concurrency, budget_usd, rates, max_tokens, timeout, retries: as in ``answer_all``.
-        null_checks: for so many questions (0: none), each judge also compares the baseline's answer with one that says
-            nothing, which has to lose.
+        null_checks: for how many questions each judge also compares the baseline's answer with one that says nothing
+            and has to lose.
 
     Returns:
         The comparison. Failures do not raise: an answer that failed loses.
 
     Raises:
-        TypeError, ValueError: the input is wrong, or the file holds something else; no call was made.
-        OSError: the file cannot be read or written; if that is so later on, no further call is made.
-        asyncio.CancelledError: if it is cancelled; the exception's ``comparison`` has the questions that were finished.
+        TypeError, ValueError: the input is wrong, or the file is not of this kind. No call was made.
+        OSError: the file cannot be read or written. No further call is made.
+        asyncio.CancelledError: it was cancelled. The exception's ``comparison`` has the questions that were finished.
     """
     limits = shared(timeout, retries, max_concurrency, budget_usd)
     options = {"max_tokens": max_tokens, "timeout": timeout, "retries": retries}
@@ -118,12 +119,12 @@ async def compare(
 
 
 class Comparing(Work):
-    """A comparison under way, whose items are questions."""
+    """A comparison under way. Its items are questions."""
 
     def __init__(self, plan: Planned, store: Answers, limits: Limits, rates: Rates, score: Scorer | None) -> None:
         super().__init__(store, limits, rates, len(plan.questions))
         self._plan, self._score = plan, score
-        self._shared_usd: list[float] = []  # what panels cost beyond the first strategy that counts them
+        self._shared_usd: list[float] = []  # the price of panels, for each strategy after the first
         self._found: dict[int, tuple[list[Answered], list[Scored], list[Judged]]] = {}  # by the number of the question
 
     async def run(self) -> None:
@@ -131,7 +132,7 @@ class Comparing(Work):
         await self.each(range(len(self._plan.questions)), lambda n: self._plan.price(n).most_usd or 0.0, self._work_on)
 
     def comparison(self) -> Comparison:
-        """What has been found so far."""
+        """The results so far."""
         found = [self._found[number] for number in sorted(self._found)]
         return Comparison(
             strategies=tuple(self._plan.strategies),
@@ -164,7 +165,7 @@ class Comparing(Work):
     async def _all(
         self, question: Question, work: Sequence[tuple[str, Coroutine[Any, Any, T]]], panel: "Panel" = ()
     ) -> list[T]:
-        """Do it all at once; calls are kept by question and strategy."""
+        """Do it all at once. Calls are kept by question and strategy."""
         tasks = []
         for strategy, each in work:
             scope = Scope(store=_Lane(self, (question.id, strategy), panel), remembers=False)
@@ -177,7 +178,7 @@ class Comparing(Work):
         return results(tasks)
 
     async def _panel(self, question: Question) -> "Panel":
-        """What the proposers say that all mixtures share, if they do."""
+        """The replies of the proposers, if all mixtures share them."""
         mixtures = [strategy for strategy in self._plan.strategies.values() if not strategy.single]
         if not self._plan.share_panel or not mixtures:
             return ()
@@ -224,7 +225,7 @@ Panel = Sequence[tuple[Request, Reply]]
 
 @dataclass(frozen=True)
 class _Lane(Lane):
-    """Where one strategy's calls for one question are kept, but for those that the panel has made for all."""
+    """The store of one strategy's calls for one question. The panel's calls, made for all, are found first."""
 
     panel: Panel = ()
 

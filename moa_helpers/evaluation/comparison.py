@@ -1,4 +1,4 @@
-"""What a comparison of strategies found: who wins, what it costs, and whether the judge can be trusted."""
+"""What a comparison of strategies found: which one wins, its price, and whether the judge can be trusted."""
 
 import math
 from collections import defaultdict
@@ -21,15 +21,15 @@ NULL = "null answer"  # the name of the control
 
 @dataclass(frozen=True)
 class Answered:
-    """What a strategy gave for a question. ``points_…`` are known only for offline answers to prepared questions."""
+    """A strategy's answer to a question. ``points_…`` are known only for offline answers to prepared questions."""
 
     question: str
     strategy: str
-    outcome: str  # an ``Answer.outcome``; of a single model "ok", or the kind of failure
+    outcome: str  # an ``Answer.outcome``; for a single model "ok", or the kind of failure
     text: str  # empty if it failed
     calls: int
     cost_usd: float | None
-    seconds: float  # the slowest call of each stage, added up
+    seconds: float  # the slowest call of each stage, added up, without the wait for a free place
     characters: int
     offline: bool
     points_right: int | None = None
@@ -39,9 +39,9 @@ class Answered:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a judge said of a strategy's answer (``one``) and the baseline's (``other``).
+    """A judge's verdict on a strategy's answer (``one``) and the baseline's (``other``).
 
-    ``places`` as in ``Verdict``, or None where it was not asked: the texts are the same, or one of them is missing.
+    ``places`` as in ``Verdict``; None if it was not asked, as the texts are the same, or one is missing.
     """
 
     question: str
@@ -54,9 +54,9 @@ class Judged:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a score said of a strategy's answer: 1 right, 0 wrong; None where it found nothing to read, or failed.
+    """The score of a strategy's answer: 1 right, 0 wrong; None if it found nothing to read, or failed.
 
-    ``read`` is what it read out of the answer, ``problem`` what the score raised.
+    ``read`` is the part of the answer that was scored, ``problem`` the error that the score raised.
     """
 
     question: str
@@ -71,8 +71,8 @@ class Scored:
 class Comparison(Shown):
     """What ``compare`` found. The first of ``strategies`` is the baseline, against which the others are judged.
 
-    ``planned`` is the number of questions, ``problem`` why not all were asked, ``path`` the file that keeps the calls,
-    ``questions`` all that were to be asked, ``given`` each strategy as ``compare`` was given it.
+    ``planned`` is the number of ``questions``. ``problem`` says why not all were asked. ``path`` is the file that keeps
+    the calls. ``given`` has each strategy as ``compare`` got it.
     """
 
     strategies: tuple[str, ...]
@@ -83,7 +83,7 @@ class Comparison(Shown):
     path: Path
     problem: str = ""
     scored: tuple[Scored, ...] = ()
-    shared_usd: float = 0.0  # that several strategies' answers count, and that was paid once
+    shared_usd: float = 0.0  # counted by several strategies, paid once
     questions: tuple[Question, ...] = field(default=(), repr=False)
     given: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
     _views = "moa_helpers.evaluation.views"
@@ -95,9 +95,9 @@ class Comparison(Shown):
 
     @property
     def cost_usd(self) -> float | None:
-        """US dollars for these answers and judgements, whichever start paid for them; None if any is unknown.
+        """US dollars for these answers and judgements, in whichever start they were paid; None if any is unknown.
 
-        Calls that failed in an earlier start, or were under way when it stopped, are counted in the file alone.
+        Calls that failed in an earlier start, or were cut off by its end, are not counted.
         """
         each = [*(each.cost_usd for each in self.answers), *(each.cost_usd for each in self.judgements)]
         return total([*each, -self.shared_usd])
@@ -105,12 +105,12 @@ class Comparison(Shown):
     def scores(self, strategy: str, judge: str | None = None) -> dict[str, float]:
         """Question -> 1 where the strategy beats the baseline, 0 where it loses, 0.5 for a tie; the mean of the judges.
 
-        An answer that failed loses, and ties with another that failed. Questions without a judgement are left out.
-        ``judge`` is one of the judges; default: all. Raises ValueError if there is no such strategy or judge.
+        An answer that failed loses; two that failed tie. Questions without a judgement are left out. ``judge`` is one
+        of the judges; default: all. Raises ValueError if there is no such strategy or judge.
         """
         self._check(strategy, NULL)
         if judge is not None and judge not in self.judges:
-            raise ValueError(f"{judge!r} is no judge of this comparison; it has {', '.join(self.judges) or 'none'}.")
+            raise ValueError(f"{judge!r} is no judge of this comparison, which has {', '.join(self.judges) or 'none'}.")
         found: dict[str, list[float]] = {}
         for each in self.judgements:
             if each.strategy == strategy and judge in (None, each.judge) and each.score is not None:
@@ -118,11 +118,11 @@ class Comparison(Shown):
         return {question: math.fsum(values) / len(values) for question, values in found.items()}
 
     def values(self, strategy: str, what: str) -> list[float]:
-        """One number a question, in the order of the questions; NaN where it is unknown.
+        """One number a question, in the order of the questions; NaN is unknown.
 
-        ``what`` is a numeric field of ``Answered``; or ``"points_share"``, the points that are right, as a share of
-        those that could be; or ``"score"``, which is 0 where the score read nothing, and NaN where it failed. Raises
-        ValueError if there is no such strategy.
+        ``what`` is a numeric field of ``Answered``; or ``"points_share"``, the share of the possible points that are
+        right; or ``"score"``, which is 0 if the score read nothing, and NaN if it failed. Raises ValueError if there is
+        no such strategy.
         """
         self._check(strategy)
         if what == "score":
@@ -155,75 +155,75 @@ class Comparison(Shown):
         return measures.at_equal_length(*zip(*pairs, strict=True)) if pairs else None
 
     def table(self) -> "pd.DataFrame":
-        """One row a strategy: numbers of ``questions`` and ``failed``, and means over the questions of the others.
+        """One row a strategy. NaN is unknown.
 
-        ``calls``, ``cost_usd`` (missing if unknown), ``seconds``, ``characters``; ``points_share`` and ``points_wrong``
-        (missing if unknown), ``win_rate`` and ``win_rate_at_equal_length`` against the first row (shares), each of the
-        four with its 95 % interval in ``…_low`` and ``…_high``. With a score also ``score`` (what it could not read
-        counts as wrong), ``unparsed`` (how many these are), ``unscored`` (how often it failed), ``score_difference`` to
-        the first row, question by question, and ``mcnemar_p`` (``measures.mcnemar``).
+        ``questions`` and ``failed`` are numbers of questions. Means over all questions: ``calls``, ``cost_usd``,
+        ``seconds``, ``characters``. With 95 % intervals in ``…_low`` and ``…_high``: ``points_share``,
+        ``points_wrong``, and the shares ``win_rate`` and ``win_rate_at_equal_length`` against the first row. With a
+        score: ``score``, where an unread answer is wrong; ``unparsed``, the number of these; ``unscored``, how often
+        the score failed; ``score_difference`` to the first row, question by question; and its ``mcnemar_p``.
         """
         return view(self._views, "table", self)
 
     def scores_table(self) -> "pd.DataFrame":
-        """One row a question and strategy: what the score ``read`` out of the ``text``, and what it made of that."""
+        """One row a question and strategy: what the score ``read`` in the ``text``, and the ``score``."""
         return view(self._views, "scores_table", self)
 
     def agreement(self, strategy: str, labels: Mapping[str, float] | None = None) -> "pd.DataFrame":
         """How far the judges, the score and you agree on whether a strategy's answers beat the baseline's.
 
         One row a pair of raters: the ``questions`` that both rated, how often they said the ``same``, Cohen's ``kappa``
-        with its interval, and Krippendorff's ``alpha``; the last row has the ``alpha`` of all of them. Of the pairs the
-        judges rate those that they were asked about, and the score those of which it read both.
+        with its interval, and Krippendorff's ``alpha``. The last row has the ``alpha`` of all raters. A judge rates the
+        pairs that it was asked about; the score rates those where it read both answers.
 
         Args:
             strategy: not the baseline.
             labels: your own verdicts by the question's id: 1 it is better, 0 worse, 0.5 neither.
 
         Raises:
-            ValueError: there is no such strategy, or a label is for no question, or another value.
+            ValueError: there is no such strategy or question, or a label has another value.
         """
         self._check(strategy)
         return view(self._views, "agreement", self, strategy, self._checked(labels or {}))
 
     def corrected_win_rate(self, strategy: str, labels: Mapping[str, float]) -> Interval:
-        """The judges' win rate, set right by your own labels of questions drawn at random (``measures.corrected``).
+        """The judges' win rate, corrected by your own labels of questions drawn at random (``measures.corrected``).
 
-        Arguments and errors are those of ``agreement``; two labels are the fewest.
+        Arguments and errors are those of ``agreement``. At least two labels are needed.
         """
         scores = self.scores(strategy)
         both = [(scores[name], label) for name, label in self._checked(labels).items() if name in scores]
         return measures.corrected([value for name, value in scores.items() if name not in labels], both)
 
     def judges_table(self) -> "pd.DataFrame":
-        """One row a judge: what it was swayed by.
+        """One row a judge: what sways it, and a ``verdict``.
 
-        ``pairs`` (judged in both orders, null answers apart), ``unread`` (pairs with a judgement missing; such a reply
-        counts as paid, and is not asked for again), ``consistent`` (of the pairs in which it chose the same answer or
-        the same place twice, the share of the former), ``position_bias`` with ``…_low`` and ``…_high`` (in logits; see
-        ``measures.position_bias``), ``null_lost`` (the share of null answers that lost), ``verdict``.
+        ``pairs`` were judged in both orders, without null answers. ``unread`` pairs lack a judgement; they are paid and
+        not asked again. ``consistent``: among the pairs where it chose one answer twice or one place twice, the share
+        of the former. ``position_bias`` is in logits, with ``…_low`` and ``…_high`` (``measures.position_bias``).
+        ``null_lost`` is the share of the null answers that lost.
         """
         return view(self._views, "judges_table", self)
 
     def report(self, path: str | Path) -> Path:
-        """Write it all into one HTML file to hand on, which needs no network and holds no script; returns its path.
+        """Write it all into one HTML file to hand on, without a script and for use offline. Returns its path.
 
-        Tables, pictures, where strategies and judges disagree, each answer, prices, versions, and what it does not
-        show. A file that is there is replaced. Raises OSError if it cannot be written.
+        It has tables, pictures, disagreements, each answer, prices, versions, and what is not shown. An older file is
+        replaced. Raises OSError if it cannot be written.
         """
         return view("moa_helpers.evaluation.report", "report", self, path)  # type: ignore[no-any-return]
 
     def to_inspect(self, path: str | Path) -> Path:
-        """Write it as a log of inspect_ai's, for ``inspect view``: one sample for each answer; returns its path.
+        """Write it as a log for inspect_ai's ``inspect view``, with a sample for each answer. Returns its path.
 
-        ``path`` ends in ``.eval``, which its viewer finds by any name, or in ``.json``. A file that is there is
-        replaced. Raises ValueError for another ending, and OSError if it cannot be written.
+        ``path`` ends in ``.eval``, or in ``.json``. An older file is replaced. Raises ValueError for another ending,
+        and OSError if it cannot be written.
         """
         return view("moa_helpers.evaluation.inspecting", "to_inspect", self, path)  # type: ignore[no-any-return]
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the judgements or the scores doubtful."""
+        """Reasons to doubt the judgements or the scores."""
         return view(self._views, "warnings", self)  # type: ignore[no-any-return]
 
     def _checked(self, labels: Mapping[str, float]) -> Mapping[str, float]:
@@ -236,7 +236,7 @@ class Comparison(Shown):
     def _check(self, strategy: str, *controls: str) -> None:
         known = [*self.strategies, *controls]
         if strategy not in known:
-            raise ValueError(f"{strategy!r} is no strategy of this comparison; it has {', '.join(known)}.")
+            raise ValueError(f"{strategy!r} is no strategy of this comparison, which has {', '.join(known)}.")
 
 
 def by_question(comparison: Comparison) -> Iterator[tuple[Question, list[Answered], list[Judged], dict[str, Scored]]]:

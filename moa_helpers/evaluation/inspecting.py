@@ -1,7 +1,7 @@
-"""A comparison as a log that inspect_ai's viewer opens; written from plain data, without inspect_ai.
+"""A comparison as a log for the viewer of inspect_ai, written from plain data without inspect_ai.
 
-Its format is version 2 of ``inspect_ai.log.EvalLog``: one task, whose samples are the answers, a question's side by
-side. A sample's metadata names the strategy, and the metrics are grouped by it.
+Its format is version 2 of ``inspect_ai.log.EvalLog``. It has one task. The samples are the answers, question by
+question. A sample's metadata names the strategy, and the metrics are grouped by it.
 """
 
 import io
@@ -22,8 +22,8 @@ from moa_helpers.texts import save
 from moa_helpers.vendors.secrets import hide_used
 from moa_helpers.vendors.settings import current
 
-LONGEST_ID = 60  # characters of a name in a sample's id, which in the file is the name of a part
-IN_A_LIST = 1000  # characters of a text where samples are listed
+LONGEST_ID = 60  # characters of a name in a sample's id, which names a part of the file
+IN_A_LIST = 1000  # characters of a text in the list of samples
 Json = dict[str, Any]
 
 
@@ -45,15 +45,17 @@ def to_inspect(comparison: Comparison, path: str | Path) -> Path:
 
 
 def _written(data: Any) -> bytes:
-    """JSON, without keys; half a character, which no file can hold, becomes a question mark."""
+    """JSON without keys. Half a character, which no file can hold, becomes a question mark."""
     return hide_used(json.dumps(data, ensure_ascii=False)).encode(errors="replace")
 
 
 def _head(comparison: Comparison, samples: list[Json]) -> Json:
-    """All but the samples."""
-    now = datetime.now(UTC).isoformat()  # when the calls were made is not known
+    """The log without its samples."""
+    now = datetime.now(UTC).isoformat()  # the time of the calls is not known
     values = defaultdict[str, dict[str, list[float]]](lambda: defaultdict(list))  # score -> strategy -> of each answer
-    for sample in sorted(samples, key=lambda sample: -len(sample["scores"])):  # the order of scores is that of the most
+    for sample in sorted(
+        samples, key=lambda sample: -len(sample["scores"])
+    ):  # so the longest list of scores sets their order
         for name, score in sample["scores"].items():
             values[name][sample["metadata"]["strategy"]].append(score["value"])
     scores = []
@@ -109,13 +111,13 @@ def _samples(comparison: Comparison) -> list[Json]:
 
 
 def _short(name: str) -> str:
-    """The beginning of a name, as it may stand in the name of a file's part."""
+    """The beginning of a name, fit for the name of a file's part."""
     short = hide_used(name)[:LONGEST_ID]
     return "".join(sign if sign.isprintable() and sign not in "/\\" else " " for sign in short)
 
 
 def _said(answered: Answered, question: Question) -> Json:
-    """What was asked and answered, as messages."""
+    """Question and answer as messages."""
     system, before, last = read_prompt(question.prompt)
     turns = [*([("system", system)] if system else []), *((turn.role, turn.text) for turn in before), ("user", last)]
     messages: list[Json] = [{"role": role, "content": text} for role, text in turns]
@@ -129,7 +131,7 @@ def _said(answered: Answered, question: Question) -> Json:
 
 
 def _scores(answered: Answered, judged: list[Judged], scored: Scored | None) -> Json:
-    """What the score and each judge said, and the share of prepared points that the answer has."""
+    """The score, each judge's verdict, and the answer's share of the prepared points."""
     found: Json = {}
     if scored and not scored.problem:
         read = "nothing to read" if scored.value is None else ""

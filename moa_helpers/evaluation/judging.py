@@ -1,4 +1,4 @@
-"""Which of two answers is better, in the eyes of a model: asked twice, in both orders."""
+"""Which of two answers a model judges to be better. It is asked twice, in both orders."""
 
 from dataclasses import dataclass, replace
 
@@ -12,15 +12,15 @@ from moa_helpers.results import Replies
 from moa_helpers.shown import Shown
 from moa_helpers.steps.ranking import chosen, ranker_system, reminder
 
-JUDGE_TOKENS = 1024  # enough for a number, and for what a reasoning model spends before it
+JUDGE_TOKENS = 1024  # enough for a number and the reasoning before it
 
 
 @dataclass(frozen=True)
 class Verdict(Shown):
-    """What a judge says of two answers, ``one`` and ``other``.
+    """A judge's verdict on two answers, ``one`` and ``other``.
 
-    ``places`` has the place (1 or 2) that it chose when ``one`` stood first, and the one that it chose when ``other``
-    did; 0 is a draw, None a judgement that failed or named no place. Equal texts are a draw, without a call.
+    ``places`` has the place (1 or 2) that it chose when ``one`` was first, and when ``other`` was. 0 is a draw, None a
+    judgement that failed or named no place. Equal texts are a draw, without a call.
     """
 
     judge: str
@@ -47,11 +47,11 @@ async def judge(
 ) -> Verdict:
     """Ask a model which of two answers to a question is better, once in each order.
 
-    It raises TypeError or ValueError if the input is wrong; no call was made then.
+    Raises TypeError or ValueError if the input is wrong, before any call.
 
     Args:
         prompt: the question, or the conversation.
-        one, other: the answers. They are fenced, so that the judge can tell them from its instruction.
+        one, other: the answers. They are fenced, to keep them apart from the judge's instruction.
         model: the judge, ``vendor:model-id`` or a ``Member``.
         known: an answer that is known to be right, for the judge to compare with.
         max_tokens, timeout, retries: as in ``ask``.
@@ -66,7 +66,7 @@ async def judge(
 
 
 async def verdict(plan: Plan, one: str, other: str, known: str | None) -> Verdict:
-    """What a judge says that is planned, and bound; ``one``, ``other`` and ``known`` as in ``judge``."""
+    """The verdict of a judge whose plan is bound; ``one``, ``other`` and ``known`` as in ``judge``."""
     ((request,),) = plan.stages
     if one.strip() == other.strip():
         return Verdict(request.model.name, (0, 0), Replies())

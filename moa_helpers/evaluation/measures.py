@@ -1,4 +1,4 @@
-"""How sure a comparison may be: intervals, how many questions a claim needs, and what a judge is swayed by."""
+"""How sure a comparison is: intervals, the number of questions that a claim needs, and a judge's leanings."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -11,10 +11,10 @@ import numpy as np
 
 from moa_helpers.shown import lesson
 
-Z = NormalDist().inv_cdf(0.975)  # how many standard deviations a normal 95 % interval reaches
-DRAWS, FIT_DRAWS = 2000, 500  # of a bootstrap; of one that fits a curve to each draw
-AT_ONCE = 1 << 20  # numbers of questions that a bootstrap holds
-RIDGE = 0.1  # keeps the fit finite where one side wins always; less than what half a question says
+Z = NormalDist().inv_cdf(0.975)  # standard deviations on each side of a normal 95 % interval
+DRAWS, FIT_DRAWS = 2000, 500  # of a bootstrap; of one with a curve for each draw
+AT_ONCE = 1 << 20  # numbers of questions in memory during a bootstrap
+RIDGE = 0.1  # keeps the fit finite if one side wins always; weighs less than half a question
 Places: TypeAlias = tuple[int | None, int | None]  # ``Verdict.places``
 
 
@@ -33,7 +33,7 @@ class Interval:
         return self.low <= value <= self.high
 
     def says(self, than: float = 0.0) -> str:
-        """Where it lies, ``"above"`` or ``"below"`` ``than``; else, or without a width, ``"no difference shown"``."""
+        """``"above"`` or ``"below"`` if all of it is on that side of ``than``; or else ``"no difference shown"``."""
         if self.low == self.high:
             return "no difference shown"
         return "above" if self.low > than else "below" if self.high < than else "no difference shown"
@@ -42,8 +42,8 @@ class Interval:
 def interval(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval:
     """The mean, with a bootstrap interval: the values are drawn again with replacement, ``DRAWS`` times (Efron 1979).
 
-    It can draw only what it was given: where all values are the same, the interval has no width, however few they are.
-    Give one value for each question, as questions are what varies independently. Raises ValueError if there is none.
+    If all values are the same, the interval has no width, however few they are. Give one value for each question, as
+    questions vary independently. Raises ValueError if there is no value.
     """
     found = _numbers(values)
     return _bounded(_bootstrap(len(found), lambda drawn: found[drawn].mean(axis=1), seed))
@@ -52,8 +52,8 @@ def interval(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval
 def rate(scores: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval:
     """A win rate: the mean of scores from 0 to 1, with an interval that also holds near 0 and 1 and for few questions.
 
-    It is the bootstrap's, or Wilson's (1927) where that reaches further: where nearly all scores are the same, a
-    bootstrap has next to nothing to draw from. Raises ValueError if there is no score, or one is not from 0 to 1.
+    Each bound is the bootstrap's or Wilson's (1927), whichever is wider: if nearly all scores are the same, a bootstrap
+    draws hardly anything else. Raises ValueError if there is no score, or one is not from 0 to 1.
     """
     found = interval(scores, seed=seed)
     if not 0 <= min(scores) <= max(scores) <= 1:
@@ -65,7 +65,7 @@ def rate(scores: Sequence[float] | np.ndarray, *, seed: int = 0) -> Interval:
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0) -> Interval:
-    """The mean difference, question by question: narrower than two intervals, as hard questions are hard for both."""
+    """The mean difference, question by question. It is sharper than two intervals: hard questions are hard for both."""
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} values against {len(theirs)}: give one for each question, in the same order.")
     return interval(_numbers(ours) - _numbers(theirs), seed=seed)
@@ -74,8 +74,8 @@ def difference(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0)
 def rate_difference(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0) -> Interval:
     """The same for answers that are right (1) or wrong (0), with an interval that also holds for few questions.
 
-    It is the bootstrap's, or Agresti and Min's (2005, Statistics in Medicine 24, 729-740) where that reaches further:
-    the normal one, with 1/2 added to each of the four numbers of pairs. Other values get the bootstrap's alone.
+    Each bound is the bootstrap's or Agresti and Min's (2005, Statistics in Medicine 24, 729-740), whichever is wider.
+    Theirs is normal, with 1/2 added to each of the four numbers of pairs. Other values get the bootstrap's alone.
     """
     found, count = difference(ours, theirs, seed=seed), len(ours) + 2
     if not {*ours, *theirs} <= {0, 1}:
@@ -87,9 +87,9 @@ def rate_difference(ours: Sequence[float], theirs: Sequence[float], *, seed: int
 
 
 def questions_needed(margin: float) -> int:
-    """How many questions a win rate needs so that its 95 % interval reaches at most ``margin`` (a share) either way.
+    """How many questions a win rate needs for a 95 % interval of at most ± ``margin``, a share.
 
-    The normal approximation of a share near one half, where it is widest: n = 0.25 (1.96 / margin)².
+    The normal approximation for a share of one half, where the interval is widest: n = 0.25 (1.96 / margin)².
     """
     if not 0 < margin < 1:
         raise ValueError(f"margin is {margin}; it is a share, above 0 and below 1: 0.05 for five points.")
@@ -97,17 +97,17 @@ def questions_needed(margin: float) -> int:
 
 
 def questions_to_show(difference: float, disagree: float, *, power: float = 0.8) -> int:
-    """How many questions a difference between two strategies needs, so that ``mcnemar`` finds it (p < 0.05).
+    """How many questions it takes for ``mcnemar`` to find a difference between two strategies (p < 0.05).
 
     n = (1.96 √b + z √(b - d²))² / d² (Connor 1987, Biometrics 43, 207-211); the exact test needs a few more.
 
     Args:
         difference: d, the difference of their shares of right answers.
-        disagree: b, the share of the questions that only one of them answers rightly; at least the difference.
-        power: the probability to find it, which z is the quantile of.
+        disagree: b, the share of the questions that only one of them gets right; at least the difference.
+        power: the probability to find it; z is its quantile.
 
     Raises:
-        ValueError: one of them is out of its range.
+        ValueError: one of them is out of range.
     """
     if not 0 < abs(difference) <= disagree <= 1 or not 0 < power < 1:
         raise ValueError(
@@ -119,26 +119,26 @@ def questions_to_show(difference: float, disagree: float, *, power: float = 0.8)
 
 
 def mcnemar(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """How likely a difference as large is by chance alone, for answers that are right (1) or wrong (0) in pairs.
+    """The probability of such a difference by chance alone, for pairs of answers that are right (1) or wrong (0).
 
-    McNemar's test (1947), exact: of the questions that only one of both has right, a coin says which. Raises ValueError
-    if the lists differ in length, or hold other values.
+    McNemar's exact test (1947): a coin decides each question that only one of the two has right. Raises ValueError if
+    the lists differ in length or have other values.
     """
     pairs = [*zip(ours, theirs, strict=True)]
     won, lost, same = pairs.count((1, 0)), pairs.count((0, 1)), pairs.count((1, 1)) + pairs.count((0, 0))
     if won + lost + same < len(pairs):
         raise ValueError("McNemar's test is for answers that are right (1) or wrong (0), and nothing between.")
-    tail, ways = 0, 1  # in which so few of the coins may fall that way
+    tail, ways = 0, 1  # in which so few coins fall that way
     for fewer in range(min(won, lost) + 1):
         tail, ways = tail + ways, ways * (won + lost - fewer) // (fewer + 1)
     return min(1.0, 2 * tail / (1 << won + lost))
 
 
 def kappa(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -> Interval:
-    """Cohen's κ (1960): how often two raters say the same, beyond chance: 1 is always, 0 as often as by chance.
+    """Cohen's κ (1960): how often two raters agree beyond chance. 1 is always, 0 is as often as by chance.
 
-    NaN where both always say one and the same; the interval is a bootstrap's, over what they rated. Raises ValueError
-    as ``difference`` does.
+    NaN if both always say one and the same. The interval is a bootstrap's over the items. Raises ValueError as
+    ``difference`` does.
     """
     if len(one) != len(other):
         raise ValueError(f"{len(one)} ratings against {len(other)}: give both raters' for the same questions.")
@@ -154,10 +154,10 @@ def kappa(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -> Int
 
 
 def alpha(ratings: Any) -> float:
-    """Krippendorff's α (2004) of two raters or more: 1 is full agreement, 0 what chance gives.
+    """Krippendorff's α (2004) of two raters or more, for ordinal values: 1 is full agreement, 0 is chance.
 
-    ``ratings`` has a row for each rater, with NaN where there is none; the values have an order, and no more
-    ("ordinal"). It is NaN where all values are the same. From the package ``krippendorff``.
+    ``ratings`` has a row for each rater, with NaN for a missing rating. It is NaN if all values are the same. It is
+    computed by the package ``krippendorff``.
     """
     with lesson():
         import krippendorff
@@ -169,14 +169,14 @@ def alpha(ratings: Any) -> float:
 
 
 def corrected(judged: Sequence[float], labelled: Sequence[tuple[float, float]]) -> Interval:
-    """A judge's win rate, set right by labels that are true: its mean, plus its mean error where there is a label.
+    """A judge's win rate, corrected by true labels: its mean, plus its mean error on the labelled questions.
 
-    Prediction-powered inference (Angelopoulos et al. 2023, Science 382, 669-674): never biased, however bad the judge,
-    if the labelled questions are drawn at random; a good judge only makes it narrower.
+    Prediction-powered inference (Angelopoulos et al. 2023, Science 382, 669-674). If the labelled questions are drawn
+    at random, it is unbiased, however bad the judge. A good judge makes it narrower.
 
     Args:
         judged: the judge's scores of the questions without a label.
-        labelled: the judge's score, and the label, of each of the others.
+        labelled: the judge's score and the label of each other question.
 
     Raises:
         ValueError: fewer than two questions have a label, or a value is not from 0 to 1.
@@ -195,12 +195,12 @@ def corrected(judged: Sequence[float], labelled: Sequence[tuple[float, float]]) 
 
 
 def position_bias(places: Iterable[Places]) -> Interval:
-    """How much a judge prefers what stands first, whatever it is, in logits: 0 is not at all, 1 makes a half 73 %.
+    """How much a judge prefers the first answer, whichever it is, in logits: 0 is not at all, 1 turns 50 % into 73 %.
 
-    Let x be the pull of the first place, and d that of one answer over the other. The judge takes the first place in
-    both orders with probability s(x + d) s(x - d), and the second in both with s(-x - d) s(-x + d), s being the
-    logistic function. Their ratio is exp(2x), whatever d is. So x = ln(n1 / n2) / 2 by the numbers of such pairs, with
-    1/2 added to each (Haldane 1956), and the normal interval for such a logarithm.
+    Let x be the pull of the first place, d the pull of one answer over the other, and s the logistic function. The
+    judge takes the first place in both orders with probability s(x + d) s(x - d), and the second place in both with
+    s(-x - d) s(-x + d). Their ratio is exp(2x), whatever d is. So x = ln(n1 / n2) / 2 with the numbers of such pairs,
+    1/2 added to each (Haldane 1956). The interval is the normal one for such a logarithm.
     """
     return _half_log_ratio(list(places), (1, 1), (2, 2))
 
@@ -208,22 +208,21 @@ def position_bias(places: Iterable[Places]) -> Interval:
 def preference(places: Iterable[Places]) -> Interval:
     """How much a judge prefers ``one`` to ``other``, in logits, whatever the pull of the first place.
 
-    As ``position_bias``, from the pairs in which the same answer wins in both orders. Exact if the answers of all pairs
-    differ by the same, as those of an experiment do that lengthens each of them by so much.
+    As ``position_bias``, from the pairs in which the same answer wins in both orders. It is exact if the answers differ
+    equally in all pairs, as in an experiment that lengthens each by so much.
     """
     return _half_log_ratio(list(places), (1, 2), (2, 1))
 
 
 def at_equal_length(scores: Sequence[float], longer: Sequence[float], *, seed: int = 0) -> Interval | None:
-    """The win rate to expect if both answers had the same length.
+    """The win rate to expect if both answers had the same length; None if all answers are longer, or all are shorter.
 
     It fits a logistic regression of the score on the logarithm of the ratio of the lengths, and takes its value at
-    equal lengths: the idea of length-controlled AlpacaEval (Dubois et al. 2024, arXiv:2404.04475). That takes away all
-    that goes with length: padding, but also what a longer answer has more to say. It is None where all answers are
-    longer, or all are shorter: then nothing is known about equal length.
+    equal lengths, as length-controlled AlpacaEval does (Dubois et al. 2024, arXiv:2404.04475). That removes all that
+    goes with length: padding, but also the content that a longer answer adds.
 
-    ``scores`` has a 1 for a win, 0 for a loss, 0.5 for a tie, for each question; ``longer`` how many times as long as
-    the other the answer is; ``seed`` is that of the bootstrap over questions.
+    ``scores`` has 1 for a win, 0 for a loss, 0.5 for a tie, for each question. ``longer`` is the ratio of the answer's
+    length to the other's. ``seed`` is that of the bootstrap over questions.
     """
     y, x = _numbers(scores), np.log(_numbers(longer))
     if not x.min() <= 0 <= x.max():
@@ -245,7 +244,7 @@ def _fit(y: np.ndarray, x: np.ndarray, counts: np.ndarray) -> np.ndarray:
         share = 1 / (1 + np.exp(-(found @ design.T)))
         slope = (counts * (y - share)) @ design - RIDGE * found
         curve = ((counts * share * (1 - share)) @ products).reshape(-1, 2, 2) + RIDGE * np.eye(2)
-        step = np.linalg.solve(curve, slope[:, :, None])[:, :, 0].clip(-2, 2)  # small enough to converge always
+        step = np.linalg.solve(curve, slope[:, :, None])[:, :, 0].clip(-2, 2)  # small enough to always converge
         found += step
     return found[:, 0]
 
@@ -260,7 +259,7 @@ def _bootstrap(count: int, measure: Callable[[np.ndarray], np.ndarray], seed: in
 
 
 def _bounded(measured: np.ndarray) -> Interval:
-    """The interval of what ``_bootstrap`` gave, where that is known."""
+    """The interval of the known values of ``_bootstrap``."""
     known = measured[1:][~np.isnan(measured[1:])]
     return Interval(
         float(measured[0]), *map(float, np.quantile(known, (0.025, 0.975)) if len(known) else [math.nan] * 2)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeAlias
 
-from moa_helpers.bulk.questions import Asked, questions_of
+from moa_helpers.bulk.questions import Source, questions_of
 from moa_helpers.bulk.strategies import Strategy
 from moa_helpers.estimating import estimate
 from moa_helpers.evaluation.comparison import NULL
@@ -19,18 +19,18 @@ from moa_helpers.results import total
 from moa_helpers.steps.ranking import ranker_system
 from moa_helpers.vendors import settings
 
-VERDICT_TOKENS = 5  # what a judge is expected to write: a number
-PANEL = "shared panel"  # what a panel's calls are kept under
+VERDICT_TOKENS = 5  # expected of a judge, who writes a number
+PANEL = "shared panel"  # the name under which a panel's calls are kept
 Strategies: TypeAlias = Mapping[str, Named | Mapping[str, Any]]
 Judges: TypeAlias = Named | Sequence[Named] | None
 
 
 class Planned:
-    """What is to be compared; it refuses what makes no sense."""
+    """What is to be compared. Wrong input is refused."""
 
     def __init__(
         self,
-        questions: Sequence[Asked],
+        questions: Source,
         strategies: Strategies,
         judge: Judges,
         null_checks: int,
@@ -43,7 +43,7 @@ class Planned:
             raise ValueError("There is no strategy: give at least one.")
         for taken, what in ((NULL, "control"), (PANEL, "panel")):
             if taken in strategies:
-                raise ValueError(f"{taken!r} is what the {what} is called: give that strategy another name.")
+                raise ValueError(f"{taken!r} is the name of the {what}: give that strategy another one.")
         self.strategies = {name: Strategy.of(given, name, **options) for name, given in strategies.items()}
         check_number("max_tokens", options["max_tokens"], whole=True)
         check_number("null_checks", null_checks, least=0, whole=True)
@@ -59,10 +59,10 @@ class Planned:
         self.longest: int = max(strategy.given["max_tokens"] for strategy in self.strategies.values())
 
     def check(self, rates: Rates, *, priced: bool) -> None:
-        """Raise what any of the calls would raise, before one is made; with ``priced``, also for an unknown price."""
+        """Raise what any of the calls would raise, before one is made. With ``priced``, an unknown price is refused."""
         for question in self.questions:
             read_prompt(question.prompt)
-        # what depends on the prompt depends on its length: whether a strategy's own budget reaches
+        # the longest prompt, as a strategy's own budget may be too small for it
         prompt = max(self.questions, key=lambda question: tokens(question.text, at_most=True)).prompt
         for name, strategy in self.strategies.items():
             try:
@@ -76,7 +76,9 @@ class Planned:
         first = next(iter(panels), "")
         for name, panel in panels.items() if self.share_panel else ():
             if panel != panels[first]:
-                raise ValueError(f"share_panel: {first!r} and {name!r} ask different proposers, or ask them otherwise.")
+                raise ValueError(
+                    f"share_panel: {first!r} and {name!r} ask different proposers, or with other settings."
+                )
         if self.judges:
             for request in plan_fan_out([*self.judges.values()], prompt, max_tokens=JUDGE_TOKENS).bound().stages[0]:
                 rates.check(request)
@@ -92,11 +94,11 @@ class Planned:
                 )
 
     def opponents(self, number: int) -> list[str]:
-        """Whose answers to a question are judged against the baseline's."""
+        """The strategies whose answers to a question are judged against the baseline's."""
         return [*list(self.strategies)[1:], *([NULL] if number < self._null_checks else [])] if self.judges else []
 
     def price(self, number: int, answer_tokens: int = 400) -> Estimate:
-        """What a question costs in all, as one stage; ``number`` counts from 0."""
+        """The price of a question in all, as one stage. ``number`` counts from 0."""
         question, longest = self.questions[number], self.longest
         names = ("reference_models", "aggregator", "layers", "max_tokens")
         parts = [

@@ -1,4 +1,4 @@
-"""What a text says is its answer, and the number in it, however it is written: Markdown, LaTeX, thoughts before it."""
+"""Read the final answer in a text, and the number in it: through Markdown, LaTeX and thoughts before it."""
 
 import math
 import re
@@ -33,7 +33,7 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
-_REWRITTEN = (  # what is written in other ways, in one
+_REWRITTEN = (  # several spellings, and the one to read
     (r"[⁰¹²³⁴-⁹⁺⁻]+", lambda found: "^" + normalize("NFKC", found[0])),
     (r"(?<=\d)(?=[¼-¾⅐-⅞])", " "),
     (r"[−–‑]", "-"),
@@ -62,7 +62,7 @@ class Number:
 
 
 def final(answer: str) -> str | None:
-    r"""What a text says is its answer: the last ``\boxed{}``, else what follows the last "answer:"; None if neither."""
+    r"""A text's final answer: the last ``\boxed{}``, or the text after the last "answer:"; None if it has neither."""
     text = spoken(answer)[-READ:]
     start, depth = text.rfind("\\boxed{") + len("\\boxed{"), 1
     for place in range(start, len(text)) if "\\boxed{" in text else ():
@@ -74,7 +74,7 @@ def final(answer: str) -> str | None:
 
 
 def number(answer: str) -> Number | None:
-    """The number that a text says is its answer; else the last one of all."""
+    """The number in a text's final answer, or else the last number of all."""
     if (said := final(answer)) is not None:
         result = re.sub(r"\A(?:[^\W\d]\b|\W|\d)*[=≈]", "", plain(said))  # of a sum
         if numbers := [*_numbers(result)]:
@@ -84,14 +84,14 @@ def number(answer: str) -> Number | None:
 
 
 def plain(text: str) -> str:
-    """A text with one way to write what LaTeX and Unicode have several for."""
+    """A text with one spelling for what LaTeX and Unicode can write in several ways."""
     for written, instead in _REWRITTEN:
         text = re.sub(written, instead, text)
     return normalize("NFKC", text).replace("⁄", "/")
 
 
 def bare(text: str) -> str:
-    """A text without what says nothing: markup, marks at its ends, case, and more than one space at a time."""
+    """A text without markup, marks at its ends, case and repeated spaces."""
     text = re.sub(r"\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", normalize("NFKC", text))
     return re.sub(r"[*`$\"“”]|\\[(),]", "", " ".join(text.casefold().split())).strip(" .,;:!?(){}[]'’")
 

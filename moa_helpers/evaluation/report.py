@@ -1,4 +1,4 @@
-"""A comparison as one HTML file to hand on: what was found, every answer, and what it does not show."""
+"""A comparison as one HTML file to hand on: the results, every answer, and what they do not show."""
 
 import math
 import os
@@ -11,14 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from moa_helpers.catalogue import AS_OF, Model
 from moa_helpers.evaluation import charts, measures
 from moa_helpers.evaluation.comparison import NULL, Answered, Comparison, Judged, Scored, by_question
-from moa_helpers.evaluation.measures import Interval
-from moa_helpers.evaluation.views import described, words
+from moa_helpers.evaluation.views import bounded, cell, cells, described, interval_of, words
 from moa_helpers.limits.members import Member, Named
 from moa_helpers.texts import save
 from moa_helpers.ui.cards import dollars
@@ -28,13 +26,12 @@ from moa_helpers.vendors.secrets import hide_used
 from moa_helpers.vendors.settings import current, priced
 
 MODELS = ("reference_models", "layers", "aggregator", "hedge_with")  # the arguments of a mixture that name models
-AGAINST = ("win_", "score_difference", "mcnemar")  # how columns begin that compare with the baseline
-LONGEST_NAME = 80  # characters of a question where it is only named
+LONGEST_NAME = 80  # characters of a question's name
 RESULTS = {1.0: "wins", 0.0: "loses", 0.5: "a tie", None: "no judgement"}
 
 
 class Table(NamedTuple):
-    """A table of texts; ``links`` has the place on the page that each row is about, if there is one."""
+    """A table of texts. ``links`` has the place on the page for each row, if there is one."""
 
     name: str
     header: Sequence[str]
@@ -43,7 +40,7 @@ class Table(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A question with all that was answered: ``answers`` has each strategy's text."""
+    """A question with all answers: ``answers`` has each strategy's text."""
 
     name: str
     text: str
@@ -63,7 +60,7 @@ def report(comparison: Comparison, path: str | Path) -> Path:
     given = [(name, described(how)) for name, how in comparison.given.items()]
     problem = comparison.problem
     for folder in (comparison.path.expanduser().absolute().parent, comparison.path.parent):
-        problem = problem.replace(f"{folder}{os.sep}", "")  # whoever reads the report knows nothing of it
+        problem = problem.replace(f"{folder}{os.sep}", "")  # the report's reader knows nothing of this folder
     html = render(
         "report.html",
         comparison=comparison,
@@ -73,7 +70,7 @@ def report(comparison: Comparison, path: str | Path) -> Path:
         cost=dollars(comparison.cost_usd),
         offline=any(each.offline for each in comparison.answers),
         problem=problem,
-        table=_table("the strategies", table.reset_index(), comparison.baseline),
+        table=_table("the strategies", table.drop(columns="questions").reset_index(), comparison.baseline),
         pictures=[(each.alt, each._repr_mimebundle_()["text/html"]) for each in _pictures(comparison, table, judges)],
         judges=_table("the judges", judges.reset_index()),
         agreements=[_table(f"How far they agree on {name}", found) for name, found in agreements.items() if len(found)],
@@ -89,52 +86,15 @@ def report(comparison: Comparison, path: str | Path) -> Path:
     return save(path, hide_used(html).encode())
 
 
-def _cell(column: str, value: Any) -> str:
-    """A value for the reader."""
-    if value is None or value is pd.NA or value != value:
-        return "unknown"
-    if column.endswith("_usd"):
-        return dollars(float(value))
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if not isinstance(value, int | float | np.number):
-        return str(value)
-    number = float(value)
-    return f"{number:,.0f}" if abs(number) >= 1000 or number.is_integer() else f"{number:,.3g}"
-
-
-def _bounded(frame: pd.DataFrame) -> list[str]:
-    """The columns that have an interval in two others."""
-    return [column for column in frame.columns if {f"{column}_low", f"{column}_high"} <= {*frame.columns}]
-
-
-def _interval(row: Mapping[str, float], column: str) -> Interval:
-    return Interval(row[column], row[f"{column}_low"], row[f"{column}_high"])
-
-
 def _table(name: str, frame: pd.DataFrame, baseline: str = "") -> Table:
-    """A data frame for the reader: bounds beside their value, and no column in which all is unknown, but for costs."""
-    bounded = _bounded(frame)
-    bounds = [f"{column}{end}" for column in bounded for end in ("_low", "_high")]
-    known = [each for each in frame.columns if each.endswith("_usd") or frame[each].notna().any()]
-    shown = [column for column in known if column not in bounds]
-
-    def cell(row: Mapping[str, Any], column: str) -> str:
-        if column.startswith(AGAINST) and row["strategy"] == baseline:
-            return "baseline"
-        if column in bounded and not math.isnan(row[column]):
-            return str(_interval(row, column)).replace(" to ", "\xa0to\xa0")  # which stays on one line
-        return _cell(column, row[column])
-
-    rows = [[cell(row, column) for column in shown] for row in frame.to_dict("records")]
-    return Table(name, [*map(words, shown)], rows)
+    return Table(name, *cells(frame, baseline))
 
 
 def _pictures(comparison: Comparison, table: pd.DataFrame, judges: pd.DataFrame) -> Iterator[Picture]:
-    """Each column that has intervals; and what quality costs, by the score, or else in points or in wins."""
+    """A picture of each column with intervals, and one of quality against cost."""
     for frame in (table, judges):
-        for column in _bounded(frame):
-            found = {str(name): _interval(row, column) for name, row in frame[frame[column].notna()].iterrows()}
+        for column in bounded(frame):
+            found = {str(name): interval_of(row, column) for name, row in frame[frame[column].notna()].iterrows()}
             zero = column in ("position_bias", "score_difference")
             if found:
                 against = 0.5 if column.startswith("win_") else 0.0 if zero else None
@@ -148,7 +108,7 @@ def _pictures(comparison: Comparison, table: pd.DataFrame, judges: pd.DataFrame)
 
 
 def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
-    """Each question with all that was answered, and the disagreements."""
+    """Each question with all answers, and the disagreements."""
     shown = [
         field.name
         for field in fields(Answered)
@@ -160,7 +120,7 @@ def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
     asked, rows, links = [], [], []
     for number, (question, answers, judgements, scored) in enumerate(by_question(comparison), 1):
         said = defaultdict(str, {(each.strategy, each.judge): RESULTS[each.score] for each in judgements})
-        facts = {each.strategy: [_cell(what, getattr(each, what)) for what in shown] for each in answers}
+        facts = {each.strategy: [cell(what, getattr(each, what)) for what in shown] for each in answers}
         for strategy in facts if comparison.scored else ():
             facts[strategy] += _score_cells(scored.get(strategy))
         if any(each.strategy == NULL for each in judgements):
@@ -180,11 +140,11 @@ def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
 def _score_cells(scored: Scored | None) -> list[str]:
     if scored is None or scored.problem:
         return ["unknown", scored.problem if scored else ""]
-    return ["nothing to read" if scored.value is None else _cell("score", scored.value), scored.read]
+    return ["nothing to read" if scored.value is None else cell("score", scored.value), scored.read]
 
 
 def _disagreements(judgements: Sequence[Judged], values: Mapping[str, float], baseline: str) -> Iterator[str]:
-    """Where strategies, judges or the score contradict each other, and where a judge does itself."""
+    """Where strategies, judges or the score contradict each other, or a judge contradicts itself."""
     found = defaultdict[str, list[Judged]](list)
     for each in judgements:
         if each.strategy != NULL and each.score is not None:
@@ -198,10 +158,10 @@ def _disagreements(judgements: Sequence[Judged], values: Mapping[str, float], ba
     for strategy, group in found.items():
         pro, contra = ([each.judge for each in group if each.score == score] for score in (1, 0))
         if pro and contra:
-            yield f"{strategy} won in the eyes of {', '.join(pro)}, and lost in those of {', '.join(contra)}"
+            yield f"{strategy} won for {', '.join(pro)}, and lost for {', '.join(contra)}"
         for each in group:
             if each.places in ((1, 1), (2, 2)):
-                yield f"{each.judge} chose by the place, not the answer, of {strategy}"
+                yield f"{each.judge} chose the place, not the answer, for {strategy}"
             by_score = values.get(strategy, math.nan) - values.get(baseline, math.nan)
             if (by_score > 0 and each.score == 0) or (by_score < 0 and each.score == 1):
                 better, other = (strategy, baseline)[:: 1 if each.score else -1]
@@ -224,6 +184,6 @@ def _prices(comparison: Comparison) -> Table:
     columns = ["model", *usd, "batch", "shutdown_date", "source", "batch_source", "notes"]
     found = [{"model": model.name, **vars(model.vendor), **vars(model)} for model in models]
     shown = [column for column in columns if any(facts[column] for facts in found)]
-    rows = [[_cell(column, facts[column]) for column in shown] for facts in found]
+    rows = [[cell(column, facts[column]) for column in shown] for facts in found]
     header = [words(column.replace("usd_", "").replace("_per_m", "")) for column in shown]
     return Table("prices in US dollars for a million tokens", header, rows)

@@ -1,4 +1,4 @@
-"""A model's code against tests, in a process of its own with limits. They stop accidents, and are no prison."""
+"""A model's code against tests, in its own process with limits. They stop accidents; they are no prison."""
 
 import asyncio
 import json
@@ -31,19 +31,19 @@ _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="moa-code")
 
 
 def check_limits() -> None:
-    """Raise OSError where the limits cannot be had."""
+    """Raise OSError if this system cannot set the limits."""
     if not sys.platform.startswith("linux"):
-        raise OSError("scores.runs needs Linux, as on Colab: here the memory and time of code cannot be limited.")
+        raise OSError("scores.runs needs Linux, as on Colab: this system cannot limit the memory and time of code.")
 
 
 async def passes(code: str, tests: str, seconds: float, memory_mb: int) -> tuple[bool, str]:
-    """Whether code passes tests, and "passed" or what it said last; as many run at once as there are processors."""
+    """Whether code passes tests, and "passed" or its last line. One runs at a time for each processor."""
     return await asyncio.get_running_loop().run_in_executor(_pool, _run, code, tests, seconds, memory_mb)
 
 
 def _run(code: str, tests: str, seconds: float, memory_mb: int) -> tuple[bool, str]:
     limits = {"RLIMIT_AS": memory_mb << 20, "RLIMIT_FSIZE": SAID, "RLIMIT_CPU": int(seconds) + 1, "RLIMIT_CORE": 0}
-    passed = secrets.token_hex(16)  # that the tests have come to their end, and no sys.exit() before
+    passed = secrets.token_hex(16)  # says that the tests came to their end, without a sys.exit() before
     given = json.dumps({"code": code, "tests": tests, "limits": limits, "passed": passed})
     with tempfile.TemporaryDirectory(prefix="moa-code-") as folder, tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
@@ -69,7 +69,7 @@ def _run(code: str, tests: str, seconds: float, memory_mb: int) -> tuple[bool, s
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """End it, and what it has started."""
+    """End it and all that it has started."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -80,7 +80,7 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
 
 @cache
 def _without_network() -> tuple[str, ...]:
-    """What starts a process that has no network at all, where this machine allows it."""
+    """The command that starts a process without a network, if this machine allows it."""
     command = ("unshare", "--user", "--map-root-user", "--net")
     try:
         return command if subprocess.run([*command, "true"], check=False, capture_output=True).returncode == 0 else ()

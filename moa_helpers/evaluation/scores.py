@@ -1,7 +1,7 @@
-"""Whether an answer is right, by a rule instead of a judge: each score reads the answer out of a text and says what.
+"""Whether an answer is right, by a rule instead of a judge. Each score reads the final answer and says what it read.
 
-A score is ``(question, answer) -> Score | float | bool | None``, ``question`` having its ``reference``; any function of
-your own is one. The extractors read text as models write it, with Markdown, LaTeX and thoughts before the answer.
+A score is any function ``(question, answer) -> Score | float | bool | None``; ``question`` has the ``reference``. These
+scores read text as models write it, with Markdown, LaTeX and thoughts before the answer.
 """
 
 import math
@@ -21,9 +21,13 @@ from moa_helpers.steps.ranking import spoken
 __all__ = ["Score", "choice", "contains", "exact", "number", "pattern", "runs"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 @dataclass(frozen=True)
 class Score:
-    """What a score found: 1 is right, 0 wrong, and None means that it found nothing to read; and what it ``read``."""
+    """The result of a score: 1 is right, 0 is wrong, None is nothing to read. ``read`` is the text it is about."""
 
     value: float | None
     read: str = ""
@@ -34,7 +38,7 @@ Scorer: TypeAlias = Callable[[Question, str], Found | Awaitable[Found]]
 
 
 def check_score(score: Scorer | None) -> None:
-    """Raise TypeError unless it takes a question and an answer; ``scores.number`` without its brackets does not."""
+    """Raise TypeError unless it takes a question and an answer, unlike ``scores.number`` without its brackets."""
     try:
         if score is not None:
             signature(score).bind("question", "answer")
@@ -43,7 +47,7 @@ def check_score(score: Scorer | None) -> None:
 
 
 async def scored(score: Scorer, question: Question, strategy: str, answer: str) -> Scored:
-    """What a score says of a strategy's answer. An answer that is missing is wrong; what the score raises is kept."""
+    """The score of a strategy's answer. A missing answer is wrong. An error of the score is noted."""
     about = partial(Scored, question.id, strategy, question.reference)
     if not answer:
         return about(0.0)
@@ -60,10 +64,10 @@ async def scored(score: Scorer, question: Question, strategy: str, answer: str) 
 
 
 def exact(question: Question, answer: str) -> Score:
-    r"""Whether the answer says what the reference says, whatever its case, its spaces and the marks around it.
+    r"""Whether the answer is the reference, apart from case, spaces and the marks around it.
 
-    It reads what ``\boxed{}`` holds, else what follows "answer:" or "the answer is", else a text of a single line.
-    Raises ValueError if the question has no reference.
+    It reads the text in ``\boxed{}``, or after "answer:" or "the answer is", or a text of a single line. Raises
+    ValueError if the question has no reference.
     """
     found = reading.final(answer)
     if found is None:
@@ -73,10 +77,10 @@ def exact(question: Question, answer: str) -> Score:
 
 
 def pattern(regex: str) -> Callable[[Question, str], Score]:
-    """Whether what a regular expression finds is the reference: its first group, where it matches last.
+    """Whether the last match of a regular expression, or its first group, is the reference.
 
-    It looks at the last 10,000 characters; nothing stops an expression such as ``(a+)+$``, which may try for ever. The
-    score raises ValueError if the question has no reference; this raises re.error for a wrong expression.
+    It looks at the last 10,000 characters. An expression such as ``(a+)+$`` may never end. The score raises ValueError
+    if the question has no reference. This raises re.error for a wrong expression.
     """
     compiled = re.compile(regex)
 
@@ -88,7 +92,7 @@ def pattern(regex: str) -> Callable[[Question, str], Score]:
 
 
 def contains(question: Question, answer: str) -> Score:
-    """Whether the reference stands in the answer, as whole words; it cannot tell "not 5" from "5".
+    """Whether the answer contains the reference as whole words. It cannot tell "not 5" from "5".
 
     Raises ValueError if the question has no reference.
     """
@@ -98,10 +102,10 @@ def contains(question: Question, answer: str) -> Score:
 
 
 def choice(letters: str) -> Callable[[Question, str], Score]:
-    """Whether the answer takes the letter of the reference, out of ``letters`` such as ``"ABCD"``.
+    """Whether the answer chooses the letter of the reference, out of ``letters`` such as ``"ABCD"``.
 
-    It reads the letter that is said to be the answer, else the only one that stands alone; of several it reads none.
-    The score raises ValueError if the reference holds no such letter; this, if ``letters`` are not different letters.
+    It reads the letter of the final answer, or the only single letter. Several letters are unread. The score raises
+    ValueError if the reference has no such letter; this raises it if ``letters`` are not different letters.
     """
     letters = letters.upper()
     if not letters.isalpha() or len(set(letters)) < max(2, len(letters)):
@@ -124,7 +128,7 @@ def choice(letters: str) -> Callable[[Question, str], Score]:
     def score(question: Question, answer: str) -> Score:
         known = letter(_known(question))
         if not known:
-            raise ValueError(f"The reference of {question.id!r} holds none of the letters {letters}.")
+            raise ValueError(f"The reference of {question.id!r} has none of the letters {letters}.")
         found = letter(answer)
         return Score(float(found == known), found) if found else Score(None)
 
@@ -134,20 +138,20 @@ def choice(letters: str) -> Callable[[Question, str], Score]:
 def number(*, tolerance: float = 0.0) -> Callable[[Question, str], Score]:
     r"""Whether the answer's number is that of the reference, up to ``tolerance`` in the same unit.
 
-    It reads the number that is said to be the answer (as in ``exact``), else the last one. It knows separators of
-    thousands (1,234.5 · 1.234.567 · 1 234 · 1'234), a decimal comma (3,14), signs, fractions (3/4, ``\frac{3}{4}``, ½),
-    powers (1.5e6, 1.5 × 10^6), "million", and percent: 12 % is 12 as well as 0.12, where one of both has the sign.
-    1,234 is read the English way. Units are left out and not converted, and numbers in words are not read.
+    It reads the number of the final answer (as in ``exact``), or else the last one. It knows separators of thousands
+    (1,234.5 · 1.234.567 · 1 234 · 1'234), a decimal comma (3,14), signs, fractions (3/4, ``\frac{3}{4}``, ½), powers
+    (1.5e6, 1.5 × 10^6), "million", and percent: 12 % equals both 12 and 0.12. 1,234 is read the English way. Units are
+    not converted, and numbers in words are not read.
 
-    The score raises ValueError if the reference holds no number; this, if ``tolerance`` is below 0.
+    The score raises ValueError if the reference has no number; this raises it if ``tolerance`` is below 0.
     """
     if not tolerance >= 0:
-        raise ValueError(f"tolerance is {tolerance}; it is how far off an answer may be: 0 or more.")
+        raise ValueError(f"tolerance is {tolerance}; it is the largest error allowed: 0 or more.")
 
     def score(question: Question, answer: str) -> Score:
         known = reading.number(_known(question))
         if known is None:
-            raise ValueError(f"The reference of {question.id!r} holds no number.")
+            raise ValueError(f"The reference of {question.id!r} has no number.")
         found = reading.number(answer)
         if found is None:
             return Score(None)
@@ -161,19 +165,19 @@ def number(*, tolerance: float = 0.0) -> Callable[[Question, str], Score]:
 def runs(
     *, on_this_machine: bool = False, seconds: float = 10.0, memory_mb: int = 512
 ) -> Callable[[Question, str], Awaitable[Score]]:
-    """Whether an answer's Python code passes the tests in the reference: it runs a model's code on your machine.
+    """Whether an answer's Python code passes the tests in the reference. It runs a model's code on your machine.
 
-    The last fenced block is run, then the reference (statements with ``assert``) in the same names: in a process and an
-    empty folder of its own, without your environment variables, and without a network where the system allows that. It
-    can still read your files: where they matter, start all of it in a container.
+    The last fenced block runs, and then the reference (statements with ``assert``), in the same namespace. They get a
+    process and an empty folder, no environment variables and, if the system allows it, no network. They can still read
+    your files: use a container where those matter.
 
     Args:
-        on_this_machine: write True, so that you have said so.
+        on_this_machine: True, to confirm that.
         seconds: how long code and tests may take.
         memory_mb: megabytes of memory that they may take.
 
     Raises:
-        ValueError: ``on_this_machine`` is not True; and the score, if the question has no reference.
+        ValueError: ``on_this_machine`` is not True. The score raises it if the question has no reference.
         OSError: this system cannot limit memory and time.
     """
     if on_this_machine is not True:
@@ -194,7 +198,7 @@ def runs(
 
 def _known(question: Question) -> str:
     if not question.reference:
-        raise ValueError(f"The question {question.id!r} has no reference, which is what the answer is compared with.")
+        raise ValueError(f"The question {question.id!r} has no reference to compare the answer with.")
     return question.reference
 
 

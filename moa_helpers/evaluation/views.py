@@ -1,4 +1,4 @@
-"""How a verdict and a comparison look: their cards and tables, and what is said of a judge."""
+"""How a verdict and a comparison look: their cards and tables, and the words about a judge."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 BIAS = ("position_bias", "position_bias_low", "position_bias_high")
 JUDGES_COLUMNS = ("judge", "pairs", "unread", "consistent", *BIAS, "null_lost", "verdict")
-MUCH = 0.1  # of the answers unread, and the score says little
+MUCH = 0.1  # of the answers unread is a reason to doubt the score
+AGAINST = ("win_", "score_difference", "mcnemar", "gain")  # how columns begin that compare with the baseline
+FAILURES = ("failed", "unparsed", "unscored", "unread")  # columns of numbers that are mostly 0
 LOST = 0.9  # of the null answers must lose, or the judge is not to be trusted
 
 
@@ -38,32 +40,59 @@ def _(comparison: Comparison) -> Card:
     asked = len({each.question for each in comparison.answers})
     stand_ins = STAND_INS * any(each.offline for each in comparison.answers)
     heading = f"{asked} of {comparison.planned} questions · {dollars(comparison.cost_usd)}{stand_ins}"
-    header = ["strategy", "calls", "cost", "seconds", "characters", "points right", "points wrong", "wins"]
-    rows = []
-    for name in comparison.strategies:
-        row = _row(comparison, name)
-        size = f"{row['characters']:.0f}" + f" ({row['failed']} failed)" * bool(row["failed"])
-        cost, baseline = dollars(None if math.isnan(row["cost_usd"]) else row["cost_usd"]), name == comparison.baseline
-        points = [_range(row, "points_share"), _range(row, "points_wrong", "z.2f")]
-        wins = ["baseline" if baseline else _range(row, what) for what in ("win_rate", "win_rate_at_equal_length")]
-        facts = [name, f"{row['calls']:.1f}", cost, f"{row['seconds']:.1f}", size]
-        rows.append([*facts, *points, *wins, *_score_cells(row, baseline)])
+    hidden = ("questions", "points") if comparison.scored else ("questions",)
+    table = comparison.table().reset_index()
+    table = table[[each for each in table if not each.startswith(hidden)]]
     notes = filter(None, [comparison.problem, *comparison.warnings])
-    header += ["wins at equal length", *(["score", "unparsed", "difference"] if comparison.scored else [])]
-    return Card(heading, header, rows, "\n\n".join(notes))
+    return Card(heading, *cells(table, comparison.baseline), "\n\n".join(notes))
 
 
-def _score_cells(row: Mapping[str, Any], baseline: bool) -> list[str]:
-    if "score" not in row:
-        return []
-    p = "" if math.isnan(row["mcnemar_p"]) else f", p = {row['mcnemar_p']:.2g}"
-    difference = "baseline" if baseline else _range(row, "score_difference", "+.0%") + p
-    return [_range(row, "score"), str(row["unparsed"]), difference]
+def cells(frame: "pd.DataFrame", baseline: str = "") -> tuple[list[str], list[list[str]]]:
+    """A table for the reader, as header and rows: names, scores, other values with an interval, and the rest.
+
+    Bounds are written beside their value. Columns without a known value (except costs) or a failure are left out.
+    """
+    estimates = bounded(frame)
+    known = [each for each in frame.columns if each.endswith("_usd") or frame[each].notna().any()]
+    bounds = [f"{column}{end}" for column in estimates for end in ("_low", "_high")]
+    left_out = [*bounds, *(each for each in FAILURES if each in frame and not frame[each].any())]
+    shown = [each for each in known[1:] if each not in left_out]
+    first = [*(each for each in shown if each.startswith(("score", "mcnemar"))), "quality", *estimates]
+    shown.sort(key=lambda each: first.index(each) if each in first else len(first))
+
+    def said(row: Mapping[str, Any], column: str) -> str:
+        if column.startswith(AGAINST) and row["strategy"] == baseline:
+            return "baseline"
+        if column in estimates and not math.isnan(row[column]):
+            return str(interval_of(row, column)).replace(" to ", "\xa0to\xa0")  # on one line
+        return cell(column, row[column])
+
+    shown = [*frame.columns[:1], *shown]
+    return [*map(words, shown)], [[said(row, column) for column in shown] for row in frame.to_dict("records")]
 
 
-def _range(row: Mapping[str, Any], name: str, form: str = ".0%") -> str:
-    value, low, high = (format(row[name + end], form) for end in ("", "_low", "_high"))
-    return "unknown" if math.isnan(row[name]) else f"{value} ({low} to {high})"
+def cell(column: str, value: Any) -> str:
+    """A value of a column for the reader."""
+    if value is None or value != value:
+        return "unknown"
+    if column.endswith("_usd"):
+        return dollars(float(value))
+    if isinstance(value, str | tuple):
+        return str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    number = float(value)
+    return f"{number:,.0f}" if abs(number) >= 1000 or number.is_integer() else f"{number:,.3g}"
+
+
+def bounded(frame: "pd.DataFrame") -> list[str]:
+    """The columns that have an interval in two others."""
+    return [column for column in frame.columns if {f"{column}_low", f"{column}_high"} <= {*frame.columns}]
+
+
+def interval_of(row: Mapping[str, Any], column: str) -> Interval:
+    """A value of a table's row, with its bounds."""
+    return Interval(row[column], row[f"{column}_low"], row[f"{column}_high"])
 
 
 def table(comparison: Comparison) -> "pd.DataFrame":
@@ -88,7 +117,7 @@ def words(name: str) -> str:
 
 
 def described(given: Any) -> str:
-    """A strategy as ``compare`` was given it, in words; what a Member passes on to its vendor is named, not shown."""
+    """A strategy as ``compare`` got it, in words. Extra arguments of a ``Member`` are named, but not shown."""
     if isinstance(given, Mapping):
         return "; ".join(f"{words(str(name))}: {described(value)}" for name, value in given.items())
     if isinstance(given, list | tuple):
@@ -98,7 +127,7 @@ def described(given: Any) -> str:
 
 
 def warnings(comparison: Comparison) -> tuple[str, ...]:
-    """What makes the judgements doubtful."""
+    """See ``Comparison.warnings``."""
     rows = [_judge_row(comparison, name) for name in comparison.judges]
     judges = [f"{row['judge']}: {row['verdict']}" for row in rows if row["verdict"] != "usable"]
     failed = [each.problem for each in comparison.scored if each.problem]
@@ -149,11 +178,11 @@ def agreement(comparison: Comparison, strategy: str, labels: Mapping[str, float]
 
 
 def _row(comparison: Comparison, name: str) -> dict[str, Any]:
-    """What a strategy took, as means over its questions, and how good its answers are; NaN where it is unknown."""
+    """See ``Comparison.table``."""
     own = [each for each in comparison.answers if each.strategy == name]
     row: dict[str, Any] = {"strategy": name, "questions": len(own), "failed": sum(not each.text for each in own)}
     for what in ("calls", "cost_usd", "seconds", "characters"):
-        row[what] = math.fsum(comparison.values(name, what)) / (len(own) or 1)
+        row[what] = math.fsum(comparison.values(name, what)) / (len(own) or math.nan)
     for what in ("points_share", "points_wrong"):
         values = [value for value in comparison.values(name, what) if not math.isnan(value)]
         row |= _bounds(what, measures.interval(values) if values else None)
@@ -163,7 +192,7 @@ def _row(comparison: Comparison, name: str) -> dict[str, Any]:
 
 
 def _score_row(comparison: Comparison, name: str) -> dict[str, Any]:
-    """How right a strategy's answers are, and how much more so than the baseline's."""
+    """The score of a strategy's answers, and its difference to the baseline's."""
     own = [each for each in comparison.scored if each.strategy == name]
     values, baseline = (comparison.values(each, "score") for each in (name, comparison.baseline))
     known = [value for value in values if not math.isnan(value)]
@@ -180,7 +209,7 @@ def _score_row(comparison: Comparison, name: str) -> dict[str, Any]:
 
 
 def _judge_row(comparison: Comparison, name: str) -> dict[str, Any]:
-    """What a judge was swayed by."""
+    """See ``Comparison.judges_table``."""
     own = [(each, each.places) for each in comparison.judgements if each.judge == name and each.places]
     nulls = [each.score for each, _ in own if each.strategy == NULL and each.score is not None]
     read = [places for each, places in own if each.strategy != NULL and each.score is not None]
@@ -203,13 +232,15 @@ def _bounds(name: str, found: Interval | None) -> dict[str, float]:
 
 
 def _verdict_on(pairs: int, same: int, by_place: int, null_lost: float) -> str:
-    """Whether a judge is usable, in words. ``same`` and ``by_place``: pairs in which an answer won, or a place."""
+    """Whether a judge is usable, in words. ``same``, ``by_place``: pairs in which an answer won, or a place."""
     decided = same + by_place
-    reach = NormalDist().inv_cdf(0.975) * math.sqrt(decided) / 2  # of a coin: it stays with its choice in half of them
+    reach = (
+        NormalDist().inv_cdf(0.975) * math.sqrt(decided) / 2
+    )  # of a coin, which stays with its choice in half of the pairs
     if decided and same + 0.5 < decided / 2 - reach:
         return f"broken: in {by_place} of {pairs} pairs it chose the place, not the answer"
     if null_lost < LOST:
-        return f"doubtful: only {null_lost:.0%} of the answers that say nothing lost"
+        return f"doubtful: only {null_lost:.0%} of the null answers, which say nothing, lost"
     if not pairs:
         return "usable" if null_lost >= LOST else "nothing was judged"
     if not decided:

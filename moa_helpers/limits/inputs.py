@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from moa_helpers.limits.checks import check_number, check_seed, check_text
 from moa_helpers.limits.conversations import Prompt, read_prompt
 from moa_helpers.limits.members import Member, Named
 from moa_helpers.vendors.requests import Request
-from moa_helpers.vendors.settings import priced
+from moa_helpers.vendors.settings import current, is_here, priced
+from moa_helpers.vendors.streams import checked, client
 
 
 def requests(
@@ -86,3 +88,10 @@ def check_manner(*, robust: object, stop_at: float | None, pick: object, shuffle
         check_number("stop_at", stop_at)
         if stop_at > 1:
             raise ValueError(f"stop_at is {stop_at}; it is a share, at most 1.")
+
+
+def bind(stage: Sequence[Request], streamed: bool) -> tuple[Request, ...]:
+    """These requests, bound to the clients that will ask; ``streamed`` or whole."""
+    how: Any = {"offline": current().mode == "offline", "streamed": streamed}
+    bound = (replace(one, sdk=client(one.model), here=is_here(one.model), **how) for one in stage)
+    return tuple(map(checked, bound))

@@ -93,7 +93,8 @@ class Scope:
     exception can carry what they gave; a scope of many thousands should not remember them.
 
     The deadline runs from now on. Unless given, the purse has what the limits allow, and the store is that of the scope
-    around, or of ``moa.keep``. What it has begins after ``since``, on the clock of ``Reply.started``: a stage of a
+    around, or of ``moa.keep``. Where calls are ``planned`` that it does not have yet, the scopes around know of them.
+    What it has begins after ``since``, on the clock of ``Reply.started``: a stage of a
     mixture that was kept begins when the one before had ended, as it once did.
     """
 
@@ -106,6 +107,7 @@ class Scope:
         rates: Rates | None = None,
         remembers: bool = True,
         since: float = 0.0,
+        planned: int = 0,
     ) -> None:
         self._outer = _current.get()
         self.limits = limits or Limits()
@@ -115,12 +117,22 @@ class Scope:
         deadline = self.limits.deadline
         self.until = None if deadline is None else time.perf_counter() + deadline
         self._remembers, self._rates, self.since = remembers, rates, since
+        self.planned, self.plans, self.started = planned, list[Scope](), time.perf_counter()
+        self.ended: float | None = None  # once it is closed
+        for scope in self._outwards() if planned else ():
+            if scope._remembers:
+                scope.plans.append(self)
         self._free = {vendor: asyncio.Semaphore(most) for vendor, most in self.limits.places().items()}
 
     @property
     def replies(self) -> Replies:
         """What all calls have given so far."""
         return Replies(call.reply() for call in self.calls)
+
+    @property
+    def ahead(self) -> int:
+        """How many calls are planned in it that have not been made, and maybe never will be."""
+        return sum(max(0, scope.planned - len(scope.calls)) for scope in self.plans)
 
     def add(self, call: Shared) -> None:
         """Count a call in, here and in every scope around."""
@@ -141,6 +153,7 @@ class Scope:
         finally:
             with suppress(ValueError):  # a coroutine that nobody awaits any more is closed in another context
                 _current.reset(token)
+            self.ended = time.perf_counter()
             self._remembers = False  # a task that outlives it goes on making calls
 
     def context(self) -> Context:

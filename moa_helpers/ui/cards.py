@@ -28,17 +28,19 @@ class Card:
     text: str = ""
     thinking: str = ""  # folded, as it is no part of the text
     thinking_note: str = ""  # what is said of it where nothing can be folded
+    notes: Sequence[str] = ()  # sentences below the heading
+    folded: str = ""  # the title of the rows where they are folded; plain text leaves such rows out
 
     def __str__(self) -> str:
-        table = [self.header, *self.rows] if self.rows else []
+        table = [self.header, *self.rows] if self.rows and not self.folded else []
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
-        return printable("\n".join([self.heading, *lines, *filter(None, [self.thinking_note, self.text])]))
+        return printable("\n".join([self.heading, *self.notes, *lines, *filter(None, [self.thinking_note, self.text])]))
 
     def markdown(self) -> str:
         """The same as Markdown; the text is a code block, whose fence is longer than any run of backticks in it."""
-        parts = [f"**{_literal(self.heading)}**"]
-        if self.rows:
+        parts = [f"**{_literal(self.heading)}**", *map(_literal, self.notes)]
+        if self.rows and not self.folded:
             lines = [self.header, ["---"] * len(self.header), *self.rows]
             parts.append("\n".join("| " + " | ".join(map(_literal, line)) + " |" for line in lines))
         if self.thinking_note:
@@ -202,7 +204,7 @@ def dollars(value: float | None, least: float = 0.0) -> str:
     If it is unknown but ``least`` of it is certain: ``at least $0.000100``.
     """
     if value is None:
-        return f"at least ${least:.6f}" if least else "unknown"
+        return f"at least ${least:.6f}" if least >= 5e-7 else "unknown"
     return f"${value:.6f}"
 
 

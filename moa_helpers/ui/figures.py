@@ -78,17 +78,19 @@ def timeline(calls: Answer | Sequence[Reply]) -> Picture:
     replies = calls.replies if isinstance(calls, Answer) else Replies(calls)
     if not replies:
         raise ValueError("Nothing to draw: no call was made.")
-    names, path = [_label("", reply) for reply in replies], tuple(filter(None, [replies.slowest]))
+    names = [_label("", reply) for reply in replies]
+    in_turn: Sequence[Replies] = (replies,)
     if isinstance(calls, Answer):
-        path = calls.critical_path
+        in_turn = calls.stages
         stages = zip(roles(calls), replies, strict=True)
         names = [_label(role + ", left out" * (reply in calls.left_out), reply) for role, reply in stages]
+    path = [(stage.slowest, min(reply.started for reply in stage)) for stage in in_turn if stage.slowest]
     zero = min(reply.started for reply in replies)
     whole = max(reply.ended for reply in replies) - zero or 1.0
     rows: list[tuple[str, Reply, bool]] = []  # name, request, and whether it was waited for
     for name, reply in zip(names, replies, strict=True):
         first, *second = reply.hedged or (reply,)
-        waited_for = reply in path
+        waited_for = any(reply is one for one, _ in path)
         rows.append((name, first, waited_for and not reply.by_hedge))
         rows += [(_label("second request:", other), other, waited_for and reply.by_hedge) for other in second]
     waits = _waits(path, zero, whole)
@@ -133,16 +135,18 @@ def _look(kind: str) -> dict[str, Any]:
     return {"facecolor": colour, "hatch": hatch, "edgecolor": "#444444"}
 
 
-def _waits(path: Sequence[Reply], zero: float, whole: float) -> list[str]:
+def _waits(path: Sequence[tuple[Reply, float]], zero: float, whole: float) -> list[str]:
+    """How long each stage waited, and for whom; ``path`` has who it was, and when the first call of its stage began."""
     lines = []
 
-    def note_gap(seconds: float) -> None:
+    def note_gap(seconds: float, words: str = "waited for calls that gave nothing by then") -> None:
         if seconds >= GAP:
-            lines.append(f"{seconds:.2f} s of {whole:.2f} s waited for calls that gave nothing by then")
+            lines.append(f"{seconds:.2f} s of {whole:.2f} s {words}")
 
     before = zero
-    for reply in path:
-        note_gap(reply.started - before)
+    for reply, began in path:
+        note_gap(began - before)
+        note_gap(reply.started - max(before, began), f"went by before {reply.model} began")
         lost = sum(width for kind, _, width in phases(reply) if kind in ("failed attempt", "pause before a retry"))
         of_it = f" ({lost:.2f} s of it failed attempts and pauses)" if lost >= 0.005 and not reply.hedged else ""
         second = " and its second request" if reply.hedged else ""

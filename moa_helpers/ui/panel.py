@@ -5,6 +5,7 @@ A panel looks at the calls several times a second and makes none itself.
 
 import asyncio
 import math
+import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar, overload
@@ -71,9 +72,9 @@ class Seen(NamedTuple):
         cost = spent(self.reply) if exact or usd is None or self.reply.kept else f"about {dollars(usd)}"
         return f"{self.words} · {many} tokens · {'cost unknown' if cost == 'unknown' else cost}"
 
-    def html(self, whole: bool) -> str:
-        """All of this as HTML; of a long text all, or just its end."""
-        return render("panel_call.html", one=self, whole=whole, tail=TAIL)
+    def html(self, whole: bool, *, told: bool = False) -> str:
+        """All of this as HTML; of a long text all, or just its end, or ``told``, nothing."""
+        return render("panel_call.html", one=self, whole=whole, tail=TAIL, told=told)
 
 
 class Live:
@@ -89,8 +90,8 @@ class Live:
 
     @property
     def total(self) -> int:
-        """How many requests there are."""
-        return len(self.calls)
+        """How many requests there are, those that are planned included."""
+        return len(self.calls) + self._scope.ahead
 
     @property
     def ended(self) -> int:
@@ -99,7 +100,7 @@ class Live:
 
     def line(self) -> str:
         """How many requests have ended, what the others do, the seconds since the first began, and the cost so far."""
-        return _line(self._look())
+        return self._line(self._look())
 
     def html(self, *, whole: bool = False) -> str:
         """All ``parts`` in one."""
@@ -120,15 +121,37 @@ class Live:
         zero = min((one.reply.started for one, _ in drawn), default=0.0)
         head = render(
             "panel_head.html",
-            total=len(seen) or 1,
-            ended=sum(one.done for one in seen),
-            line=_line(seen),
+            total=self.total or 1,
+            ended=self.ended,
+            line=self._line(seen),
             bars=drawn,
             marks={kind: mark for kind, mark in PHASES.items() if kind in kinds},
             zero=zero,
             per_second=100 / (max((one.reply.ended for one, _ in drawn), default=0.0) - zero or 1.0),
         )
         return head, shown, folded, len(seen) - len(shown)
+
+    def _line(self, seen: Sequence[Seen]) -> str:
+        if not seen:
+            return f"getting ready · {seconds(time.perf_counter() - self._scope.started)}"
+        states = Counter(one.state for one in seen)
+        over = states["done"] == len(seen) and all(plan.ended for plan in self._scope.plans)
+        parts = [f"{states.pop('done', 0)} of {self.total} calls ended"]
+        parts += [f"{number} {state}" for state, number in states.items()]
+        parts += [f"{self._scope.ahead} not made"] * (over and self._scope.ahead > 0)
+        if now := [one.reply for one in seen if not one.reply.kept]:
+            whole = self._scope.plans if len(now) == len(seen) else []  # what was kept has a time of its own
+            spans = [(one.started, one.ended) for one in now] + [(plan.started, plan.ended or 0.0) for plan in whole]
+            starts, ends = zip(*spans, strict=True)
+            parts.append(seconds(max(ends) - min(starts)))
+        costs = [(*one.cost, one.reply.least_usd) for one in seen]
+        known = math.fsum(usd or least for usd, _, least in costs)
+        if any(usd is None for usd, _, _ in costs):
+            cost = dollars(None, known) if known else "cost unknown"
+        else:
+            cost = "about " * (not all(exact for _, exact, _ in costs)) + dollars(known)
+        parts.append(with_kept(cost, len(seen) - len(now), len(seen)))
+        return " · ".join([*parts, *["offline stand-ins"] * any(one.reply.offline for one in seen)])
 
     def _look(self) -> list[Seen]:
         seen = []
@@ -188,19 +211,3 @@ async def watch(*coroutines: Coroutine[Any, Any, T]) -> T | list[T]:
 def framed(head: str, shown: Sequence[str] = (), folded: Sequence[str] = (), hidden: int = 0) -> str:
     """Pieces of the panel for a place of their own."""
     return render("panel.html", head=head, shown=shown, folded=folded, hidden=hidden, columns=COLUMNS, gap=GAP)
-
-
-def _line(seen: Sequence[Seen]) -> str:
-    states = Counter(one.state for one in seen)
-    parts = [f"{states.pop('done', 0)} of {len(seen)} calls ended"]
-    parts += [f"{number} {state}" for state, number in states.items()]
-    if now := [one.reply for one in seen if not one.reply.kept]:
-        parts.append(seconds(max(reply.ended for reply in now) - min(reply.started for reply in now)))
-    costs = [(*one.cost, one.reply.least_usd) for one in seen]
-    known = math.fsum(usd or least for usd, _, least in costs)
-    if any(usd is None for usd, _, _ in costs):
-        cost = dollars(None, known) if known else "cost unknown"
-    else:
-        cost = "about " * (not all(exact for _, exact, _ in costs)) + dollars(known)
-    parts.append(with_kept(cost, len(seen) - len(now), len(seen)))
-    return " · ".join([*parts, *["offline stand-ins"] * any(one.reply.offline for one in seen)])

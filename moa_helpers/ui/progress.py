@@ -2,15 +2,17 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from moa_helpers.limits.tasks import stop
-from moa_helpers.shown import lesson
+from moa_helpers.shown import in_notebook, lesson
 from moa_helpers.ui.html import printable, render
 
 REFRESH = 0.1  # seconds between two looks at the tasks
+RARELY = 10.0  # seconds between two lines in a log
 
 
 async def follow(tasks: Sequence[asyncio.Task[Any]], show: Callable[[bool], None]) -> None:
@@ -39,12 +41,7 @@ def progress_view() -> "_Output | _Bar":
 
     What it shows has ``ended`` and ``total``, as numbers, and a ``line()`` and ``html(whole=...)`` that say more.
     """
-    if "IPython" in sys.modules:
-        from IPython.core.getipython import get_ipython
-
-        if hasattr(get_ipython(), "kernel"):
-            return _Output()
-    return _Bar()
+    return _Output() if in_notebook() else _Bar()
 
 
 class _Output:
@@ -68,16 +65,27 @@ class _Output:
 
 
 class _Bar:
-    """A bar on stderr, drawn over itself."""
+    """A bar on stderr, drawn over itself; in a log, a line now and then."""
 
     def __init__(self) -> None:
+        self._bar: Any = None
+        self._due = 0.0
+        with suppress(Exception):  # as of a stderr that is gone
+            if not sys.stderr.isatty():
+                return
         from tqdm import tqdm
 
         self._bar = tqdm(total=0, bar_format="{bar:20} {desc}", file=_Stderr(), dynamic_ncols=True)
 
     def update(self, progress: Any, last: bool) -> None:
+        line = printable(progress.line(), sys.stderr)
+        if self._bar is None:
+            if last or time.monotonic() >= self._due:
+                self._due = time.monotonic() + RARELY
+                _Stderr().write(line + "\n")
+            return
         self._bar.total, self._bar.n = progress.total, progress.ended
-        self._bar.set_description_str(printable(progress.line(), sys.stderr))
+        self._bar.set_description_str(line)
         if last:
             self._bar.close()
 

@@ -17,21 +17,27 @@ def _(settings: Settings) -> Card:
     rows = [(vendor.name, _access(vendor, settings)) for vendor in VENDORS.values() if vendor.name != "local"]
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in settings.versions.items())))
     rows += [_served(server) for server in settings.servers]
-    if settings.local_models:
-        first = next(iter(settings.local_models))
-        how = "" if settings.mode == "live" else "run moa.setup('live'), or set MOA_MODE=live; then "
-        rows.append(("to use them", f'{how}write "{first}" into the list of models'))
     if settings.colab_models:
-        how = "" if settings.mode == "live" else ": to use them, run moa.setup('live')"
-        rows.append(("free on Colab", _listed(settings.colab_models) + how))
+        rows.append(("free on Colab", _listed(settings.colab_models)))
+    notes = [_what_to_do(settings), *settings.notes]
     if settings.keep:
-        rows.append(("answers kept", f"in {settings.keep}: what was answered before is not asked, or paid for, again"))
-    rows += [("note", note) for note in settings.notes]
-    if settings.mode == "offline":
-        heading = f"Mode: OFFLINE, because {settings.reason}. Answers are stand-ins written for this lesson."
-    else:
-        heading = f"Mode: LIVE, because {settings.reason}. {_what_it_costs(settings)}"
-    return Card(heading, ("vendor", "found"), rows)
+        notes.append(f"Answers are kept in {settings.keep}: no question is asked, or paid for, a second time.")
+    who = "Stand-ins answer, written for this lesson." if settings.mode == "offline" else _what_it_costs(settings)
+    heading = f"Mode: {settings.mode.upper()}, because {settings.reason}. {who}"
+    return Card(heading, ("vendor", "found"), rows, notes=notes, folded="Keys, model servers and versions")
+
+
+def _what_to_do(settings: Settings) -> str:
+    """How the mode is changed, and how a model that is free is asked."""
+    free = next(iter(settings.local_models or settings.colab_models), "")
+    write = f"write {free!r} into the list of models"
+    if settings.mode == "live":
+        keys = ", ".join(f"{vendor} ({place})" for vendor, place in settings.key_sources.items())
+        found = f"Keys: {keys or 'none'}. " + f"For a free model, {write}. " * bool(free)
+        return f"{found}For the stand-ins, run moa.setup('offline')."
+    if free or settings.key_sources:
+        return "For real models, run moa.setup('live')" + f" and {write}." * bool(free) + "." * (not free)
+    return "For real models, write a key into a file .env (on Colab: into its secrets) and run this cell again."
 
 
 def _what_it_costs(settings: Settings) -> str:

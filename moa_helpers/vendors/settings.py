@@ -12,8 +12,8 @@ from typing import Any, Literal, get_args
 
 from moa_helpers.catalogue import VENDORS, Model, UnknownModel, Vendor, find
 from moa_helpers.catalogue.hosts import read_hosts, without_login
-from moa_helpers.shown import Shown
-from moa_helpers.vendors import colab, local, variables
+from moa_helpers.shown import Shown, in_notebook
+from moa_helpers.vendors import colab, importing, local, variables
 from moa_helpers.vendors.secrets import Key, Variables, remember, remember_logins
 from moa_helpers.vendors.secrets import redact as redact
 from moa_helpers.vendors.transport import for_hand_made, loopback
@@ -147,6 +147,9 @@ def _setup(mode: Mode | None, keep: str | Path | None) -> Settings:
         keep=Path(os.path.expanduser(kept)).absolute() if kept else None,
         _values=values,
     )
+    if in_notebook():
+        reached = [vendor.api for vendor in VENDORS.values() if vendor.name in sources or not live]
+        importing.warm([*reached, *(VENDORS["local"].api for _ in local_models)])
     return _current
 
 

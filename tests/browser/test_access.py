@@ -4,14 +4,15 @@ import itertools
 
 import pytest
 
+from moa_helpers.ui.playground import choice
 from tests.browser.looks import NAMED, Heard
 
 pytestmark = pytest.mark.browser
 SETUP = "import moa_helpers as moa\nmoa.setup()\nplay = moa.playground(layers=2)\nplay"
-CONTROLS = ["Samples of each", "Aggregator", "Layers", "Prepared question", "Prompt", "Limits"]
-LIMITS = ["timeout", "retries", "deadline", "quorum", "grace", "hedge_after", "hedge_with", "max_concurrency"]
-LIMITS += ["max_calls", "budget_usd", "max_tokens", "stop_at", "robust: leave out what agrees too little"]
-LIMITS += ["pick: name the best answer, write none"]
+CONTROLS = ["Add a model", "Add", "Samples of each", "Aggregator", "Layers", "Prepared question", "Prompt"]
+FOLD, FOLDED = "Show limits (none set)", "Hide limits (none set)"
+LIMITS = [label for label, *_ in choice.LIMITS.values()]
+LIMITS += [f"{label} ({name})" for name, (label,) in choice.SWITCHES.items()]
 
 PLACE = """() => {
     const place = document.activeElement.getBoundingClientRect(), top = document.querySelector('.moa-playground')
@@ -21,7 +22,7 @@ PLACE = """() => {
 
 
 def test_keyboard_alone(open_notebook, lab):
-    """Tab reaches every control in the order shown, Space ticks, Enter and Space run and stop."""
+    """Tab reaches every control in the order shown, Space ticks, Enter and Space run and stop, and the focus stays."""
     endless = "from moa_helpers import offline\noffline.fault('mistral', 'stalled_stream').__enter__()\n"
     notebook = open_notebook(lab.write("notebooks/keyboard.ipynb", endless + SETUP))
     page, keyboard = notebook.page, notebook.page.keyboard
@@ -29,10 +30,9 @@ def test_keyboard_alone(open_notebook, lab):
     notebook.wait_for_all()
     playground, heard = notebook.playground, Heard(page)
     status = playground.get_by_role("status")
-    models = [name for role, name in heard.all() if role == "checkbox" and ":" in name.split(" ")[0]]
-    models = [name for name in models if "shut down" not in name and name not in LIMITS]
-    boxes = playground.locator(".moa-models input:enabled")
-    assert len(models) == boxes.count() > 5
+    boxes = playground.locator(".moa-models input")
+    models = [name for role, name in heard.all() if role == "checkbox" and name not in LIMITS]
+    assert len(models) == boxes.count() == 3, "one more stop, not thirty, leads to all others"
 
     boxes.first.focus()
     keyboard.press("Space")
@@ -40,20 +40,20 @@ def test_keyboard_alone(open_notebook, lab):
     keyboard.press("Space")
     assert boxes.first.is_checked()
     reached, places = [heard.focused()[1]], []
-    while reached[-1] != "Limits":
+    while reached[-1] != FOLD:
         keyboard.press("Tab")
         reached.append(heard.focused()[1])
         places.append(page.evaluate(PLACE))
         assert len(reached) < 100
-    assert reached == [*models, *CONTROLS]
+    assert reached == [*models, *CONTROLS, FOLD]
     keyboard.press("Space")
-    playground.get_by_label("timeout", exact=True).wait_for()
+    playground.get_by_label(LIMITS[0], exact=True).wait_for()
     while reached[-1] != "Reset":
         keyboard.press("Tab")
         reached.append(heard.focused()[1])
         places.append(page.evaluate(PLACE))
         assert len(reached) < 100
-    assert reached == [*models, *CONTROLS, *LIMITS, "Run", "Reset"]
+    assert reached == [*models, *CONTROLS, FOLD, *LIMITS, "Run", "Stop", "Reset"]
     for before, after in itertools.pairwise(places[len(models) - 1 :]):
         assert after["top"] >= before["bottom"] - 1 or after["left"] >= before["right"] - 1, (before, after)
 
@@ -61,12 +61,15 @@ def test_keyboard_alone(open_notebook, lab):
         playground.get_by_role("button", name="Run", exact=True).focus()
         keyboard.press(run)
         status.filter(has_text="running").wait_for()
+        assert heard.focused() == ("button", "Run")
+        playground.locator(".moa-call").first.wait_for()
         keyboard.press("Tab")
         assert heard.focused() == ("button", "Stop")
         notebook.screenshot(f"{run} runs")
         keyboard.press(stop)
         status.filter(has_text="stopped").wait_for()
-        playground.get_by_role("button", name="Run", exact=True).and_(page.locator(":enabled")).wait_for()
+        playground.locator(".mod-primary", has_text="Run").wait_for()
+        assert heard.focused() == ("button", "Stop")
     assert playground.locator(".moa-runs tbody tr").count() == 2
 
 
@@ -76,8 +79,8 @@ def test_names(open_notebook, lab):
     notebook.run_all()
     notebook.wait_for_all()
     playground, heard = notebook.playground, Heard(notebook.page)
-    playground.get_by_label("Limits", exact=True).check()
-    playground.get_by_label("timeout", exact=True).wait_for()
+    playground.get_by_role("button", name=FOLD).click()
+    playground.get_by_label(LIMITS[0], exact=True).wait_for()
 
     def look():
         found = heard.all()
@@ -86,7 +89,7 @@ def test_names(open_notebook, lab):
         return found
 
     controls = look()
-    for name in (*CONTROLS, *LIMITS, "Run", "Stop", "Reset"):
+    for name in (*CONTROLS, FOLDED, *LIMITS, "Run", "Stop", "Reset"):
         assert [each for _, each in controls].count(name) >= 1, name
     playground.get_by_role("button", name="Run", exact=True).click()
     playground.locator(".moa-call").nth(2).wait_for()
@@ -96,6 +99,13 @@ def test_names(open_notebook, lab):
     playground.locator(".moa-answer").wait_for()
     done = look()
     assert [name[:8] for role, name in done if role == "image"] == ["Timeline", "Share of"]
-    for name in ("the calls", "the last runs", "text of 4. aggregator · openai:gpt-6-luna"):
+    for name in ("the calls", "the last runs", "text of 1. layer 1 · openai:gpt-6-luna"):
         assert ("region", name) in done
-    assert ("textbox", "Code that does the same") in done
+    for control in (
+        ("textbox", "Code that does the same"),
+        ("button", "Copy the code"),
+        ("combobox", "Show a run again"),
+    ):
+        assert control in done
+    tips = playground.locator("label span[title], button[title]").evaluate_all("all => all.map(each => each.title)")
+    assert len([tip for tip in tips if tip]) >= len(CONTROLS) + len(choice.LIMITS) + 3

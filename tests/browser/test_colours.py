@@ -40,12 +40,12 @@ def test_contrast(open_notebook, lab):
     notebook.run_all()
     notebook.wait_for_all()
     playground = notebook.playground
-    playground.get_by_label("Limits", exact=True).check()
+    playground.get_by_role("button", name="Show limits").click()
     for number in range(2):
         playground.get_by_role("button", name="Run", exact=True).click()
         playground.locator(".moa-runs tbody tr").nth(number).wait_for()
         playground.locator(".moa-answer").wait_for()
-    for row in playground.locator("summary").all():
+    for row in notebook.page.locator("summary").all():
         row.click()
     faint = {}
     for theme in ("Light", "Dark"):

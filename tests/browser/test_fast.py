@@ -43,7 +43,7 @@ def test_a_thousand_pieces_a_second(open_notebook, lab, recorder):
     notebook.run_all()
     notebook.wait_for_all()
     playground = notebook.playground
-    playground.get_by_label("Aggregator").select_option("none: only the proposers")
+    playground.get_by_label("Aggregator", exact=True).select_option("none: only the reference models")
     run, stop = (playground.get_by_role("button", name=name, exact=True) for name in ("Run", "Stop"))
     text = playground.locator(".moa-text")
     page.evaluate(MEASURE)

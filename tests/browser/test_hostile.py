@@ -13,7 +13,7 @@ ACTIVE = """() => [...document.querySelectorAll('.jp-OutputArea-output *')].filt
     /^(script|style|link|meta|base|a|iframe|object|embed|form|svg|math|video|audio)$/i.test(e.localName)
     || e.localName === 'img' && !/^data:image\\/png;base64,/.test(e.getAttribute('src'))
     || e.localName === 'img' && e.closest('.moa-text, .moa-answer, .moa-runs')
-    || e.getAttributeNames().some(name => /^on|^(srcdoc|formaction)$/.test(name))
+    || e.getAttributeNames().some(name => /^on|^(srcdoc|formaction)$/.test(name)) && !e.matches('.moa-copy button')
     || e.matches('.MathJax, mjx-container')).map(e => e.outerHTML.slice(0, 200))"""
 
 TOO_WIDE = """() => [document.documentElement, ...document.querySelectorAll(

@@ -1,6 +1,7 @@
 """A front end without a screen: it sends a kernel what JupyterLab sends, and keeps what the kernel publishes."""
 
 import queue
+import re
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,7 +106,8 @@ class Front:
 
     def named(self, label):
         """The id of the control with this label."""
-        return next(name for name, state in self.widgets.items() if state.get("description") == label)
+        words = {name: re.sub("<[^>]+>", "", state.get("description") or "") for name, state in self.widgets.items()}
+        return next(name for name, said in words.items() if said == label)
 
     def state(self, label):
         """The state of the control with this label."""
@@ -131,8 +133,11 @@ class Front:
 
     def click(self, label, subshell=None):
         """A click on a button."""
-        assert not self.state(label)["disabled"], f"{label} is disabled"
         self.send(label, {"method": "custom", "content": {"event": "click"}}, subshell)
+
+    def choose(self, label, index, subshell=None):
+        """Choose from a list."""
+        self.send(label, {"method": "update", "state": {"index": index}, "buffer_paths": []}, subshell)
 
     def tick(self, label, value, subshell=None):
         """A click on a checkbox."""
@@ -140,12 +145,12 @@ class Front:
 
     def running(self):
         """Wait until a run has all it will get: one call's stream is stalled."""
-        self.until(lambda: "2 of 3 calls ended · 1 writing" in self.html("moa-watched"))
+        self.until(lambda: "2 of 4 calls ended · 1 writing" in self.html("moa-watched"))
         self.until(lambda: "Half an answer" in self.html("moa-watched"))
 
     def stopped(self):
         """Wait until a run has been stopped, and check that nothing goes on."""
-        self.until(lambda: "stopped" in self.html("moa-said") and self.state("Stop")["disabled"])
+        self.until(lambda: "stopped" in self.html("moa-said") and not self.state("Stop")["button_style"])
         assert "stopped after" in self.html("moa-watched")
         assert "Half an answer" in self.html("moa-watched"), "what has arrived is gone"
         assert self.prints("print(left())").startswith("(0, 0)")

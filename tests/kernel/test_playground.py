@@ -8,7 +8,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # those of the Jupyter client
 def test_choose_run_see_it_stream_stop_and_interrupt(front):
     """One of each, quickly; what follows is slow."""
     front.play()
-    front.tick("groq:openai/gpt-oss-20b", True)
+    front.choose("Add a model", front.state("Add a model")["_options_labels"].index("groq:openai/gpt-oss-20b"))
+    front.click("Add")
     front.until(lambda: "5 calls" in front.html("moa-estimate"))
     front.tick("groq:openai/gpt-oss-20b", False)
     front.until(lambda: "4 calls" in front.html("moa-estimate"))
@@ -77,10 +78,10 @@ def test_a_run_that_ends_during_another_cell_leaves_the_next_runs_interrupt_work
 def test_watch_in_a_cell_is_interrupted(front):
     front.outputs.clear()
     asked = front.execute("await moa.watch(moa.mixture_of_agents(question, models, A, timeout=600))")
-    front.until(lambda: front.outputs and "2 of 3 calls ended · 1 writing" in front.outputs[-1])
+    front.until(lambda: front.outputs and "2 of 4 calls ended · 1 writing" in front.outputs[-1])
     front.until(lambda: "Half an answer" in front.outputs[-1])
     front.interrupt()
-    front.until(lambda: "3 of 3 calls ended" in front.outputs[-1] and "stopped after" in front.outputs[-1])
+    front.until(lambda: "3 of 4 calls ended" in front.outputs[-1] and "stopped after" in front.outputs[-1])
     assert front.reply(asked)["ename"] in ("CancelledError", "KeyboardInterrupt")
     panel = [text for text in front.outputs if "moa-live" in text][-1]
     assert "Half an answer" in panel
@@ -99,9 +100,9 @@ def test_over_a_subshell_as_jupyterlab_sends_it(front):
         pass
     subshell = message["content"]["subshell_id"]
     front.play()
-    front.tick("groq:openai/gpt-oss-20b", True, subshell)
-    front.until(lambda: "5 calls" in front.html("moa-estimate"))
-    front.tick("groq:openai/gpt-oss-20b", False, subshell)
+    front.tick("openai:gpt-6-luna", False, subshell)
+    front.until(lambda: "3 calls" in front.html("moa-estimate"))
+    front.tick("openai:gpt-6-luna", True, subshell)
     front.until(lambda: "4 calls" in front.html("moa-estimate"))
     front.click("Run", subshell)
     front.running()

@@ -10,7 +10,7 @@ import moa_helpers
 from tests.notebooks.cells import ROOT, Cell, Elements, Notebook
 
 MODELS = list(csv.DictReader((ROOT / "moa_helpers/catalogue/models.csv").read_text(encoding="utf-8").splitlines()))
-SETUP = "import moa_helpers as moa\n\nmoa.setup()"
+SETUP = "import moa_helpers as moa\n\nmoa.setup()"  # tools/colab.py puts in front what Colab needs
 LIBRARIES = {"openai", "anthropic", "mistralai", "pandas", "matplotlib", "IPython", "fastapi"}
 MODULES = tuple(f"moa_helpers.{name}" for name in ("charts", "figures", "measures", "offline", "scores"))
 

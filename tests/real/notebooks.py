@@ -7,7 +7,7 @@ from tests.notebooks.cells import read
 from tests.notebooks.queued import Ran, Source, kernel, run_all
 
 FEWER = {  # what makes a live run of notebooks 9 and 11 short
-    "else 1)\nstrategies": "else 1)[:2]\nstrategies",
+    "else 1)\nsampled": "else 1)[:2]\nsampled",
     "single.offline else 10]": "single.offline else 2]",
     '[["id", "prompt", "reference"]]': '[["id", "prompt", "reference"]][:4]',
 }

@@ -52,7 +52,11 @@ async def stream(request):
 
 if __name__ == "__main__":
     stream.asked, REQUESTS = 0, os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    with pytest.MonkeyPatch.context() as patch, mock.patch(scripts.CLIENT, return_value=None):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        mock.patch(scripts.CLIENT, return_value=None),
+        mock.patch(scripts.IMPORTED),
+    ):
         standins.enter(patch, scripts.Script())
         patch.setattr(scripts.STREAM, stream)
         moa.setup("offline")

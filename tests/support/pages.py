@@ -76,6 +76,12 @@ class Reader(html.parser.HTMLParser):
         return text
 
 
+def report(settings):
+    """All that ``setup()`` reports, what is folded included: the sentences, then a line for each row."""
+    card = settings._card()
+    return "\n".join([str(card), *(f"{name}  {found}" for name, found in card.rows)])
+
+
 def read(source):
     """Read HTML of ours: it has to be balanced, MathJax has to leave it alone, and nothing in it may act."""
     found = Reader(source)

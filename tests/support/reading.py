@@ -2,9 +2,11 @@
 
 import ast
 import asyncio
+import re
 import warnings
 
 import moa_helpers as moa
+from moa_helpers.ui.playground.choice import LIMITS, SWITCHES
 from tests.support.pages import read
 
 with warnings.catch_warnings():
@@ -27,8 +29,11 @@ class Reading:
         return [*within(output)]
 
     def __getitem__(self, label):
-        """The control with this label."""
-        return next(widget for widget in self.widgets() if getattr(widget, "description", None) == label)
+        """The control with this label; an argument's name stands for its label, "Limits" for the button of that."""
+        if label == "Limits":
+            return next(widget for widget in self.widgets() if words_of(widget).endswith("set)"))
+        label = f"{SWITCHES[label][0]} ({label})" if label in SWITCHES else LIMITS.get(label, [label])[0]
+        return next(widget for widget in self.widgets() if words_of(widget) == label)
 
     @property
     def models(self):
@@ -43,17 +48,17 @@ class Reading:
     @property
     def switches(self):
         """The two checkboxes of how a mixture works, by their names."""
-        return {name: self[f"{name}: {meaning}"] for name, meaning in SWITCHES.items()}
+        return {name: self[name] for name in SWITCHES}
 
     @property
     def hidden(self):
         """The labels of all that is not displayed; the box of the limits has none."""
-        return [getattr(each, "description", "") for each in self.widgets() if each.layout.display == "none"]
+        return [words_of(each) for each in self.widgets() if each.layout.display == "none"]
 
     @property
     def buttons(self):
-        """Which of Run, Stop and Reset can be pressed."""
-        return [name for name in ("Run", "Stop", "Reset") if not self[name].disabled]
+        """Which of Run, Stop and Reset are of use now."""
+        return ["Stop"] if self["Stop"].button_style else ["Run", "Reset"]
 
     def html(self, name):
         """The HTML of an output."""
@@ -69,6 +74,10 @@ class Reading:
 
     async def choose(self, models=None, **values):
         """Set controls, by their labels with "__" for a space; ``models`` is the list of those that are ticked."""
+        for name in models or ():
+            if name not in self.models:
+                self["Add a model"].value = name
+                await self.click("Add")
         for name, box in self.models.items() if models is not None else ():
             box.value = name in models
         for label, value in values.items():
@@ -93,14 +102,16 @@ class Reading:
                 await asyncio.sleep(0.01)
 
 
+def words_of(widget):
+    """The label of a control, without its tooltip."""
+    return re.sub("<[^>]+>", "", getattr(widget, "description", ""))
+
+
 def within(widget):
     """A widget and all that it contains."""
     yield widget
     for child in getattr(widget, "children", ()):
         yield from within(child)
-
-
-SWITCHES = {"robust": "leave out what agrees too little", "pick": "name the best answer, write none"}
 
 
 def reader(run):

@@ -14,7 +14,8 @@ from moa_helpers.vendors.requests import Chunk, Request
 from tests.support import clock
 
 STREAM = "moa_helpers.calls.stream"  # the seam that a Script replaces
-CLIENT = "moa_helpers.plan.client"  # what binds a request to an SDK; no SDK is wanted
+CLIENT = "moa_helpers.limits.inputs.client"  # what binds a request to an SDK; no SDK is wanted
+IMPORTED = "moa_helpers.plan.imported"  # what imports an SDK in a thread, which knows no virtual clock
 
 # Small models whose prices are known, each of another vendor, and a larger one.
 LUNA, HAIKU, SMALL, OSS = MODELS = (

@@ -1,6 +1,7 @@
 """Unit tests: no server, no SDK; streams are scripted, and time is virtual."""
 
 import random
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -26,6 +27,7 @@ def script(monkeypatch):
     script = scripts.Script()
     monkeypatch.setattr(scripts.STREAM, script)
     monkeypatch.setattr(scripts.CLIENT, lambda model: None)
+    monkeypatch.setattr(scripts.IMPORTED, AsyncMock())
     return script
 
 

@@ -173,7 +173,7 @@ def test_a_generator_is_read_no_further_than_it_is_worked_on(answer_all, script)
 @pytest.mark.parametrize(
     ("questions", "error", "words"),
     [
-        ("Why is the sky blue?", ValueError, "neither a .jsonl"),
+        ("Why is the sky blue?", ValueError, "no file of questions"),
         (7, TypeError, "a list, a file or a pandas DataFrame"),
         ({"a": "Why?"}, TypeError, "not dict"),
         (SimpleNamespace(columns=["id", "prompt"]), TypeError, "pandas DataFrame"),
@@ -283,7 +283,7 @@ def test_what_every_call_would_fail_with_stops_it(answer_all, script, status):
     script[SMALL] = [fails(status)]
     found = answer_all(questions, MIXTURE)
     assert 20 <= len(found) < 30
-    assert f"20 calls in a row ended so: {SMALL}" in found.problem
+    assert f"20 calls in a row failed alike: {SMALL}" in found.problem
     script.acts = {}
     assert [row.outcome for row in answer_all(questions, MIXTURE)].count("complete") == 100 - len(found)
 

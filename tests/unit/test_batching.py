@@ -426,7 +426,7 @@ def test_another_key_is_said_before_a_call(answer_all, vendors, killed, monkeypa
         answer_all()
     submitted = dict(vendors.submitted)
     monkeypatch.setattr(underway, "reach", lambda name: {"api_key": "another"})
-    with pytest.raises(ValueError, match="Set the key back"):
+    with pytest.raises(ValueError, match="Set the key that it was submitted with"):
         answer_all()
     assert dict(vendors.submitted) == submitted
 
@@ -501,11 +501,11 @@ def test_jobs_are_listed_and_cancelled(answer_all, vendors, killed, run):
     under_way = moa.jobs("answers.sqlite")
     assert sorted(job.vendor for job in under_way) == ["anthropic", "mistral", "openai"]
     assert list(under_way.table().requests) == [5, 5, 5]
-    assert "3 batches under way, 15 requests" in str(under_way)
+    assert "3 jobs under way, 15 requests" in str(under_way)
     assert "not told yet" in str(under_way)
 
     first = next(job for job in under_way if job.vendor == "openai")
-    with pytest.raises(ValueError, match="No batch under way has the id 'x'"):
+    with pytest.raises(ValueError, match="No job under way has the id 'x'"):
         run(under_way.cancel("x"))
     run(under_way.cancel(first.id))
     assert [job.cancelled is not None for job in vendors.jobs] == [True, False, False]
@@ -521,4 +521,4 @@ def test_there_is_nothing_to_list():
         moa.jobs("none.sqlite")
     Answers("old.sqlite").close()
     assert len(moa.jobs("old.sqlite")) == 0
-    assert "0 batches" in str(moa.jobs("old.sqlite"))
+    assert "0 jobs" in str(moa.jobs("old.sqlite"))

@@ -142,7 +142,7 @@ from tests.support import scripts
 os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
 moa.vendors.settings._current = moa.vendors.settings.Settings("offline", "", {}, {}, offline_url="http://offline.invalid")
 script = scripts.Script()
-with mock.patch(scripts.STREAM, script), mock.patch(scripts.CLIENT, return_value=None):
+with mock.patch(scripts.STREAM, script), mock.patch(scripts.CLIENT, return_value=None), mock.patch(scripts.IMPORTED):
     script.default = scripts.answers(after=0.01, per_piece=0)
     with mock.patch("tests.support.clock.now", return_value=0):
         replies = asyncio.run(moa.watch(moa.fan_out([scripts.LUNA] * 3, "Why?")))

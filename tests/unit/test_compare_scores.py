@@ -71,8 +71,8 @@ def test_each_strategy_is_scored_against_the_first(compare):
     for row in rows.itertuples():
         assert row.read in row.text
     for shown in (str(found), read(found._repr_html_()).text):
-        assert f"{table.score['moa']:.0%}" in shown
-        assert f"p = {table.mcnemar_p['moa']:.2g}" in shown
+        assert f"{table.score['moa']:.2f} (" in shown
+        assert f"{table.mcnemar_p['moa']:.3g}" in shown
 
 
 def test_unparsed_is_not_wrong_and_no_answer_is(said):
@@ -97,7 +97,10 @@ def test_a_share_is_a_score_too(said):
     found = said("right", "left", score=lambda question, answer: len(answer) / 10)
     assert list(found.table().score) == [0.5, pytest.approx(0.45)]
     assert math.isnan(found.table().mcnemar_p["other"]), "only what is right or wrong has one"
-    assert said("right", score=lambda question, answer: 7).table().score["other"] == 7
+    seven = said("right", score=lambda question, answer: 7)
+    assert seven.table().score["other"] == 7
+    assert "7.00" in str(seven)
+    assert "%" not in str(seven)
 
 
 # A function of one's own
@@ -218,7 +221,7 @@ def test_a_panel_can_only_be_shared_by_the_same_proposers(compare, script):
     for change in ({"reference_models": MODELS[:2]}, {"max_tokens": 7}, {"reference_models": MODELS[::-1]}):
         with pytest.raises(ValueError, match="'first' and 'odd' ask different proposers"):
             compare(["Why?"], PANEL | {"odd": MIXTURE | change}, share_panel=True)
-    with pytest.raises(ValueError, match="'shared panel' is what the panel is called"):
+    with pytest.raises(ValueError, match="'shared panel' is the name of the panel"):
         compare(["Why?"], {"shared panel": A})
     assert not script.asked
     assert compare(["Why?"], {"a": A, "b": B}, share_panel=True).answers, "where no mixture is, there is no panel"

@@ -127,6 +127,16 @@ def test_the_timeline_names_who_was_waited_for(run, script, question):
     assert picture.alt.endswith(" ".join(title))
 
 
+def test_the_timeline_tells_a_wait_for_a_place_from_one_for_calls_without_an_answer(run, script, question):
+    script[A], script[B] = fails(401, after=2), answers("Yes.", after=3)
+    answer = run(moa.mixture_of_agents(question, [A, B], C, max_concurrency=1))
+    assert answer.timeline().axes[0].get_title(loc="left").splitlines() == [
+        f"2.00 s of 6.20 s went by before {B} began",
+        f"3.00 s of 6.20 s waited for {B}",
+        f"1.20 s of 6.20 s waited for {C}",
+    ]
+
+
 def test_the_timeline_shows_second_requests_and_what_was_abandoned(run, script, question):
     script[C] = hangs()
     replies = run(moa.fan_out(MODELS, question, hedge_after=3, hedge_with=B))

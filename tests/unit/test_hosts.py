@@ -9,6 +9,7 @@ from moa_helpers import offline
 from moa_helpers.catalogue import VENDORS, hosts
 from moa_helpers.ui.playground.choice import completed, given
 from moa_helpers.vendors import local, settings
+from tests.support.pages import report
 
 URL = "https://llm.acme.example/v1"
 KEY = "dummy-" + "k" * 20
@@ -41,9 +42,9 @@ def test_a_host_is_a_vendor_like_all_others(monkeypatch, run, script):
     with pytest.raises(ValueError, match=r"no price is known for acme:other\. .* give moa\.add_host\(\) its prices"):
         run(moa.fan_out(["acme:other"], "Why?", budget_usd=1))
     assert "no price known for acme:other (not in the catalogue)" in str(moa.estimate("Why?", ["acme:other"]))
-    report = str(moa.setup("live"))
-    assert f"key from environment; {URL}, from add_host" in report
-    assert KEY not in report
+    found = report(moa.setup("live"))
+    assert f"key from environment; {URL}, from add_host" in found
+    assert KEY not in found
     choice, models = completed(given("Why?", ["acme:other"], "acme:model-id", {}), settings.current())
     assert (choice.models, models["acme:model-id"]) == (("acme:other",), "")
 
@@ -64,7 +65,7 @@ def test_what_a_host_needs_and_lacks_is_said(monkeypatch):
     with pytest.raises(moa.MissingKey, match="No key for acme: set ACME_API_KEY"):
         moa.connection("acme")
     assert moa.connection("open")["api_key"] == "none-needed"
-    assert "no key (ACME_API_KEY)" in str(moa.setup("live"))
+    assert "no key (ACME_API_KEY)" in report(moa.setup("live"))
     assert moa.setup().mode == "offline", "a host without a key is no reason to go live"
     monkeypatch.setenv("ACME_API_KEY", KEY)
     assert moa.setup().mode == "live"
@@ -160,7 +161,7 @@ def test_a_variable_names_a_host(monkeypatch, tmp_path):
     assert (found.mode, found.key_sources) == ("live", {"my-box": ".env"})
     assert dict(moa.connection("my-box:x")) == {"api_key": KEY, "base_url": "http://10.0.0.7:8000/v1"}
     assert moa.connection("acme")["api_key"] == "none-needed"
-    assert f"no key needed; {URL}, from MOA_HOST_ACME" in str(found)
+    assert f"no key needed; {URL}, from MOA_HOST_ACME" in report(found)
     monkeypatch.delenv("MOA_HOST_ACME")
     moa.setup()
     with pytest.raises(moa.UnknownModel, match="my-box"):
@@ -190,13 +191,13 @@ def test_a_file_names_hosts_here_or_above(monkeypatch, tmp_path):
     (tmp_path / "moa.toml").write_text(TOML, encoding="utf-8-sig")
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
-    report = str(moa.setup("live"))
+    found = report(moa.setup("live"))
     assert VENDORS["acme"].base_url == URL
     assert (VENDORS["beta"].api, VENDORS["beta"].key_variable) == ("anthropic", "BETA_KEY")
     assert VENDORS["gamma"].stream_options is False
     assert moa.find("beta:m").usd_out_per_m == 0.4
     assert moa.connection("gamma")["base_url"] == "http://localhost:9000/v1"
-    assert "from moa.toml" in report
+    assert "from moa.toml" in found
     monkeypatch.setenv("MOA_HOST_ACME", "http://localhost:1/v1")
     moa.setup("live")
     assert VENDORS["acme"].base_url == "http://localhost:1/v1", "a variable comes before the file"

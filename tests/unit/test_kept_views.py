@@ -190,7 +190,10 @@ def test_a_ranker_that_names_no_number_is_named(run, script):
 
 def test_a_fallback_that_the_limits_leave_no_room_for_is_named(run, script):
     script[A] = fails(503)
-    limits = ({"max_calls": 3}, "max_calls or budget_usd leaves no call"), ({"deadline": 3.0}, "the deadline has passed")
+    limits = (
+        ({"max_calls": 3}, "max_calls or budget_usd leaves no call"),
+        ({"deadline": 3.0}, "the deadline has passed"),
+    )
     for limit, why in limits:
         script[A] = fails(503) if "max_calls" in limit else hangs()
         found = run(moa.mixture_of_agents("Why?", [B, C], [A, B], retries=0, **limit))

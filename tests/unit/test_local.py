@@ -10,6 +10,7 @@ from moa_helpers import offline
 from moa_helpers.ui.playground.choice import completed, given
 from moa_helpers.vendors import local, settings
 from moa_helpers.vendors.secrets import redact
+from tests.support.pages import report
 
 HERE, THERE = "http://127.0.0.1:8080/v1", "http://box.example:8080/v1"
 
@@ -272,16 +273,16 @@ def test_the_report_offers_what_runs_here(live):
     far = local.Server("vLLM", THERE, ("org/m",), contexts={"org/m": 8192})
     mixed = local.Server("Ollama", "http://127.0.0.1:11434/v1", ("c", "d"), contexts={"c": 4096})
     none = local.Server("LM Studio", "http://127.0.0.1:1234/v1", ())
-    report = str(live(small, far, mixed, none, mode=None))
-    assert report.startswith("Mode: OFFLINE")
-    assert "runs here, free  llama.cpp at 127.0.0.1:8080: local:a, local:b; 4 slots of 2,048 tokens: more " in report
-    assert "model server     vLLM at box.example:8080: local:org/m; a context of 8,192 tokens" in report
-    assert "Ollama at 127.0.0.1:11434: local:c, local:d" in report
-    assert "LM Studio at 127.0.0.1:1234: no model yet" in report
+    found = report(live(small, far, mixed, none, mode=None))
+    assert found.startswith("Mode: OFFLINE")
+    assert "runs here, free  llama.cpp at 127.0.0.1:8080: local:a, local:b; 4 slots of 2,048 tokens: more " in found
+    assert "model server  vLLM at box.example:8080: local:org/m; a context of 8,192 tokens" in found
+    assert "Ollama at 127.0.0.1:11434: local:c, local:d" in found
+    assert "LM Studio at 127.0.0.1:1234: no model yet" in found
     guessed = server(certain=False, remark="one call at a time")
-    assert "probably llama.cpp at 127.0.0.1:8080: local:tiny; one call at a time" in str(live(guessed))
-    assert "run moa.setup('live'), or set MOA_MODE=live; then write \"local:a\" into the list of models" in report
-    many = str(live(server(models=tuple(f"m{number}" for number in range(40)))))
+    assert "probably llama.cpp at 127.0.0.1:8080: local:tiny; one call at a time" in report(live(guessed))
+    assert "For real models, run moa.setup('live') and write 'local:a' into the list of models." in found
+    many = report(live(server(models=tuple(f"m{number}" for number in range(40)))))
     assert "local:m11 and 28 more" in many
     assert str(live(mode="offline")).count("local") == 0
 

@@ -15,7 +15,7 @@ from tests.support.replies import MODELS
 from tests.support.scripts import hangs
 
 LUNA, HAIKU, SMALL = MODELS
-ALONE = "none: only the proposers"
+ALONE = "none: only the reference models"
 LIMITS = [
     *("timeout", "retries", "deadline", "quorum", "grace", "hedge_after", "hedge_with", "max_concurrency"),
     *("max_calls", "budget_usd", "max_tokens", "stop_at"),
@@ -116,15 +116,21 @@ def test_offline_only_what_was_shut_down_cannot_be_chosen(reading, monkeypatch):
     know(monkeypatch, "offline", ["local:llama", "local:<script>"])
 
     async def go(reading):
-        return {name: (box.disabled, box.description) for name, box in reading.models.items()}, reading["Aggregator"]
+        offered = {name: label for label, name in reading["Add a model"].options if name}
+        for name in offered:
+            reading["Add a model"].value = name
+            await reading.click("Add")
+        return offered, {name: (box.disabled, box.value) for name, box in reading.models.items()}, reading["Aggregator"]
 
-    boxes, aggregator = reading(go)
+    offered, boxes, aggregator = reading(go)
     for name, model in catalogue.listed().items():
         gone = model.is_shut_down
-        assert boxes[name] == (gone, f"{name} (shut down on {model.shutdown_date})" if gone else name)
+        assert offered[name] == (f"{name} (shut down on {model.shutdown_date})" if gone else name)
+        assert boxes[name] == (gone, not gone), "it stands in the list, and can be ticked or not"
         assert (name in aggregator.options) is not gone
-    assert boxes["local:llama"] == (True, "local:llama (real and free: after moa.setup('live'))")
-    assert "local:<script>" not in boxes
+    assert offered["local:llama"] == "local:llama (real and free: after moa.setup('live'))"
+    assert boxes["local:llama"] == (True, False)
+    assert "local:<script>" not in offered
     assert "local:llama" not in aggregator.options
     assert any(disabled for disabled, _ in boxes.values())
 
@@ -138,8 +144,8 @@ def test_live_a_model_without_its_key_cannot_be_chosen_and_says_which(live, read
         assert boxes[HAIKU].description == f"{HAIKU} (no key: set ANTHROPIC_API_KEY)"
         assert reading["Aggregator"].value == LUNA
         assert HAIKU not in reading["Aggregator"].options
-        assert not boxes["local:llama"].disabled
-        assert reading.hidden == ["Prepared question", "", "Code that does the same"]
+        assert ("local:llama", "local:llama") in reading["Add a model"].options
+        assert reading.hidden == ["Prepared question", "", "Code that does the same", "", "Show a run again"]
         assert "nothing is charged" not in reading.says("moa-estimate")
         await reading.choose(models=[LUNA, SMALL])
         return await reading.play.run()
@@ -190,10 +196,10 @@ def test_a_prepared_question_can_be_chosen_and_chosen_again(reading):
         first = offline.questions()[1].prompt
         await reading.choose(Prepared__question=first)
         assert reading["Prompt"].value == first
-        assert "know the prepared questions alone" not in reading.says("moa-estimate")
+        assert "know only the prepared questions" not in reading.says("moa-estimate")
         await reading.choose(Prompt="Another one?")
         assert reading["Prepared question"].value == ""
-        assert "know the prepared questions alone" in reading.says("moa-estimate")
+        assert "know only the prepared questions" in reading.says("moa-estimate")
         await reading.choose(Prepared__question=first)
         assert reading["Prompt"].value == first
 
@@ -218,6 +224,7 @@ WRONG = [
     ({"hedge_after": "1", "hedge_with": "nobody"}, "names no model"),
     ({"hedge_with": "nobody"}, "give hedge_after too"),
     ({"max_concurrency": "nobody=2"}, "max_concurrency names 'nobody'"),
+    ({"max_concurrency": "mistral"}, "write a number, or one for each vendor as in mistral=2, all=8, or leave"),
     ({"max_concurrency": "mistral="}, "write a number"),
     ({"max_calls": "3"}, "4 calls are planned, but max_calls is 3"),
     ({"budget_usd": "0.0001"}, "budget_usd is $0.0001"),

@@ -15,7 +15,7 @@ from tests.support.replies import MODELS
 from tests.support.scripts import Act, answers, fails, hangs
 
 LUNA, HAIKU, SMALL = MODELS
-ALONE = "none: only the proposers"
+ALONE = "none: only the reference models"
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_a_run_is_shown_while_it_happens(reading, script):
 def test_a_stop_leaves_nothing_running_and_keeps_what_arrived(reading, script):
     async def go(reading, stop):
         began = asyncio.create_task(reading.play.run())
-        await reading.until("2 of 3 calls ended · 1 writing")
+        await reading.until("2 of 4 calls ended · 1 writing")
         at = clock.now()
         await stop(reading, began)
         await reading.ended()
@@ -149,7 +149,8 @@ def test_a_stop_leaves_nothing_running_and_keeps_what_arrived(reading, script):
         assert began.cancelled() if stop is cancel else began.result() is stopped
         assert stopped.answer is None
         assert [reply.ok for reply in stopped.replies] == [True, True, False]
-        assert stopped.heading == "stopped; 2 of 3 calls have answered"
+        assert stopped.heading == "stopped; 2 of 4 calls have answered"
+        assert "3 of 4 calls ended · 1 not made" in reading.says("moa-watched")
         assert "stopped" in reading.says()
         assert "stopped after" in reading.says("moa-watched")
         assert reading.says("moa-watched").endswith("Half")
@@ -178,7 +179,7 @@ def test_a_call_that_has_ended_stands_still_while_others_go_on(reading, script):
 
     async def go(reading):
         await reading.click("Run")
-        await reading.until("2 of 3 calls ended")
+        await reading.until("2 of 4 calls ended")
         cells = [each for each in reading.widgets("moa-watched") if getattr(each, "value", "")]
         first, second, third = (each for each in cells if read(each.value).labels("section"))
         changes = []
@@ -238,6 +239,12 @@ def test_a_stop_before_the_run_has_begun_is_not_lost(reading, script):
         await asyncio.sleep(1)
         assert not reading.play.runs
         assert not script.asked
+        play = reading.play
+        starting = asyncio.create_task(play.run())
+        await asyncio.sleep(0)
+        play.stop()
+        await asyncio.wait([starting])
+        assert reading.says() == "stopped before the first call"
         assert (await reading.play.run()).answer.outcome == "complete"
 
     reading(go)
@@ -247,7 +254,7 @@ def test_after_a_stop_the_next_run_is_whole(reading, script):
     async def go(reading):
         script[SMALL] = [hangs(), script.default]
         await reading.click("Run")
-        await reading.until("2 of 3 calls ended")
+        await reading.until("2 of 4 calls ended")
         await reading.click("Stop")
         await reading.ended()
         await reading.click("Stop")  # without a run it does nothing
@@ -280,7 +287,7 @@ def test_a_new_playground_stops_what_runs_in_the_old_one(reading, script):
         Reading()  # one that has never run
         script[SMALL] = [hangs(), script.default]
         await old.click("Run")
-        await old.until("2 of 3 calls ended")
+        await old.until("2 of 4 calls ended")
         new = Reading()
         await old.ended()
         assert "stopped" in old.says()

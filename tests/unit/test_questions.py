@@ -34,7 +34,7 @@ FROM_SPREADSHEETS = [
     ),
 ]
 BAD = [
-    ("q.txt", "Why?", "neither a .jsonl, a .csv nor a .parquet"),
+    ("q.txt", "Why?", "no file of questions"),
     ("q.jsonl", '{"id": "a"}\n', "Question 1 in .* has no id or no prompt"),
     ("q.jsonl", '{"id": "a", "prompt": "1?"}\n"Why?"\n', "Question 2 in .* has no id or no prompt"),
     ("q.jsonl", "Why?\n", "Question 1 in .* cannot be read"),
@@ -45,9 +45,9 @@ BAD = [
     ("q.csv", "id|prompt\na|Why?\n", r"It has: id\|prompt"),
     ("q.csv", "# mine\nid,prompt\na,Why?\n", r"It has: # mine\.$"),
     ("q.csv", "id,prompt\n  ,Why?\n", "Question 1 in .* has no id or no prompt"),
-    ("q.csv", "id,prompt\na,1?\n a ,2?\n", "'a' is there twice"),
+    ("q.csv", "id,prompt\na,1?\n a ,2?\n", "'a' appears twice"),
     ("q.csv", "id;prompt\na;Why?;how?\n", "Question 1 in .* too many cells"),
-    ("q.csv", "id,prompt\na,1?\na,2?\n", "'a' is there twice"),
+    ("q.csv", "id,prompt\na,1?\na,2?\n", "'a' appears twice"),
 ]
 
 

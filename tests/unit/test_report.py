@@ -131,8 +131,8 @@ def test_disagreements_are_told(tmp_path):
     ]
     page = written(compared(questions, ["base", "x", "y"], answers, verdicts, [B, C]), tmp_path)
     told = page.inside("disagreements")
-    assert f"x won in the eyes of {B}, and lost in those of {C}" in told
-    assert f"{B} chose by the place, not the answer, of x" in told
+    assert f"x won for {B}, and lost for {C}" in told
+    assert f"{B} chose the place, not the answer, for x" in told
     assert "x won against base, y lost" in told
     assert [link for link in page.links if link.startswith("#q")] == ["#q2", "#q3", "#q4"]
 

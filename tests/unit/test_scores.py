@@ -255,7 +255,7 @@ def test_a_question_without_a_reference_cannot_be_scored():
         with pytest.raises(ValueError, match=r"'q' has no reference"):
             score(question(), "5")
     for score, none in ((scores.number(), "no number"), (scores.choice("AB"), "none of the letters AB")):
-        with pytest.raises(ValueError, match=f"reference of 'q' holds {none}"):
+        with pytest.raises(ValueError, match=f"reference of 'q' has {none}"):
             score(question("what?"), "5")
 
 

@@ -12,6 +12,7 @@ from IPython.lib.pretty import pretty
 import moa_helpers as moa
 from moa_helpers import offline
 from moa_helpers.vendors import colab, local
+from tests.support.pages import report
 
 KEY = "dummy-" + "k" * 20
 URL = "http://127.0.0.1:1"
@@ -58,7 +59,11 @@ def test_mode(monkeypatch):
         assert settings.offline_url == (URL if mode == "offline" else None)
         assert settings.key_sources == ({"groq": "environment"} if key else {})
         assert str(settings).startswith(f"Mode: {mode.upper()}, because {reason}.")
-        assert ("stand-ins" in str(settings)) == (mode == "offline")
+        assert ("Stand-ins answer" in str(settings)) == (mode == "offline")
+        assert len(str(settings).splitlines()) == 2, "the mode, and what changes it"
+        change = "run moa.setup('live')" if key else "write a key into a file .env"
+        change = "run moa.setup('offline')" if mode == "live" else change
+        assert change in str(settings)
 
 
 def test_a_mode_that_does_not_exist_is_refused(monkeypatch):
@@ -96,9 +101,10 @@ def test_no_key_shows(tmp_path, monkeypatch):
     for mode in ("live", "offline"):
         settings = moa.setup(mode)
         assert KEY not in shown(settings)
-        assert "openai      key from .env" in str(settings)
-        assert "mistral     key from environment" in str(settings)
-        assert "anthropic   no key (ANTHROPIC_API_KEY)" in str(settings)
+        assert "openai  key from .env" in report(settings)
+        assert "mistral  key from environment" in report(settings)
+        assert "anthropic  no key (ANTHROPIC_API_KEY)" in report(settings)
+        assert "no key" not in str(settings), "what is not there is folded"
     moa.setup("live")
     connection = moa.connection("openai")
     assert connection["api_key"] == KEY
@@ -111,7 +117,7 @@ def test_the_report_names_versions():
     settings = moa.setup("offline")
     assert settings.versions["openai"] == metadata.version("openai")
     assert settings.versions["python"] in sys.version
-    assert f"pandas {metadata.version('pandas')}" in str(settings)
+    assert f"pandas {metadata.version('pandas')}" in report(settings)
 
 
 def test_connections_offline():

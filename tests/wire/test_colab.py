@@ -6,6 +6,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers.vendors import colab as google
+from tests.support.pages import report
 
 KEY = "dummy-" + "k" * 20
 GEMINI, GEMMA = "colab:google/gemini-2.5-flash", "colab:google/gemma-3-27b-it"
@@ -75,9 +76,8 @@ def test_without_a_key_the_free_models_are_offered(colab):
     settings = moa.setup()
     assert settings.mode == "offline"  # noticed, not used unasked
     assert settings.colab_models == settings.free_models == (GEMINI, GEMMA)
-    assert f"{GEMINI}, {GEMMA}: to use them, run moa.setup('live')" in str(settings)
-    live = moa.setup("live")
-    assert f"free on Colab  {GEMINI}, {GEMMA}\n" in f"{live}\n"
+    assert f"run moa.setup('live') and write '{GEMINI}' into the list of models." in str(settings)
+    assert f"free on Colab  {GEMINI}, {GEMMA}" in report(moa.setup("live"))
 
 
 def test_the_models_are_listed_once(colab, monkeypatch):
@@ -105,5 +105,5 @@ def test_a_list_that_fails_is_reported_without_the_key(colab, monkeypatch):
         raise colab.ai.ModelProxyServiceError(f"no list for {token}")
 
     monkeypatch.setattr(colab.ai, "list_models", fail)
-    report = str(moa.setup())
-    assert "The free models of Colab could not be listed: ModelProxyServiceError: no list for [key]" in report
+    found = str(moa.setup())
+    assert "The free models of Colab could not be listed: ModelProxyServiceError: no list for [key]" in found

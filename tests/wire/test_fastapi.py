@@ -22,6 +22,7 @@ def service(models, monkeypatch):
     """The application, started; its address. At the end it has shut down as it should."""
     monkeypatch.setenv("MODELS", " ".join(models))
     monkeypatch.setenv("AGGREGATORS", " ".join(models[:2]))
+    monkeypatch.setenv("AT_ONCE", "1")
     monkeypatch.setenv("MOA_MODE", "offline")
     before = len(streams._clients)
     config = uvicorn.Config(runpy.run_path(str(APP))["app"], port=0, log_level="warning")
@@ -71,6 +72,22 @@ def test_a_client_that_leaves_cancels_the_calls_and_the_next_is_answered(service
         assert not vendors.under_way, "calls go on for a client that has left"
     status, body = answered(ask(service, [{"role": "user", "content": question}]))
     assert (status, body["outcome"]) == (200, "complete")
+
+
+def test_one_more_request_than_there_are_places_waits_its_turn(service, question, models, vendors, monkeypatch):
+    """One place: the calls of two mixtures are never under way together, though both questions come at once."""
+    seen = []
+
+    def noted(self, number):
+        self.__dict__["under_way"] = number
+        seen.append(number)
+
+    at_once = property(lambda self: self.__dict__["under_way"], noted)
+    monkeypatch.setattr(type(vendors), "under_way", at_once, raising=False)
+    monkeypatch.setattr(vendors, "speed", 20)
+    asked = [ask(service, [{"role": "user", "content": question}]) for _ in range(2)]
+    assert [answered(connection)[0] for connection in asked] == [200, 200]
+    assert len(models) <= max(seen) < 2 * len(models)  # a call that has answered may still count as under way
 
 
 def test_the_second_aggregator_answers_where_the_first_fails(service, question, models):

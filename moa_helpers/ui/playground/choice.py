@@ -20,12 +20,12 @@ from moa_helpers.vendors import colab
 from moa_helpers.vendors.requests import Turn
 from moa_helpers.vendors.settings import Settings
 
-NO_AGGREGATOR = "none: only the proposers"
+NO_AGGREGATOR = "none: only the reference models"
 ANY = "openai:any"  # stands for a model where any will do
 MOST = {"samples": 6, "layers": 6}
 HINTS = json.loads(Path(__file__).with_name("hints.json").read_text("utf-8"))
-LIMITS: dict[str, str] = HINTS["limits"]  # the optional arguments -> what an empty field means, and the unit
-SWITCHES: dict[str, str] = HINTS["switches"]
+LIMITS: dict[str, list[str]] = HINTS["limits"]  # the optional arguments -> label, what an empty field means, tooltip
+SWITCHES: dict[str, list[str]] = HINTS["switches"]  # those that are on or off -> label
 OF_MIXTURES = {"layers", "stop_at", *SWITCHES}  # of no use without an aggregator
 _NAME = re.compile(r"[\w.:/@+ -]+")  # names that can be listed: ipywidgets 7 takes a label for HTML
 _SIGNS = "<>&$\\"  # not shown of a member's role, for the same reason, and because of MathJax
@@ -132,14 +132,15 @@ def completed(asked: Choice, settings: Settings) -> tuple[Choice, dict[str, str]
     """
     hosts = (f"{vendor.name}:{model}" for vendor in catalogue.VENDORS.values() for model in vendor.prices)
     found = filter(_NAME.fullmatch, (*settings.local_models, *settings.colab_models, *hosts))
-    names = [*catalogue.listed(), *found, *asked.models, asked.aggregator]
+    names = [*catalogue.listed(), *found, *asked.models, *([] if asked.alone else [asked.aggregator])]
     members = {name: map(Member.of, in_turn(asked.meant.get(name, name))) for name in names if name}
     models = {name: [catalogue.find(member.name) for member in some] for name, some in members.items()}
     obstacles = {name: max(_obstacle(model, settings) for model in some) for name, some in models.items()}
     can = [name for name, why in obstacles.items() if not why]
     small = {models[name][0].vendor.name: name for name in reversed(can) if models[name][0].tier == "small"}
     chosen = [*asked.models] or list(reversed(small.values())) or can[:3]
-    aggregator = next((name for name in (asked.aggregator, *chosen) if name in can), NO_AGGREGATOR)
+    last = () if asked.alone else (asked.aggregator, *chosen)
+    aggregator = next((name for name in last if name in can), NO_AGGREGATOR)
     prompt = asked.prompt or offline.questions()[0].prompt
     return replace(asked, prompt=prompt, models=tuple(chosen), aggregator=aggregator), obstacles
 
@@ -207,4 +208,5 @@ def _number(name: str, text: str) -> int | float:
     for kind in (int, float):
         with suppress(ValueError):
             return kind(text)
-    raise ValueError(f"{name} is {text.strip()!r}: write a number, or leave the field empty.")
+    either = ", or one for each vendor as in mistral=2, all=8" * (name == "max_concurrency")
+    raise ValueError(f"{name} is {text.strip()!r}: write a number{either}, or leave the field empty.")

@@ -1,28 +1,13 @@
 """What the playground shows of a run, as widgets: how it stands, its calls, its result, its code, and the last runs."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 
 from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import COLUMNS, GAP, Live, Seen, framed
-from moa_helpers.ui.playground.runs import Run, comparison_html, result_html
-
-
-def close_all(opened: Iterable[Any]) -> None:
-    """Close widgets, with all that is within them: the kernel and the page keep each one until it is closed."""
-    for each in opened:
-        if isinstance(each, list | tuple):
-            close_all(each)
-        elif isinstance(each, widgets.Widget):
-            close_parts(each)
-            each.close()
-
-
-def close_parts(widget: Any) -> None:
-    """Close all that is within a widget."""
-    close_all(getattr(widget, name) for name in widget.keys)
+from moa_helpers.ui.playground.hinted import close_all, hinted
+from moa_helpers.ui.playground.runs import Run, comparison_html, numbered, result_html
 
 
 class Watched(widgets.VBox):  # type: ignore[misc]
@@ -39,32 +24,44 @@ class Watched(widgets.VBox):  # type: ignore[misc]
         super().__init__([self._head, self._grid, self._more], layout=widgets.Layout(width="auto", min_width="0"))
         self.add_class("moa-watched")
 
-    def show(self, live: Live | None, *, whole: bool = False, bars: bool = True) -> None:
-        """Show the calls as they stand; without a call, nothing."""
+    def show(self, live: Live | None, *, whole: bool = False, bars: bool = True, told: bool = False) -> None:
+        """Show the calls as they stand; ``told``: the aggregator's text, if it is good, is shown elsewhere."""
         nothing: tuple[str, list[Seen], list[Seen], int] = "", [], [], 0
-        head, shown, folded, hidden = live.parts(whole=whole, bars=bars) if live and live.calls else nothing
+        head, shown, folded, hidden = live.parts(whole=whole, bars=bars) if live else nothing
         self._head.value = framed(head) if head else ""
         self._more.value = framed("", folded=[one.html(whole) for one in folded], hidden=hidden) if hidden else ""
         boxes = [*self._grid.children, *(_html() for _ in shown[len(self._grid.children) :])]
         for box, one in zip(boxes, shown, strict=False):
-            box.value = framed(one.html(whole))
-            box.layout.grid_column = "1 / -1" if one.call.request.role == "aggregator" else "auto"
+            last = one.call.request.role == "aggregator"
+            box.value = framed(one.html(whole, told=told and last and one.reply.ok))
+            box.layout.grid_area = "auto / 1 / auto / -1" if last else "auto"  # a grid_column is lost in the page
         self._grid.children = boxes[: len(shown)]
         close_all(boxes[len(shown) :])
 
 
 class Outputs:
-    """All that is shown below the controls; ``parts`` has the widgets in the order of the page."""
+    """All that is shown below the controls; ``parts`` has the widgets in the order of the page.
 
-    def __init__(self) -> None:
+    ``load`` is called when an old run is to be shown again; ``wanted`` is its number.
+    """
+
+    def __init__(self, load: Callable[[], object]) -> None:
         self.calls = Watched()
-        full = widgets.Layout(width="auto", min_width="0")
-        self._said, self._result, self._runs = (
-            widgets.HTML(layout=full).add_class(name) for name in ("moa-said", "moa-result", "moa-runs")
-        )
-        label, tall = "Code that does the same", widgets.Layout(width="auto", height="11em", display="none")
-        self._code = widgets.Textarea(description=label, style={"description_width": "initial"}, layout=tall)
-        self.parts = [self._said, self.calls, self._result, self._code.add_class("moa-code"), self._runs]
+        names = ("moa-said", "moa-result", "moa-runs", "moa-copy")
+        self._said, self._result, self._runs, self._copy = (_html().add_class(name) for name in names)
+        label, tall = {"style": {"description_width": "initial"}}, widgets.Layout(width="auto", height="11em")
+        self._code = hinted(widgets.Textarea, "code", layout=tall, **label).add_class("moa-code")
+        own = widgets.Layout(width="auto", min_width="0")
+        self._load = hinted(widgets.Dropdown, "load", options=[""], layout=own, **label)
+        self._load.observe(lambda change: load(), "value")
+        self._copy.value = render("play_copy.html")
+        self._load.layout.display = "none"
+        self.parts = [self._said, self.calls, self._result, self._code, self._copy, self._load, self._runs]
+
+    @property
+    def wanted(self) -> int | None:
+        """The number of the run that is chosen from the old ones."""
+        return self._load.value or None
 
     def say(self, text: str, *, alert: bool = False) -> None:
         """Say how things stand; screen readers read it out, an alert at once."""
@@ -73,22 +70,34 @@ class Outputs:
     def clear(self) -> None:
         """Show no run; the table of the last runs stays."""
         self.calls.show(None)
-        self._result.value = self._code.value = ""
-        self._code.layout.display = "none"
+        self._result.value = ""
+        self._give("")
 
     def begin(self, code: str) -> None:
         """A run begins."""
         self.say("running…")
         self._result.value = ""
-        self._code.value, self._code.layout.display = code, None
+        self._give(code)
 
-    def finish(self, runs: Sequence[Run], live: Live) -> None:
+    def finish(self, runs: Sequence[Run]) -> None:
         """The last of these runs has ended."""
         self.say(runs[-1].heading)
         self._runs.value = comparison_html(runs)
-        if runs[-1].answer is not None:
-            self.calls.show(live, whole=True, bars=False)  # the timeline has the bars
-            self._result.value = result_html(runs[-1])
+        self._load.options = [("choose one", 0), *((f"run {n}: {run.heading}", n) for n, run in numbered(runs))]
+        self._load.layout.display = None
+        self.show(runs[-1])
+
+    def show(self, run: Run) -> None:
+        """Show a run that has ended: its calls, its answer, its code."""
+        whole = run.answer is not None
+        self.calls.show(run.live, whole=whole, bars=not whole, told=run.written)  # the timeline has the bars
+        self._result.value = result_html(run)
+        self._give(run.code)
+
+    def _give(self, code: str) -> None:
+        self._code.value = code
+        for part in (self._code, self._copy):
+            part.layout.display = None if code else "none"
 
 
 def _html() -> widgets.HTML:

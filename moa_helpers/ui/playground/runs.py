@@ -14,17 +14,23 @@ from moa_helpers.limits.purse import Estimate
 from moa_helpers.results import Answer, Replies
 from moa_helpers.ui.cards import STAND_INS, dollars, fallbacks, lasted, spent, unpriced
 from moa_helpers.ui.html import render
+from moa_helpers.ui.panel import Live
+from moa_helpers.ui.playground.choice import Choice
 
 KEPT = 8  # runs that stay in the table
 SHORT = 60  # characters of a prompt there
+# The columns of ``Answer.table()`` that tell nothing where all have this value, and what is written over the others.
+USUAL = {"attempts": 1, "second_request": "", "left_out": False, "kept": False, "settings": ""}
+SHORT_NAMES = {"started_s": "began, s", "ttft_s": "first token, s", "elapsed_s": "took, s", "cost_usd": "cost, $"}
+SHORT_NAMES |= {"input_tokens": "tokens in", "output_tokens": "tokens out"}
 
 
 @dataclass(frozen=True)
 class Run:
     """One run of the playground. ``answer`` is None where none came, because it was stopped or failed.
 
-    ``replies`` has a reply for each request, also for second requests; ``answered`` says how many calls of how
-    many have an answer.
+    ``replies`` has a reply for each request, also for second requests. ``answered`` says how many of the planned calls
+    have an answer. ``choice`` and ``live`` show it again.
     """
 
     code: str
@@ -33,7 +39,14 @@ class Run:
     answer: Answer | Replies | None
     replies: Replies
     answered: str
+    choice: Choice
+    live: Live
     problem: str = ""
+
+    @property
+    def written(self) -> bool:
+        """Whether the aggregator wrote the answer."""
+        return isinstance(self.answer, Answer) and bool(self.answer.text) and not self.answer.picked
 
     @property
     def heading(self) -> str:
@@ -64,8 +77,9 @@ def result_html(run: Run) -> str:
         return ""
     requests = sum(len(reply.attempts) for reply in run.replies if not reply.kept)
     table = answer.table().round({"started_s": 2, "ttft_s": 2, "elapsed_s": 2, "cost_usd": 6})
-    unused = [name for name in table.columns[-4:] if not table[name].any()]  # those that few calls need
-    table = table.drop(columns=unused).astype(object).where(table.notna(), "unknown")
+    unused = [name for name, value in USUAL.items() if name in table and (table[name] == value).all()]
+    table = table.drop(columns=unused).rename(columns=SHORT_NAMES)
+    table = table.astype(object).where(table.notna(), "unknown")
     shares = None
     with suppress(ValueError):  # there is nothing to compare
         if isinstance(answer, Answer):
@@ -75,7 +89,7 @@ def result_html(run: Run) -> str:
         card=answer._card(),
         estimated=estimated(run.estimate),
         spent=f"{requests} request{'s' * (requests != 1)}, {spent(answer)}",
-        table=table.to_html(border=0, float_format=lambda value: f"{value:.6f}".rstrip("0").rstrip(".")),
+        table=table.to_html(border=0, index=False, float_format=lambda value: f"{value:.6f}".rstrip("0").rstrip(".")),
         timeline=answer.timeline(),
         shares=shares,
     )
@@ -83,9 +97,14 @@ def result_html(run: Run) -> str:
 
 def comparison_html(runs: Sequence[Run]) -> str:
     """The last runs, a row each."""
-    last = list(enumerate(runs, 1))[-KEPT:]
-    rows = [(_cells(number, run), run.answer.text if isinstance(run.answer, Answer) else "") for number, run in last]
+    shown = [(_cells(number, run), run.answer) for number, run in numbered(runs)]
+    rows = [(cells, answer.text if isinstance(answer, Answer) else "") for cells, answer in shown]
     return render("play_runs.html", rows=rows)
+
+
+def numbered(runs: Sequence[Run]) -> list[tuple[int, Run]]:
+    """The runs that are still shown, with their numbers."""
+    return list(enumerate(runs, 1))[-KEPT:]
 
 
 def _cells(number: int, run: Run) -> list[str]:

@@ -1,7 +1,7 @@
 """The playground itself: it puts controls, runs and outputs together.
 
-A click takes effect on the event loop of the notebook, even where the front end's messages arrive in another thread, as
-with JupyterLab's subshells.
+A click takes effect on the event loop of the notebook, also where its message arrives in another thread, as with
+JupyterLab's subshells.
 """
 
 import asyncio
@@ -22,8 +22,9 @@ from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import Live
 from moa_helpers.ui.playground.choice import Choice, code_for, completed, priced
 from moa_helpers.ui.playground.controls import Controls
+from moa_helpers.ui.playground.hinted import close_parts
 from moa_helpers.ui.playground.interrupts import interrupts
-from moa_helpers.ui.playground.outputs import Outputs, close_parts
+from moa_helpers.ui.playground.outputs import Outputs
 from moa_helpers.ui.playground.runs import Run, estimated, points
 from moa_helpers.ui.progress import follow
 from moa_helpers.vendors.settings import current
@@ -60,7 +61,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             other.close()
         later = self._loop.call_soon_threadsafe
         self._controls = Controls(later, self._changed, run=self._run, stop=self.stop, reset=self._reset)
-        self._outputs = Outputs()
+        self._outputs = Outputs(lambda: later(self._load))
         super().__init__([*self._controls.parts, *self._outputs.parts])
         self._open.append(self)
         self.add_class("moa-playground")
@@ -99,7 +100,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             work.cancel()
 
     async def _run_in(self, scope: Scope) -> Run:
-        arguments, code, planned = self._planned()
+        choice, arguments, code, planned = self._planned()
         live = Live(scope)
         work = self._work = asyncio.create_task(_call(arguments), context=scope.context())
         try:
@@ -118,44 +119,49 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             problem = None if work.cancelled() else work.exception()
             answer = None if work.cancelled() or problem else work.result()
             why = _words(problem) if problem else ""
-            answered = f"{sum(call.ok for call in scope.calls)} of {len(scope.calls)}"
+            answered = f"{sum(call.ok for call in scope.calls)} of {max(planned.calls, len(scope.calls))}"
             replies = Replies(call.reply() for call in live.calls)
-            run = Run(code, arguments, planned, answer, replies, answered, why)
+            run = Run(code, arguments, planned, answer, replies, answered, choice, live, why)
             self.runs += [run] if scope.calls else []
             with suppress(Exception):
                 self._controls.enable(running=False)
                 if scope.calls:
-                    self._finish(live)
+                    self._finish()
+                elif not problem:
+                    self._outputs.clear()
+                    self._outputs.say("stopped before the first call")
         if problem:
             raise problem
         return run
 
-    def _finish(self, live: Live) -> None:
+    def _finish(self) -> None:
         try:
-            self._outputs.finish(self.runs, live)
+            self._outputs.finish(self.runs)
         except Exception as error:
             self._outputs.say(f"What came is in runs[-1], but it cannot be drawn: {_words(error)}", alert=True)
 
-    def _planned(self) -> tuple[dict[str, Any], str, Estimate]:
+    def _planned(self) -> tuple[Choice, dict[str, Any], str, Estimate]:
         now = current()  # setup() may have been run in another cell
         if (now.mode, now.key_sources) != (self._settings.mode, self._settings.key_sources):
             raise ValueError("The settings have changed: press Reset.")
         choice = self._controls.choice
         arguments = choice.arguments
-        return arguments, code_for(arguments, choice.samples), priced(arguments)
+        return choice, arguments, code_for(arguments, choice.samples), priced(arguments)
 
     def _changed(self) -> None:
         try:
-            _, _, planned = self._planned()
+            *_, planned = self._planned()
             text = estimated(planned)
             if self._settings.mode == "offline":
                 text += " Offline nothing is charged."
                 known = points(self._controls.choice.prompt, "")
-                text += "" if known else " The stand-ins know the prepared questions alone."
+                text += "" if known else " The stand-ins know only the prepared questions."
         except (TypeError, ValueError) as error:
             text = str(error)
         if not self._controls.can_choose:
-            text = "No model can be asked now: the list says why. Without keys, moa.setup('offline') and Reset help."
+            text = (
+                "No model can be asked now: the list says why. Without a key, run moa.setup('offline') and press Reset."
+            )
         self._controls.estimate.value = render("play_text.html", text=text)
 
     def _reset(self) -> None:
@@ -169,6 +175,14 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         wanted, instead = self._given.aggregator, choice.aggregator
         replaced = f"; {wanted} cannot be asked now, so the aggregator is {instead}"
         self._outputs.say(self._ready + replaced * (wanted not in ("", instead)))
+
+    def _load(self) -> None:
+        if self._outputs.wanted and not self._busy:
+            run = self.runs[self._outputs.wanted - 1]
+            choice, models = completed(run.choice, self._settings)
+            self._controls.fill(choice, models, prepared=self._settings.mode == "offline")
+            self._outputs.show(run)
+            self._outputs.say(f"run {self._outputs.wanted} again: {run.heading}")
 
     def _run(self) -> None:
         if not self._busy:
