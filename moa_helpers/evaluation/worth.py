@@ -98,19 +98,17 @@ class Worth(Shown):
         one call on the same questions, with its 95 % interval from ``gain_low`` to ``gain_high`` (of
         ``measures.rate_difference`` for a score, of ``measures.rate`` for a judge); ``usd_per_1000`` questions;
         ``price``, as a multiple of one call's; ``seconds``, without the wait for a free place; and their 95th
-        percentile ``p95_s``, from 20 answers on.
+        percentile ``p95_s``, from 20 questions on.
         """
         found, gains = self.comparison.table(), [self._gain(name) for name in self.comparison.strategies]
-        table = found[["calls"]].assign(
-            quality=[fmean(self._values(name).values() or [math.nan]) for name in found.index]
-        )
+        table = found[["calls"]].copy()
+        table["quality"] = [fmean(self._values(name).values() or [math.nan]) for name in found.index]
         for column, part in (("gain", "value"), ("gain_low", "low"), ("gain_high", "high")):
             table[column] = [getattr(gain.mean, part) if gain else math.nan for gain in gains]
-        table["usd_per_1000"], table["price"] = (
-            1000 * found.cost_usd,
-            found.cost_usd / (found.cost_usd[ONE] or math.nan),
-        )
-        table["seconds"], took = found.seconds, [self.comparison.values(name, "seconds") for name in found.index]
+        table["usd_per_1000"] = 1000 * found.cost_usd
+        table["price"] = found.cost_usd / (found.cost_usd[ONE] or math.nan)
+        table["seconds"] = found.seconds
+        took = [self.comparison.values(name, "seconds") for name in found.index]
         table["p95_s"] = [quantiles(each, n=20)[-1] if len(each) >= TAIL else math.nan for each in took]
         return table
 

@@ -92,10 +92,42 @@ def test_what_the_cells_show_of_the_leaderboard_is_what_the_file_has(path):
     assert seen == 10
 
 
+def test_the_appendix_has_the_figures_of_the_file():
+    notebook = json.loads(EVALUATION[-1].read_text(encoding="utf-8"))
+    (appendix,) = (text for cell in notebook["cells"] if "## Appendix" in (text := "".join(cell["source"])))
+    shown = [line.strip("| ").split(" | ") for line in appendix.splitlines() if re.match(r"\| .*\d", line)]
+    known = {
+        (row["table"].partition(" (")[0], row["setting"]): (row["value"], row["calls_per_query"])
+        for row in rows("published_results.csv")
+        if row["metric"] == "lc_win_rate"
+    }
+    expected = []
+    for first, *values in shown:
+        if first.isdigit():
+            ways = ("1 proposer",) * 2 if first == "1" else (f"{first} different proposers", f"{first} samples of one")
+            places = [place for way in ways for place in known if place[0] == "Proposer count" and way in place[1]]
+            expected.append([first, *(known[place][0] for place in places)])
+        elif first in {setting for table, setting in known if table == "Roles: as sole proposer"} and len(values) == 2:
+            roles = ("Roles: as aggregator of six", "Roles: as sole proposer")
+            expected.append([first, *(known[role, first][0] for role in roles)])
+        else:
+            expected.append([first, *known["AlpacaEval 2.0", first], values[-1]])
+    assert shown == expected
+    assert len(shown) == 17
+
+
 def test_each_figure_has_its_source():
     assert all(row["source"].startswith("arXiv:") for row in rows("published_results.csv"))
     sources = (DATA / "SOURCES.md").read_text(encoding="utf-8")
     assert all(f"`{path.name}`" in sources for path in DATA.glob("*.csv"))
+
+
+def test_a_crash_costs_nothing_twice():
+    path = ROOT / "notebooks/11-ten-thousand-questions.ipynb"
+    lines = re.findall(r"(?m)^(.*\S) +(0\.\d+)$", printed(json.loads(path.read_text(encoding="utf-8"))))
+    dollars = {name: float(number) for name, number in lines}
+    assert dollars["the script, until it was killed"] > 0 < dollars["the rest, in this cell"]
+    assert dollars["all together"] == dollars["what the forty answers cost"]
 
 
 def test_what_many_questions_take_of_this_machine_is_what_was_measured():
