@@ -1,4 +1,4 @@
-"""What the playground shows of a run, as widgets: how it stands, its calls, its result, its code, and the last runs."""
+"""What the playground shows of a run, as widgets: its state, its calls, its result, its code, and the last runs."""
 
 from collections.abc import Callable, Sequence
 
@@ -26,7 +26,7 @@ class Watched(widgets.VBox):  # type: ignore[misc]
         self.add_class("moa-watched")
 
     def show(self, live: Live | None, *, whole: bool = False, bars: bool = True, told: bool = False) -> None:
-        """Show the calls as they stand; ``told``: the aggregator's text, if it is good, is shown elsewhere."""
+        """Show the calls as they are now; ``told``: the aggregator's text, if it is good, is shown elsewhere."""
         nothing: tuple[str, list[Seen], list[Seen], int] = "", [], [], 0
         head, shown, folded, hidden = live.parts(whole=whole, bars=bars) if live else nothing
         self._head.value = framed(head) if head else ""
@@ -65,7 +65,7 @@ class Outputs:
         return self._load.value or None
 
     def say(self, text: str, *, alert: bool = False) -> None:
-        """Say how things stand; screen readers read it out, an alert at once."""
+        """Say what is going on; screen readers read it out, an alert at once."""
         self._said.value = render("play_text.html", text=text, role="alert" if alert else "status")
 
     def clear(self) -> None:
