@@ -162,8 +162,9 @@ colab-check: $(VENV)/ready
 
 # What is imported for the first time is compiled; here that can be seen, in the first cell it could not.
 %/warm: %/ready
-	@tools/step "Reading each package once, so that the first cell need not wait" $(@D)/bin/python -c \
-	    "import jupyterlab.labapp, ipykernel.kernelapp, ipywidgets, pandas, matplotlib.pyplot, openai, anthropic, mistralai"
+	@tools/step "Reading each package once, so that the first cell need not wait" $(@D)/bin/python -uc \
+	    'import importlib, sys; [print(name) or importlib.import_module(name) for name in sys.argv[1:]]' \
+	    jupyterlab.labapp ipykernel.kernelapp ipywidgets pandas matplotlib.pyplot openai anthropic mistralai
 	@touch $@
 
 .venv-3.11/ready: tests/older-constraints.txt

@@ -1,7 +1,7 @@
 """Ten thousand questions by batch, while all that can go wrong does, and the program is killed again and again.
 
 ``make bench-batch``. A question is a mixture of three proposers and an aggregator. The embedded
-vendors run in a process of their own, whose clock passes an hour in a second while a job is open; each fault of batches
+vendors run in a process of their own, whose clock passes an hour in a second while a job is open. Each fault of batches
 hits 2 % of the jobs, or of the requests in them. The program that asks is killed with SIGKILL at ten moments. What was
 paid for is counted in the vendors' own results, read from them at the end.
 """

@@ -3,8 +3,8 @@
     python benchmarks/liars.py                 table and results/liars.csv, about a minute
     python benchmarks/liars.py --thresholds    how the defence's two thresholds were chosen
 
-It runs in this process, without a server: the offline stand-ins answer, ``agreement.majority`` says which of the
-answers enter (with the defence on), ``moa.aggregator_system`` fences them, and a stand-in merges them.
+It runs in this process, without a server. The offline stand-ins answer, and ``agreement.majority`` says which of the
+answers enter (with the defence on). ``moa.aggregator_system`` fences them, and a stand-in merges them.
 
 One draw is a question, different reference models, which of them lie, and an aggregator, all from the catalogue. The
 same draws serve every row. Intervals are 95 % bootstrap intervals over the ten questions, as draws of one question
@@ -53,7 +53,7 @@ def nobody_left_out(texts: Sequence[str]) -> list[int]:
 
 @dataclass(frozen=True)
 class Draw:
-    """The answers of one draw's references, and where the bad ones stand."""
+    """The answers of one draw's references, and the places of the bad ones."""
 
     question: Question
     texts: tuple[str, ...]
@@ -171,7 +171,7 @@ def thresholds() -> Iterator[dict[str, object]]:
     """Each pair of thresholds, judged on the half of the questions that they were chosen on, and on the other half.
 
     The loss is the number of true points missed plus twice the number of false ones, averaged over no, one and two
-    liars among six and no and one among three: the choice that a false point is as bad as two missing ones is ours.
+    liars among six and no and one among three. The choice that a false point is as bad as two missing ones is ours.
     """
     usual = agreement.COPY, agreement.LEFT_OUT_BELOW
     cases = [(3, 0), (3, 1), (6, 0), (6, 1), (6, 2)]

@@ -2,7 +2,7 @@
 
 A question is a mixture: three proposers and an aggregator. Each request fails with the given chance, in one of all
 ways, drawn with a seed. The vendors run SPEED times as fast as the published latencies, and so do all time-outs and
-pauses that a contender sets; what its libraries do by default is left as it is.
+pauses that a contender sets. What its libraries do by default is left as it is.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ class LoggedVendors(server.OfflineVendors):
     """The embedded vendors; ``log`` has an entry for each request.
 
     An entry: model, prompt, fault, ``seconds`` from the request to the end of its answer, ``aggregating`` (there was a
-    system message), ``status``, ``port`` of the client's connection, the ``marks`` that stand in it, and, if an answer
-    was delivered whole, its ``text`` and when it was ``done``, in seconds since 1970.
+    system message), ``status``, ``port`` of the client's connection, and the ``marks`` in it. If an answer was
+    delivered whole, it has its ``text`` and when it was ``done``, in seconds since 1970.
     """
 
     def __init__(self, *, seed: int, speed: float, faults: str) -> None:

@@ -53,8 +53,9 @@ async def answer_all(
         mixture_or_model: a model's name or a ``Member``; or a mapping with the arguments of ``mixture_of_agents``.
             ``deadline`` is not allowed, as it would run while calls wait for a place.
         path: the file that keeps the calls, as in ``moa.keep``.
-        how: "live" asks now. "batch" uses the vendors' batch APIs, for about half the price, within hours. "mixed" asks
-            the proposers by batch and the last stage live. "ray" asks live, from the processes of a Ray cluster.
+        how: ``"live"`` asks now. ``"batch"`` uses the vendors' batch APIs, for about half the price, within hours.
+            ``"mixed"`` asks the proposers by batch and the last stage live. With ``"ray"`` the processes of a Ray
+            cluster ask live.
         max_concurrency: most calls at the same time, as in ``fan_out``.
         budget_usd: most US dollars to spend from now on. A question is begun only if what is left covers it, with every
             answer at ``max_tokens``. Retries and second requests come on top, and count for the next question.

@@ -120,9 +120,9 @@ class Comparison(Shown):
     def values(self, strategy: str, what: str) -> list[float]:
         """One number a question, in the order of the questions; NaN is unknown.
 
-        ``what`` is a numeric field of ``Answered``; or ``"points_share"``, the share of the possible points that are
-        right; or ``"score"``, which is 0 if the score read nothing, and NaN if it failed. Raises ValueError if there is
-        no such strategy.
+        ``what`` is a numeric field of ``Answered``, ``"points_share"`` or ``"score"``. The first of these two is the
+        share of the possible points that are right. A score is 0 if it read nothing, and NaN if it failed. Raises
+        ValueError if there is no such strategy.
         """
         self._check(strategy)
         if what == "score":
@@ -160,8 +160,8 @@ class Comparison(Shown):
         ``questions`` and ``failed`` are numbers of questions. Means over all questions: ``calls``, ``cost_usd``,
         ``seconds``, ``characters``. With 95 % intervals in ``…_low`` and ``…_high``: ``points_share``,
         ``points_wrong``, and the shares ``win_rate`` and ``win_rate_at_equal_length`` against the first row. With a
-        score: ``score``, where an unread answer is wrong; ``unparsed``, the number of these; ``unscored``, how often
-        the score failed; ``score_difference`` to the first row, question by question; and its ``mcnemar_p``.
+        score there are more. In ``score`` an unread answer is wrong; ``unparsed`` is the number of these. ``unscored``
+        is how often the score failed. ``score_difference`` is paired, to the first row, and has its ``mcnemar_p``.
         """
         return view(self._views, "table", self)
 

@@ -217,8 +217,8 @@ def preference(places: Iterable[Places]) -> Interval:
 def at_equal_length(scores: Sequence[float], longer: Sequence[float], *, seed: int = 0) -> Interval | None:
     """The win rate to expect if both answers had the same length; None if all answers are longer, or all are shorter.
 
-    It fits a logistic regression of the score on the logarithm of the ratio of the lengths, and takes its value at
-    equal lengths, as length-controlled AlpacaEval does (Dubois et al. 2024, arXiv:2404.04475). That removes all that
+    It fits a logistic regression of the score on the logarithm of the ratio of the lengths. The result is its value at
+    equal lengths, as in length-controlled AlpacaEval (Dubois et al. 2024, arXiv:2404.04475). That removes all that
     goes with length: padding, but also the content that a longer answer adds.
 
     ``scores`` has 1 for a win, 0 for a loss, 0.5 for a tie, for each question. ``longer`` is the ratio of the answer's

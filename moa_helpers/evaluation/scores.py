@@ -139,9 +139,9 @@ def number(*, tolerance: float = 0.0) -> Callable[[Question, str], Score]:
     r"""Whether the answer's number is that of the reference, up to ``tolerance`` in the same unit.
 
     It reads the number of the final answer (as in ``exact``), or else the last one. It knows separators of thousands
-    (1,234.5 · 1.234.567 · 1 234 · 1'234), a decimal comma (3,14), signs, fractions (3/4, ``\frac{3}{4}``, ½), powers
-    (1.5e6, 1.5 × 10^6), "million", and percent: 12 % equals both 12 and 0.12. 1,234 is read the English way. Units are
-    not converted, and numbers in words are not read.
+    (1,234.5 · 1.234.567 · 1 234 · 1'234), a decimal comma (3,14), signs, and fractions (3/4, ``\frac{3}{4}``, ½). It
+    also knows powers (1.5e6, 1.5 × 10^6), "million", and percent: 12 % equals both 12 and 0.12. 1,234 is read the
+    English way. Units are not converted, and numbers in words are not read.
 
     The score raises ValueError if the reference has no number; this raises it if ``tolerance`` is below 0.
     """

@@ -94,11 +94,11 @@ class Worth(Shown):
     def table(self) -> "pd.DataFrame":
         """One row a strategy, with means over the questions. NaN is unknown.
 
-        ``calls``; ``quality``: the score, or the win rate against one call, which has one half itself; ``gain`` over
-        one call on the same questions, with its 95 % interval from ``gain_low`` to ``gain_high`` (of
-        ``measures.rate_difference`` for a score, of ``measures.rate`` for a judge); ``usd_per_1000`` questions;
-        ``price``, as a multiple of one call's; ``seconds``, without the wait for a free place; and their 95th
-        percentile ``p95_s``, from 20 questions on.
+        ``quality`` is the score, or the win rate against one call, which has one half itself. ``gain`` is the paired
+        difference to one call, with its 95 % interval from ``gain_low`` to ``gain_high``: ``measures.rate_difference``
+        for a score, ``measures.rate`` for a judge. ``usd_per_1000`` is for so many questions, and ``price`` a multiple
+        of one call's. ``seconds`` leave out the wait for a free place. ``p95_s``, their 95th percentile, needs 20
+        questions.
         """
         found, gains = self.comparison.table(), [self._gain(name) for name in self.comparison.strategies]
         table = found[["calls"]].copy()

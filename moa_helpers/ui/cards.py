@@ -138,7 +138,7 @@ def summary(reply: Reply) -> str:
 
 
 def heading(answer: Answer) -> str:
-    """What the reader has to know about an answer: how many replies it stands on, who wrote it, and who failed."""
+    """What the reader has to know about an answer: how many replies it is based on, who wrote it, and who failed."""
     last, tried = answer.layers[-1], len(answer.failed_aggregators)
     used = sum(reply not in answer.left_out for reply in last.good)
     how_many, answered = f"{used} of {len(last)}", f"{len(last.good)} of {len(last)}"
@@ -251,6 +251,6 @@ def count(value: int | None) -> str:
 
 
 def _literal(text: str) -> str:
-    """A text on one line of Markdown, shown as it stands: no link (not even a bare address), image or HTML."""
+    """A text on one line of Markdown, shown as it is: no link (not even a bare address), image or HTML."""
     line = " ".join(text.split())
     return re.sub(r"([\\`*_{}\[\]()#+!|<>&~$]|:(?=//)|(?<=www)\.)", r"\\\1", line)

@@ -33,7 +33,7 @@ LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"
 class Picture(Figure):
     """A matplotlib figure with a text alternative; a notebook shows it as an image with that text.
 
-    Every text in it stands as it is: "$5 or $10" holds no formula.
+    Every text in it is shown as it is: "$5 or $10" holds no formula.
     """
 
     alt: str = ""
@@ -115,7 +115,7 @@ def timeline(calls: Answer | Sequence[Reply]) -> Picture:
 
 
 def _label(role: str, reply: Reply) -> str:
-    """What stands beside a bar, in two lines: its role, its model, and of its settings what there is room for."""
+    """The two lines beside a bar: its role, its model, and of its settings what there is room for."""
     settings = reply.settings if len(reply.settings) <= 44 else reply.settings[:43].rstrip() + "…"
     lines = (f"{role} · {reply.model}" if role else reply.model, settings) if settings else (role, reply.model)
     return "\n".join(filter(None, lines))

@@ -9,7 +9,7 @@ import sys
 from functools import cache, lru_cache
 from typing import Any
 
-LONGEST_MARKDOWN, MOST_CELLS = 20_000, 10_000  # characters, cells; a text that may have more is shown as it stands
+LONGEST_MARKDOWN, MOST_CELLS = 20_000, 10_000  # characters, cells; a text that may have more is shown as it is
 # Inside a widget, JupyterLab lays text and tables out only with the first two; MathJax leaves alone what has the third.
 STYLED = "jp-RenderedHTMLCommon rendered_html mathjax_ignore"
 # A control character becomes its picture, as "\x07" becomes "␇", so that it does nothing but is seen. Half a character,
@@ -36,7 +36,7 @@ def rendered(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text for a place in HTML, shown as it stands; its control characters become visible."""
+    """A text for a place in HTML, shown as it is; its control characters become visible."""
     return html.escape(visible(text))
 
 

@@ -78,7 +78,7 @@ class Seen(NamedTuple):
 
 
 class Live:
-    """The requests of all calls in a scope, as HTML and as one line of text, always as they stand now."""
+    """The requests of all calls in a scope, as HTML and as one line of text, always as they are now."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
@@ -108,7 +108,7 @@ class Live:
         return str(framed(head, [one.html(whole) for one in shown], [one.html(whole) for one in folded], hidden))
 
     def parts(self, *, whole: bool = False, bars: bool = True) -> tuple[str, list[Seen], list[Seen], int]:
-        """The panel in pieces: its head; the requests that it shows; those that it folds; how many are not shown.
+        """The panel in pieces: its head, the requests that it shows, those that it folds, and how many are not shown.
 
         Of many requests it shows those that have not ended, or, ``whole``, all, the later ones folded.
         """
@@ -174,8 +174,8 @@ async def watch(*coroutines: Coroutine[Any, Any, T]) -> list[T]: ...
 async def watch(*coroutines: Coroutine[Any, Any, T]) -> T | list[T]:
     """Await one or more calls, fan-outs or mixtures, and show all their calls while they run.
 
-    In a notebook it shows a panel: a timeline that grows, and for each call its state, seconds, tokens, dollars and
-    text as it arrives, at most ten times a second. Elsewhere it shows a progress bar on stderr. Interrupting the cell
+    In a notebook it shows a panel, at most ten times a second: a timeline that grows, and for each call its state,
+    seconds, tokens, dollars and text. Elsewhere it shows a progress bar on stderr. Interrupting the cell
     cancels all calls; what has arrived stays on the screen.
 
     Each time, the whole panel is replaced, so nothing in it can be scrolled or selected before the end. The playground

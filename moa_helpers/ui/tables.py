@@ -33,11 +33,11 @@ COLUMNS: dict[str, Callable[[Reply], Any]] = {
 def table(calls: Answer | Sequence[Reply]) -> pd.DataFrame:
     """One row a call.
 
-    Columns: ``model``, ``outcome`` (ok, truncated, or the kind of failure), ``started_s`` (seconds after the first
-    call began), ``ttft_s``, ``elapsed_s``, ``input_tokens``, ``output_tokens``, ``cost_usd``, ``attempts``,
-    ``second_request`` (empty, or to which model, and whether its answer counts), ``kept`` (whether it was asked before:
-    it cost nothing now, and its times are recorded), ``settings`` (what its ``Member`` was given). Missing values are
-    unknown.
+    ``outcome`` is ok, truncated, or the kind of failure. ``started_s`` counts seconds after the first call began.
+    ``second_request`` is empty, or says to which model it was, and whether its answer counts. A call that was ``kept``
+    was asked before: it cost nothing now, and its times are recorded. ``settings`` are those of its ``Member``. The
+    other columns are ``model``, ``ttft_s``, ``elapsed_s``, ``input_tokens``, ``output_tokens``, ``cost_usd`` and
+    ``attempts``. Missing values are unknown.
 
     An ``Answer`` has two more: ``role`` in front tells layers and aggregators, ``left_out`` before ``kept`` what
     ``robust`` left out.

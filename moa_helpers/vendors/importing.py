@@ -26,13 +26,8 @@ def warm(apis: Iterable[Api]) -> None:
 
 
 async def imported(apis: Iterable[Api]) -> None:
-    """Wait until the SDKs of these formats are imported, without keeping the event loop."""
-    await in_thread(*(SDKS[api] for api in apis if api in SDKS))
-
-
-async def in_thread(*names: str) -> None:
-    """Import these modules in a thread; what cannot be imported says so where it is used."""
-    for name in dict.fromkeys(names):
+    """Wait until the SDKs of these formats are imported, in a thread. One that is missing says so where it is used."""
+    for name in dict.fromkeys(SDKS[api] for api in apis if api in SDKS):
         if name not in _done:
             await asyncio.to_thread(_load, name)
 

@@ -96,8 +96,9 @@ def setup(mode: Mode | None = None, *, keep: str | Path | None = None) -> Settin
     under way keep the settings that they began with. ``MOA_OFFLINE_…`` is read once, when the offline vendors start.
 
     Args:
-        mode: ``"live"``, ``"offline"``, or ``"auto"``: live with any key, else offline. Default: ``MOA_MODE``, or auto.
-        keep: a file that keeps what is answered from now on, as in ``moa.keep``; ``""``: none. Default: ``MOA_KEEP``.
+        mode: ``"live"``, ``"offline"``, or ``"auto"``: live with any key, offline without. Default: ``MOA_MODE``, or
+        auto. keep: a file that keeps what is answered from now on, as in ``moa.keep``; ``""``: none. Default:
+        ``MOA_KEEP``.
 
     Returns:
         The report: versions, mode, and which vendors have a key.
@@ -182,7 +183,7 @@ def connection(name: str, sdk: Sdk | None = None, *, sync: bool = False) -> Conn
         name: a vendor, or a model ``vendor:model-id``; models of ``local:`` may each have an address of their own.
         sdk: ``"openai"``, ``"anthropic"`` or ``"mistral"``, for whose client they are. Default: the vendor's. Model
             servers on your machine speak the formats of all three.
-        sync: whether they are for the SDK's synchronous client, such as ``OpenAI``; else for ``AsyncOpenAI``.
+        sync: whether they are for the SDK's synchronous client, such as ``OpenAI``, or for ``AsyncOpenAI``.
 
     Raises:
         UnknownModel: there is no such vendor; or live, no server on this machine lists that model of ``local:``.

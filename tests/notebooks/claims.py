@@ -14,8 +14,8 @@ assert (two_there <= waits["quorum, 1 s of grace"]).all() and (waits["quorum, 1 
 assert (with_second(first) == slowest).all(), "as slow again: as if there were no second request"
 ends = {case: found[case].loc[0] for case in found}
 assert ends["silent, timeout=1"].outcome == "timeout"
-assert (ends["silent, deadline=1.8"].outcome, ends["silent, deadline=1.8"].attempts) == ("deadline", 1)
-assert (ends["asks for 3.0 s, deadline=2.5"].outcome, ends["asks for 3.0 s, deadline=2.5"].attempts) == ("rate_limit", 1)
+assert list(ends["silent, deadline=1.8"])[:2] == ["deadline", 1]
+assert list(ends["asks for 3.0 s, deadline=2.5"])[:2] == ["rate_limit", 1]
 assert not same.ok
 assert rescued[-1].by_hedge and rescued[-1].written_by == second
 """,

@@ -41,8 +41,8 @@ def test_a_strategy_whose_cost_is_unknown_is_shown_as_that():
     found = moa.Comparison(tuple(costs), (), 1, answers, (), Path("none.jsonl"))
     heading, _, priced, own = str(found).splitlines()
     assert heading == "1 of 1 questions · unknown"
-    assert priced.split()[:3] == ["priced", "1.0", "$0.250000"]
-    assert own.split()[:3] == ["own", "1.0", "unknown"]
+    assert priced.split()[:3] == ["priced", "1", "$0.250000"]
+    assert own.split()[:3] == ["own", "1", "unknown"]
     for shown in (str(found), found._repr_markdown_(), found._repr_html_()):
         assert "nan" not in shown
     assert list(found.table().cost_usd.isna()) == [False, True]

@@ -268,7 +268,7 @@ def test_the_estimate_follows_what_is_chosen(reading):
 ARGUMENTS = [
     ((), {"temperature": 1}, TypeError, "playground() takes no temperature; it takes layers, robust, pick,"),
     ((None, ["nobody"]), {}, ValueError, "'nobody'"),
-    ((None, [LUNA, "openai:<b>"]), {}, ValueError, "'openai:<b>' cannot stand in the list"),
+    ((None, [LUNA, "openai:<b>"]), {}, ValueError, "'openai:<b>' cannot be in the list"),
     ((None, MODELS, "gpt"), {}, ValueError, "'gpt'"),
     ((None, [3]), {}, TypeError, "named by a string"),
     ((None, LUNA), {}, TypeError, "list of names"),

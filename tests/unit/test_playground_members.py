@@ -143,7 +143,7 @@ def test_a_member_that_cannot_be_asked_is_refused_or_greyed(reading, monkeypatch
         ({"aggregator": []}, "empty"),
         ({"aggregator": 7}, "named by a string"),
         ({"reference_models": [moa.Member(LUNA, temperature=1.0)]}, "takes no temperature"),
-        ({"reference_models": [moa.Member("vllm:a<b", system="x")]}, "cannot stand in the list"),
+        ({"reference_models": [moa.Member("vllm:a<b", system="x")]}, "cannot be in the list"),
         ({"prompt": TALK[:-1]}, "must end with a message of the user"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):

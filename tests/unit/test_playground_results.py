@@ -61,6 +61,30 @@ def test_reset_goes_back_to_what_was_given_and_keeps_the_runs(reading):
     reading(go, None, [A, B], C)
 
 
+def test_an_old_run_is_shown_again_without_a_call(reading, script):
+    async def go(reading):
+        await reading.choose(timeout="9")
+        first = await reading.play.run()
+        await reading.choose(models=[A], Aggregator=ALONE, timeout="")
+        await reading.play.run()
+        asked = len(script.asked)
+        for number, chosen, aggregator, timeout in ((1, MODELS, A, "9"), (2, [A], ALONE, "")):
+            await reading.choose(Show__a__run__again=number)
+            assert (reading.chosen, reading["Aggregator"].value, reading["timeout"].value) == (
+                chosen,
+                aggregator,
+                timeout,
+            )
+            assert reading.says().startswith(f"run {number} again: ")
+            assert reading["Code that does the same"].value == reading.play.runs[number - 1].code
+            assert (first.answer.text.splitlines()[0] in reading.says("moa-result")) == (number == 1)
+            limits = "Hide limits (1 set)" if timeout else "Show limits (none set)"
+            assert reading["Limits"].description == limits
+        assert len(script.asked) == asked
+
+    reading(go)
+
+
 def test_the_last_runs_stand_side_by_side(reading):
     async def go(reading):
         for number in range(10):

@@ -178,7 +178,7 @@ def live_at(monkeypatch):
 
 def go_live(url, monkeypatch):
     monkeypatch.setattr("moa_helpers.limits.inputs.priced", moa.find)  # as if each vendor were at its own address
-    monkeypatch.setattr("moa_helpers.plan.is_here", lambda model: False)
+    monkeypatch.setattr("moa_helpers.limits.inputs.is_here", lambda model: False)
     for vendor in VENDORS.values():
         if vendor.url_variable and vendor.name != "local":
             monkeypatch.setenv(vendor.url_variable, f"{url}/{vendor.name}" + ("/v1" if vendor.api == "openai" else ""))

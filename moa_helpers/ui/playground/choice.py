@@ -93,7 +93,7 @@ def given(
             priced({"prompt": "?", "reference_models": some})
             names += [Member.of(each).name for each in some]
     if wrong := [name for name in names if not _NAME.fullmatch(catalogue.find(name).name)]:
-        raise ValueError(f"{wrong[0]!r} cannot stand in the list: write 'vendor:model-id', without spaces and signs.")
+        raise ValueError(f"{wrong[0]!r} cannot be in the list: write 'vendor:model-id', without spaces and signs.")
     Limits.of({name: value for name, value in options.items() if name in Limits.__dataclass_fields__})
     layers = options.get("layers", 2)
     check_number("layers", layers, least=2, whole=True)

@@ -61,11 +61,10 @@ class Controls:
         self._listen(self._leave_prepared, prompt)
         self._listen(self._fold, self._unfold)
         title = widgets.HTML(render("play_text.html", text="Reference models", strong=True))
-        row = widgets.Layout(flex_flow="row wrap")
         left = widgets.VBox([title, self._list, widgets.HBox([self._add, add]), samples])
         right = widgets.VBox([aggregator, layers, self._prepared, prompt, self._unfold])
         chosen = widgets.GridBox([left, right], layout=widgets.Layout(**grid))
-        buttons = widgets.HBox([self._run, self._stop, again], layout=row)
+        buttons = widgets.HBox([self._run, self._stop, again], layout=widgets.Layout(flex_flow="row wrap"))
         self.parts = [chosen, self._folded, self.estimate, buttons]
 
     def _button(self, label: str, tip: str, pressed: Action, **look: Any) -> widgets.Button:

@@ -1,9 +1,10 @@
-"""What the playground shows of a run, as widgets: how it stands, its calls, its result, its code, and the last runs."""
+"""What the playground shows of a run, as widgets: its state, its calls, its result, its code, and the last runs."""
 
 from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 
+from moa_helpers.results import Answer
 from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import COLUMNS, GAP, Live, Seen, framed
 from moa_helpers.ui.playground.hinted import close_all, hinted
@@ -25,7 +26,7 @@ class Watched(widgets.VBox):  # type: ignore[misc]
         self.add_class("moa-watched")
 
     def show(self, live: Live | None, *, whole: bool = False, bars: bool = True, told: bool = False) -> None:
-        """Show the calls as they stand; ``told``: the aggregator's text, if it is good, is shown elsewhere."""
+        """Show the calls as they are now; ``told``: the aggregator's text, if it is good, is shown elsewhere."""
         nothing: tuple[str, list[Seen], list[Seen], int] = "", [], [], 0
         head, shown, folded, hidden = live.parts(whole=whole, bars=bars) if live else nothing
         self._head.value = framed(head) if head else ""
@@ -64,7 +65,7 @@ class Outputs:
         return self._load.value or None
 
     def say(self, text: str, *, alert: bool = False) -> None:
-        """Say how things stand; screen readers read it out, an alert at once."""
+        """Say what is going on; screen readers read it out, an alert at once."""
         self._said.value = render("play_text.html", text=text, role="alert" if alert else "status")
 
     def clear(self) -> None:
@@ -89,8 +90,9 @@ class Outputs:
 
     def show(self, run: Run) -> None:
         """Show a run that has ended: its calls, its answer, its code."""
-        whole = run.answer is not None
-        self.calls.show(run.live, whole=whole, bars=not whole, told=run.written)  # the timeline has the bars
+        answer, whole = run.answer, run.answer is not None
+        told = isinstance(answer, Answer) and bool(answer.text) and not answer.picked
+        self.calls.show(run.live, whole=whole, bars=not whole, told=told)  # the timeline has the bars
         self._result.value = result_html(run)
         self._give(run.code)
 

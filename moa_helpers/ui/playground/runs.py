@@ -44,11 +44,6 @@ class Run:
     problem: str = ""
 
     @property
-    def written(self) -> bool:
-        """Whether the aggregator wrote the answer."""
-        return isinstance(self.answer, Answer) and bool(self.answer.text) and not self.answer.picked
-
-    @property
     def heading(self) -> str:
         """What came of it."""
         if isinstance(self.answer, Answer):
