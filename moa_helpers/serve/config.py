@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from moa_helpers.catalogue.hosts import located
 from moa_helpers.limits.checks import check_number, check_text
 from moa_helpers.limits.members import Member
 from moa_helpers.limits.purse import Purse
@@ -92,11 +93,9 @@ def _mixture(name: str, options: object) -> dict[str, Any]:
     where = f"[mixtures.{name}]"
     if not NAME.fullmatch(name):
         raise ValueError(f"{where}: name it with letters, digits and . _ - : / alone, without spaces.")
-    table = _check(where, options, ARGUMENTS)
-    try:
-        return {key: _members(value) if key in OF_MEMBERS else value for key, value in table.items()}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from None
+    table = dict(_check(where, options, ARGUMENTS))
+    with located(where):
+        return table | {key: _members(value) for key, value in table.items() if key in OF_MEMBERS}
 
 
 def _members(value: Any) -> Any:
@@ -111,14 +110,12 @@ def _members(value: Any) -> Any:
 
 def _plan(name: str, options: Mapping[str, Any], budget_usd: float | None) -> None:
     """Plan a mixture as if it were asked, and see that the budget of a day can be kept."""
-    try:
+    with located(f"[mixtures.{name}]"):
         plan = plan_mixture("Is this right?", **options).bound()
-    except (TypeError, ValueError, ImportError) as error:
-        raise ValueError(f"[mixtures.{name}]: {error}") from None
-    try:
-        Purse(None, budget_usd).check(plan.estimate)
-    except ValueError as error:
-        raise ValueError(f"[mixtures.{name}]: {str(error).replace('budget_usd', 'daily_budget_usd')}") from None
+        try:
+            Purse(None, budget_usd).check(plan.estimate)
+        except ValueError as error:
+            raise ValueError(str(error).replace("budget_usd", "daily_budget_usd")) from None
 
 
 def _is_loopback(host: str) -> bool:
