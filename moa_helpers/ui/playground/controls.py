@@ -9,7 +9,7 @@ import ipywidgets as widgets
 from moa_helpers import offline
 from moa_helpers.ui.html import render
 from moa_helpers.ui.playground.choice import LIMITS, MOST, NO_AGGREGATOR, OF_MIXTURES, SWITCHES, Choice
-from moa_helpers.ui.playground.hinted import close_all, hinted
+from moa_helpers.ui.playground.hinted import close_within, hinted
 
 Action = Callable[[], None]
 
@@ -92,7 +92,7 @@ class Controls:
     def fill(self, choice: Choice, models: Mapping[str, str], *, prepared: bool) -> None:
         """Put the controls to a choice. ``models`` has all models, each with why it cannot be asked, or ""."""
         self._filled, self._why = choice, models
-        close_all(self._models.values())
+        close_within(self._models.values())
         self._models = {}
         for name in choice.models:
             self._tick(name)

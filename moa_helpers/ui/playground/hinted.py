@@ -1,6 +1,5 @@
 """What all widgets of the playground need: a label and a tooltip in words, and an end."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import ipywidgets as widgets
@@ -24,16 +23,10 @@ def hinted(kind: type, name: str, **traits: Any) -> Any:
     return kind(description=f'<span title="{escaped(tip)}">{label}</span>', **HTML, **empty, **traits)
 
 
-def close_all(opened: Iterable[Any]) -> None:
-    """Close widgets, with all that is within them: the kernel and the page keep each one until it is closed."""
-    for each in opened:
-        if isinstance(each, list | tuple):
-            close_all(each)
-        elif isinstance(each, widgets.Widget):
-            close_parts(each)
-            each.close()
-
-
-def close_parts(widget: Any) -> None:
-    """Close all that is within a widget."""
-    close_all(getattr(widget, name) for name in widget.keys)
+def close_within(whole: Any) -> None:
+    """Close all widgets in a list or a widget: the kernel and the page keep each one until it is closed."""
+    for part in [getattr(whole, name) for name in whole.keys] if isinstance(whole, widgets.Widget) else whole:
+        if isinstance(part, list | tuple | widgets.Widget):
+            close_within(part)
+        if isinstance(part, widgets.Widget):
+            part.close()

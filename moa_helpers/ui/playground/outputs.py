@@ -7,7 +7,7 @@ import ipywidgets as widgets
 from moa_helpers.results import Answer
 from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import COLUMNS, GAP, Live, Seen, framed
-from moa_helpers.ui.playground.hinted import close_all, hinted
+from moa_helpers.ui.playground.hinted import close_within, hinted
 from moa_helpers.ui.playground.runs import Run, comparison_html, numbered, result_html
 
 
@@ -37,7 +37,7 @@ class Watched(widgets.VBox):  # type: ignore[misc]
             box.value = framed(one.html(whole, told=told and last and one.reply.ok))
             box.layout.grid_area = "auto / 1 / auto / -1" if last else "auto"  # a grid_column is lost in the page
         self._grid.children = boxes[: len(shown)]
-        close_all(boxes[len(shown) :])
+        close_within(boxes[len(shown) :])
 
 
 class Outputs:

@@ -22,7 +22,7 @@ from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import Live
 from moa_helpers.ui.playground.choice import Choice, code_for, completed, priced
 from moa_helpers.ui.playground.controls import Controls
-from moa_helpers.ui.playground.hinted import close_parts
+from moa_helpers.ui.playground.hinted import close_within
 from moa_helpers.ui.playground.interrupts import interrupts
 from moa_helpers.ui.playground.outputs import Outputs
 from moa_helpers.ui.playground.runs import Run, estimated, points
@@ -71,7 +71,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         """Close it and all its widgets; ``runs`` stay."""
         if self in self._open:
             self._open.remove(self)
-        close_parts(self)
+        close_within(self)
         super().close()
 
     def __repr__(self) -> str:
