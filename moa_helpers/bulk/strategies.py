@@ -63,9 +63,8 @@ class Strategy:
     def plan(self, prompt: Prompt) -> Plan:
         """The calls to make; arguments and errors are those of ``mixture_of_agents``."""
         if self.single:
-            models, options = self.given["reference_models"], {**self.given}
-            del options["reference_models"]
-            return plan_fan_out(models, prompt, **options)
+            options = {**self.given}
+            return plan_fan_out(options.pop("reference_models"), prompt, **options)
         return plan_mixture(prompt, **self.given)
 
     async def answer(self, question: Question) -> Row:

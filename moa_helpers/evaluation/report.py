@@ -39,16 +39,6 @@ class Table(NamedTuple):
     links: Sequence[str] = ()
 
 
-class Asked(NamedTuple):
-    """A question with all answers: ``answers`` has each strategy's text."""
-
-    name: str
-    text: str
-    reference: str | None
-    table: Table
-    answers: Sequence[tuple[str, str]]
-
-
 def report(comparison: Comparison, path: str | Path) -> Path:
     """Write the file; see ``Comparison.report``."""
     table, judges = comparison.table(), comparison.judges_table()
@@ -107,7 +97,7 @@ def _pictures(comparison: Comparison, table: pd.DataFrame, judges: pd.DataFrame)
             return
 
 
-def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
+def _questions(comparison: Comparison) -> tuple[list[dict[str, Any]], Table]:
     """Each question with all answers, and the disagreements."""
     shown = [
         field.name
@@ -127,9 +117,9 @@ def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
             facts[NULL] = [""] * len(facts[answers[0].strategy])
         lines = [[name, *cells, *(said[name, judge] for judge in comparison.judges)] for name, cells in facts.items()]
         short = " ".join(question.id.split())[:LONGEST_NAME]
+        about = {"name": short, "text": question.text, "reference": question.reference}
         texts = [(each.strategy, each.text) for each in answers]
-        table = Table(f"question {number}", header, lines)
-        asked.append(Asked(short, question.text, question.reference, table, texts))
+        asked.append(about | {"table": Table(f"question {number}", header, lines), "answers": texts})
         values = {each.strategy: each.value or 0.0 for each in scored.values() if not each.problem}
         told = [*_disagreements(judgements, values, comparison.baseline)]
         rows += [(short, each) for each in told]
