@@ -7,6 +7,7 @@ import ipywidgets as widgets
 from moa_helpers.ui.html import escaped
 from moa_helpers.ui.playground.choice import HINTS, LIMITS, SWITCHES
 
+WIDE = {"description_width": "initial"}  # a label as wide as its text
 HTML = {"description_allow_html": True} if "description_allow_html" in widgets.Text.class_trait_names() else {}
 
 
@@ -20,7 +21,8 @@ def hinted(kind: type, name: str, **traits: Any) -> Any:
         return kind(description=f"{label} ({name})", **traits)
     tip = more[-1] if name in HINTS["controls"] else f"{more[-1]} Argument: {name}."
     empty = {"placeholder": more[0]} if name in LIMITS else {}
-    return kind(description=f'<span title="{escaped(tip)}">{label}</span>', **HTML, **empty, **traits)
+    described = {"description": f'<span title="{escaped(tip)}">{label}</span>', "style": WIDE}
+    return kind(**described | HTML | empty | traits)
 
 
 def close_within(whole: Any) -> None:

@@ -41,19 +41,16 @@ class Watched(widgets.VBox):  # type: ignore[misc]
 
 
 class Outputs:
-    """All that is shown below the controls; ``parts`` has the widgets in the order of the page.
-
-    ``load`` is called when an old run is to be shown again; ``wanted`` is its number.
-    """
+    """All that is shown below the controls, in ``parts``. ``load`` is called to show the run ``wanted`` again."""
 
     def __init__(self, load: Callable[[], object]) -> None:
         self.calls = Watched()
         names = ("moa-said", "moa-result", "moa-runs", "moa-copy")
         self._said, self._result, self._runs, self._copy = (_html().add_class(name) for name in names)
-        label, tall = {"style": {"description_width": "initial"}}, widgets.Layout(width="auto", height="11em")
-        self._code = hinted(widgets.Textarea, "code", layout=tall, **label).add_class("moa-code")
+        tall = widgets.Layout(width="auto", height="11em")
+        self._code = hinted(widgets.Textarea, "code", layout=tall).add_class("moa-code")
         own = widgets.Layout(width="auto", min_width="0")
-        self._load = hinted(widgets.Dropdown, "load", options=[""], layout=own, **label)
+        self._load = hinted(widgets.Dropdown, "load", options=[""], layout=own)
         self._load.observe(lambda change: load(), "value")
         self._copy.value = render("play_copy.html")
         self._load.layout.display = "none"
