@@ -35,10 +35,7 @@ class Shared(Protocol):
 
 
 class Store(Protocol):
-    """Keeps what calls gave, so that none has to be made a second time.
-
-    With ``recorded_speed``, what it gives again arrives as slowly as it once did.
-    """
+    """Keeps what calls gave, so that none is made again. With ``recorded_speed`` it comes as slowly as it once did."""
 
     recorded_speed: bool = False
 
