@@ -31,12 +31,6 @@ print("\\n" + given["passed"])
 _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="moa-code")
 
 
-def check_limits() -> None:
-    """Raise OSError if this system cannot set the limits."""
-    if not sys.platform.startswith("linux"):
-        raise OSError("scores.runs needs Linux, as on Colab: this system cannot limit the memory and time of code.")
-
-
 async def passes(code: str, tests: str, seconds: float, memory_mb: int) -> tuple[bool, str]:
     """Whether code passes tests, and "passed" or its last line. One runs at a time for each processor."""
     return await asyncio.get_running_loop().run_in_executor(_pool, _run, code, tests, seconds, memory_mb)

@@ -17,6 +17,7 @@ from moa_helpers.limits.members import Named
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.limits.scope import Scope
 from moa_helpers.mixture import mixture_of_agents
+from moa_helpers.offline.bank import points
 from moa_helpers.results import Answer, Replies
 from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import Live
@@ -25,7 +26,7 @@ from moa_helpers.ui.playground.controls import Controls
 from moa_helpers.ui.playground.hinted import close_within
 from moa_helpers.ui.playground.interrupts import interrupts
 from moa_helpers.ui.playground.outputs import Outputs
-from moa_helpers.ui.playground.runs import Run, estimated, points
+from moa_helpers.ui.playground.runs import Run, estimated
 from moa_helpers.ui.progress import follow
 from moa_helpers.vendors.settings import current
 
