@@ -160,9 +160,8 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         except (TypeError, ValueError) as error:
             text = str(error)
         if not self._controls.can_choose:
-            text = (
-                "No model can be asked now: the list says why. Without a key, run moa.setup('offline') and press Reset."
-            )
+            instead = "Without a key, run moa.setup('offline') and press Reset."
+            text = f"No model can be asked now: the list says why. {instead}"
         self._controls.estimate.value = render("play_text.html", text=text)
 
     def _reset(self) -> None:
