@@ -99,8 +99,11 @@ release: .venv-release/ready ## build what would go to PyPI, run the lesson from
 
 .venv-release/ready: REQUIREMENTS = build twine
 
-facts: ## ask what may have become untrue: vendors' lists of models (where a key is set), shutdown dates, every link
-	@$$(tools/find-python) tools/facts.py
+facts: .venv-facts/ready ## ask what may have become untrue: lists of models (where a key is set), prices, shutdown dates, every link
+	@.venv-facts/bin/python tools/facts.py
+
+.venv-facts/ready: REQUIREMENTS = genai-prices
+.venv-facts/ready: CONSTRAINTS =
 
 bench: bench-overhead bench-tail bench-survival bench-liars bench-panel bench-comparison bench-serve bench-bulk bench-batch ## benchmarks; about an hour
 

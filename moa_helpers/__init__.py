@@ -52,23 +52,16 @@ if TYPE_CHECKING:
 
 # What a lesson needs and a service does not: loaded on first use, as it brings pandas, matplotlib or ipywidgets.
 _LATER = {
-    "AnswerSet": "bulk.rows",
-    "Answered": "evaluation.comparison",
-    "Comparison": "evaluation.comparison",
-    "Judged": "evaluation.comparison",
-    "Question": "bulk.questions",
-    "Row": "bulk.rows",
-    "Verdict": "evaluation.judging",
-    "Worth": "evaluation.worth",
-    "answer_all": "bulk.answering",
-    "compare": "evaluation.compare",
-    "estimate_comparison": "evaluation.compare",
-    "jobs": "bulk.jobs",
-    "judge": "evaluation.judging",
-    "playground": "ui.playground",
-    "read_questions": "bulk.questions",
-    "watch": "ui.panel",
-    "worth_it": "evaluation.worth",
+    "bulk.answering": ("answer_all",),
+    "bulk.jobs": ("jobs",),
+    "bulk.questions": ("Question", "read_questions"),
+    "bulk.rows": ("AnswerSet", "Row"),
+    "evaluation.compare": ("compare", "estimate_comparison"),
+    "evaluation.comparison": ("Answered", "Comparison", "Judged"),
+    "evaluation.judging": ("Verdict", "judge"),
+    "evaluation.worth": ("Worth", "worth_it"),
+    "ui.panel": ("watch",),
+    "ui.playground": ("playground",),
 }
 _MODULES = {
     "charts": "evaluation.charts",
@@ -83,7 +76,7 @@ _MODULES = {
 if not TYPE_CHECKING:  # else a type checker would take any name for one that is there
 
     def __getattr__(name: str) -> Any:
-        place = _MODULES.get(name) or _LATER.get(name)
+        place = _MODULES.get(name) or next((place for place, names in _LATER.items() if name in names), None)
         if place is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         with lesson():

@@ -1,9 +1,9 @@
-"""What may have become untrue since the lesson was written: model ids, shutdown dates, and every link.
+"""What may have become untrue since the lesson was written: model ids, prices, shutdown dates, and every link.
 
     python tools/facts.py            prints what is to be looked at, as Markdown; exit status 1 if there is anything
 
 A vendor's list of models is asked where its key is set. A link that answers 401, 403 or 429 is only named: many sites
-refuse programs. Whether a price still holds is for a reader to say, so its source must at least answer.
+refuse programs. Prices are compared with those of the package genai-prices, of which ``make facts`` fetches the newest.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import http.client
 import json
+import math
 import os
 import re
 import sys
@@ -86,6 +87,27 @@ def missing_models(today: date) -> Iterator[str]:
                 yield f"{row['vendor']}:{row['model_id']} is not in the vendor's list"
 
 
+def other_prices() -> Iterator[str]:
+    """Models whose price in dollars for a million tokens is another in genai-prices; those it lacks are left out."""
+    try:
+        from genai_prices import Usage, calc_price
+    except ImportError:
+        yield "The prices were not compared: genai-prices is not installed (`make facts` does that)."
+        return
+    for row in rows("models.csv"):
+        usages = Usage(input_tokens=1000, output_tokens=0), Usage(input_tokens=0, output_tokens=1000)
+        try:
+            found = [calc_price(use, row["model_id"], provider_id=row["vendor"]).total_price for use in usages]
+        except LookupError:
+            continue
+        theirs, ours = (
+            [1000 * float(usd) for usd in found],
+            [float(row[f"usd_{way}_per_m"] or 0) for way in ("in", "out")],
+        )
+        if not all(map(math.isclose, theirs, ours)):
+            yield f"{row['vendor']}:{row['model_id']} costs {theirs} by genai-prices, and {ours} in models.csv"
+
+
 def texts() -> dict[str, str]:
     """What a reader sees, file by file; of a notebook all cells, without their outputs."""
     found = {}
@@ -146,7 +168,7 @@ def main(today: date, timeout: float = 20.0) -> int:
     }
     ending = list(shutdowns(today))
     parts = {
-        "Models": [*(line for line, named in ending if named), *missing_models(today)],
+        "Models": [*(line for line, named in ending if named), *missing_models(today), *other_prices()],
         "Links": [line for address, line in about.items() if said_of[address][1]],
         "For your information": [
             *(line for line, named in ending if not named),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from moa_helpers.bulk.answering import Answering
+from moa_helpers.limits.scope import Store
 from moa_helpers.results import Failure, Reply
 from moa_helpers.store.answers import key_of_request
 from moa_helpers.store.jobs import Item, Ledger, Planned
@@ -13,15 +14,13 @@ from moa_helpers.vendors.requests import Request
 LAST = 1_000_000  # the number of the aggregators' stage
 
 
-class Asking:
+class Asking(Store):
     """The store for a question's mixture: it gives the replies that are known, and notes the requests that are missing.
 
     A stage begins once its quorum is in, or else once all calls of the stage before have ended. The replies that enter
     it are written down, as a later reply must not change a prompt that is paid for already. ``saved`` is the progress
     of the question so far. With ``late_live``, a request that failed in a batch is asked live.
     """
-
-    recorded_speed = False
 
     def __init__(
         self, work: Answering, ledger: Ledger, saved: Planned | None, quorum: int | None, late_live: bool

@@ -71,9 +71,7 @@ class Jobs(Shown):
             there = ", ".join(str(job.id) for job in self) or "none"
             raise ValueError(f"No job under way has the id {unknown.pop()!r}; there are: {there}.")
         if any(job.offline != (current().mode == "offline") for job in chosen):
-            raise ValueError(
-                "A job was submitted in the other mode: run moa.setup('live') or moa.setup('offline') first."
-            )
+            raise ValueError("A job was submitted in the other mode: run moa.setup() with 'live' or 'offline' first.")
         with closing(Answers(self.path)) as store:
             ledger = Ledger(store)
             for job in chosen:

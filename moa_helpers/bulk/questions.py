@@ -131,11 +131,7 @@ def _rows(text: str) -> Iterator[dict[str | None, Any]]:
 
 
 def opened(given: Source) -> tuple[Iterator[Question], int | None]:
-    """The questions of a source, one by one, and their number, if that is known.
-
-    A file, a table or a list is checked as a whole before this returns. Of anything else, each question is checked as
-    it is read. Raises TypeError or ValueError.
-    """
+    """The questions of a source one by one, checked, and their number, if that is known before they are read."""
     found = _read(given)
     if isinstance(found, Sequence):
         questions = questions_of(found)
@@ -146,10 +142,7 @@ def opened(given: Source) -> tuple[Iterator[Question], int | None]:
 
 
 def questions_of(given: Source) -> list[Question]:
-    """All questions of a list, a file or a DataFrame; a text in a list is its own id.
-
-    Raises TypeError or ValueError for anything else, and for what ``read_questions`` refuses.
-    """
+    """All questions of a list, a file or a DataFrame, checked; a text in a list is its own id."""
     found = _read(given)
     if not isinstance(found, Sequence):
         raise TypeError(f"Give the questions as a list, a file or a pandas DataFrame, not {type(found).__name__}.")

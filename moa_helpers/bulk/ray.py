@@ -46,13 +46,7 @@ async def run(work: Answering, questions: Iterator[Question]) -> None:
 
 
 async def joined(strategy: Strategy) -> tuple[Any, str]:
-    """Ray, once this process belongs to a cluster, and the name of this machine in it.
-
-    Raises:
-        ImportError: Ray is not installed.
-        RuntimeError: there is no cluster that can be used.
-        ValueError: the strategy asks a server on this machine that the cluster's other machines cannot reach.
-    """
+    """Ray, once this process is in a cluster that reaches the strategy's models; and this machine's name in it."""
     try:
         import ray
     except ImportError:

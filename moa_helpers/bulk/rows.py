@@ -48,12 +48,10 @@ class Row:
     def of(cls, question: Question, result: Answer | Reply) -> "Row":
         """The row of a question with this result."""
         if isinstance(result, Reply):
-            stages, outcome = [Replies([result])], result.failure.kind if result.failure else "ok"
-            text = result.text if result.ok else ""
+            stages: Sequence[Replies] = [Replies([result])]
+            text, outcome = result.text if result.ok else "", result.failure.kind if result.failure else "ok"
         else:
-            last = (*result.failed_aggregators, result.aggregator)
-            stages = [*result.layers, *(Replies([reply]) for reply in last if reply)]
-            text, outcome = result.text, result.outcome
+            stages, text, outcome = result.stages, result.text, result.outcome
         replies = [reply for stage in stages for reply in stage]
         failures = dict.fromkeys(reply.failure.message for reply in replies if reply.failure)
         return cls(

@@ -54,14 +54,14 @@ class Limiter:
         self._rates.hold(vendor, seconds)
 
 
-class SharedRates:
+class SharedRates(Rates):
     """Asks a limiter for the turns of this process, at vendors whose rates are given or that tell of them."""
 
     def __init__(self, limiter: Any, given: Mapping[str, Rate]) -> None:
+        super().__init__(given)
         self._limiter, self._limited = limiter, {*given}
-        self._first = defaultdict[str, asyncio.Lock](
-            asyncio.Lock
-        )  # one turn at a time, so a process that dies loses no more
+        # one turn at a time, so a process that dies loses no more
+        self._first: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @asynccontextmanager
     async def turn(self, vendor: str, tokens: int, until: float = math.inf) -> AsyncIterator[Turn]:
@@ -101,12 +101,11 @@ class SharedRates:
 
 
 @dataclass(frozen=True)
-class Sending:
+class Sending(Store):
     """The store of a worker: it has the replies that came with the question, and sends new ones."""
 
     sent: "asyncio.Queue[tuple[Any, ...]]"
     known: Known
-    recorded_speed = False
 
     def find(self, request: Request) -> Reply | None:
         """The reply, if it came with the question."""
@@ -116,17 +115,13 @@ class Sending:
         """Send it to the process that has the store."""
         self.sent.put_nowait(("called", replace(request, sdk=None), reply))
 
-    def check(self) -> None:
-        """Nothing to do: the process that hands out questions has checked."""
-
 
 @dataclass(frozen=True)
-class _Found:
+class _Found(Store):
     """Notes what another store has. A reply that is missing counts as failed, so that nothing is asked."""
 
     store: Store
     known: dict[Request, Reply] = field(default_factory=dict)
-    recorded_speed = False
 
     def find(self, request: Request) -> Reply:
         reply = self.store.find(request)
@@ -136,8 +131,6 @@ class _Found:
         return reply
 
     def keep(self, request: Request, reply: Reply) -> None: ...
-
-    def check(self) -> None: ...
 
 
 async def known_to(store: Store, strategy: Strategy, question: Question) -> Known:

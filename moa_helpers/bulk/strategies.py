@@ -27,16 +27,7 @@ class Strategy:
 
     @classmethod
     def of(cls, given: Named | Mapping[str, Any], name: str = "", **options: Any) -> Self:
-        """The strategy for a model's name, a ``Member`` or a mixture's arguments.
-
-        Args:
-            given: the model, or the arguments.
-            name: its name in messages.
-            options: arguments for which it has no value of its own.
-
-        Raises:
-            TypeError, ValueError: it is neither.
-        """
+        """The strategy for a model or a mixture's arguments; ``options`` are for what these leave out."""
         called = f"The strategy {name!r}" if name else "The mixture"
         if isinstance(given, Named):
             return cls({**options, "reference_models": [given]})
@@ -72,9 +63,8 @@ class Strategy:
     def plan(self, prompt: Prompt) -> Plan:
         """The calls to make; arguments and errors are those of ``mixture_of_agents``."""
         if self.single:
-            models, options = self.given["reference_models"], {**self.given}
-            del options["reference_models"]
-            return plan_fan_out(models, prompt, **options)
+            options = {**self.given}
+            return plan_fan_out(options.pop("reference_models"), prompt, **options)
         return plan_mixture(prompt, **self.given)
 
     async def answer(self, question: Question) -> Row:

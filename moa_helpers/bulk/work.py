@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from moa_helpers.limits.purse import most
 from moa_helpers.limits.rates import Rates
-from moa_helpers.limits.scope import Scope
+from moa_helpers.limits.scope import Scope, Store
 from moa_helpers.limits.tasks import results, stop
 from moa_helpers.limits.values import Limits
 from moa_helpers.results import Reply
@@ -35,14 +35,7 @@ def shared(timeout: float, retries: int, max_concurrency: int | Mapping[str, int
 
 
 class Work:
-    """Work on many items, which share places, rates, a budget and a store. A progress view shows it.
-
-    Args:
-        store: keeps each call as soon as it has ended.
-        limits: the places and ``budget_usd`` hold for all calls together.
-        rates: those of the vendors.
-        total: the number of items, if that is known.
-    """
+    """Work on many items, which share places, rates, a budget and a store. A progress view shows it."""
 
     def __init__(self, store: Answers, limits: Limits, rates: Rates, total: int | None) -> None:
         self.store, self.rates, self.total, self.lane = store, rates, total, Lane(self)
@@ -189,12 +182,11 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Lane:
+class Lane(Store):
     """The store of a work's calls, which counts them. A comparison keeps its calls by question and strategy."""
 
     work: Work
     name: tuple[str, str] | None = None
-    recorded_speed = False
 
     def find(self, request: Request) -> Reply | None:
         """An earlier reply to this request in this lane."""

@@ -55,7 +55,7 @@ def read_hosts(values: Mapping[str, str]) -> None:
         stem = variable.removeprefix("MOA_HOST_")
         if stem not in ("", variable):
             name, key = stem.lower().replace("_", "-"), f"{stem}_API_KEY"
-            with _told(variable):
+            with located(variable):
                 found[name] = _host(variable, name, url, key if key in values else None)
     for name, vendor in [*VENDORS.items()]:
         if vendor.origin == _BY_CODE:
@@ -73,7 +73,7 @@ def without_login(url: str) -> str:
 def _of_file(file: Path) -> dict[str, Vendor]:
     import tomllib  # hardly ever needed
 
-    with _told(str(file)):
+    with located(str(file)):
         hosts = tomllib.loads(file.read_text("utf-8-sig")).get("hosts", {})
         if not isinstance(hosts, dict):
             raise TypeError("[hosts] must be a table, with a name and an address on each line.")
@@ -87,11 +87,11 @@ def _of_file(file: Path) -> dict[str, Vendor]:
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
+def located(where: str) -> Iterator[None]:
     """Say in an error where the mistake is."""
     try:
         yield
-    except (TypeError, ValueError, OSError) as error:
+    except (TypeError, ValueError, ImportError, OSError) as error:
         raise ValueError(f"{where}: {error}") from None
 
 

@@ -3,12 +3,11 @@
 import asyncio
 import math
 from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from moa_helpers import offline
 from moa_helpers.bulk.questions import Question, Source
 from moa_helpers.bulk.rows import Row
 from moa_helpers.bulk.strategies import answered
@@ -24,6 +23,7 @@ from moa_helpers.limits.rates import Rate, Rates
 from moa_helpers.limits.scope import Scope
 from moa_helpers.limits.tasks import results, stop
 from moa_helpers.limits.values import Limits
+from moa_helpers.offline.bank import points
 from moa_helpers.plan import plan_fan_out
 from moa_helpers.results import Reply, total
 from moa_helpers.store.answers import Answers, key_of
@@ -202,8 +202,9 @@ class Comparing(Work):
         result = await answered(strategy.plan(question.prompt).bound(streamed=False))
         row, replies = Row.of(question, result), [result] if isinstance(result, Reply) else result.replies
         same: dict[str, Any] = {each: getattr(row, each) for each in SAME}
-        points: dict[str, Any] = _points(question, row.text) if all(reply.offline for reply in replies) else {}
-        found = Answered(question.id, name, characters=len(row.text), **same, **points)
+        found = Answered(question.id, name, characters=len(row.text), **same)
+        if all(reply.offline for reply in replies) and (score := points(question.text, row.text)):
+            found = replace(found, points_right=score.covered, points_wrong=score.wrong, points_possible=score.possible)
         stopped = any(reply.abandoned or reply.hedged for reply in replies)
         if stopped and row.text and all(reply.ok or reply.abandoned for reply in replies):
             self.store.keep_row(key, asdict(found))
@@ -231,10 +232,3 @@ class _Lane(Lane):
 
     def find(self, request: Request) -> Reply | None:
         return next((reply for asked, reply in self.panel if asked == request), None) or super().find(request)
-
-
-def _points(question: Question, text: str) -> dict[str, int]:
-    with suppress(ValueError):  # it is not a prepared question
-        score = offline.score(question.text, text)
-        return {"points_right": score.covered, "points_wrong": score.wrong, "points_possible": score.possible}
-    return {}

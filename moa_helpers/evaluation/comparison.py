@@ -126,9 +126,7 @@ class Comparison(Shown):
         """
         self._check(strategy)
         if what == "score":
-            return [
-                math.nan if each.problem else each.value or 0.0 for each in self.scored if each.strategy == strategy
-            ]
+            return [math.nan if one.problem else one.value or 0.0 for one in self.scored if one.strategy == strategy]
         own = [each for each in self.answers if each.strategy == strategy]
         if what == "points_share":
             pairs = [(each.points_right, each.points_possible) for each in own]

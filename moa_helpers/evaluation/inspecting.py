@@ -53,9 +53,7 @@ def _head(comparison: Comparison, samples: list[Json]) -> Json:
     """The log without its samples."""
     now = datetime.now(UTC).isoformat()  # the time of the calls is not known
     values = defaultdict[str, dict[str, list[float]]](lambda: defaultdict(list))  # score -> strategy -> of each answer
-    for sample in sorted(
-        samples, key=lambda sample: -len(sample["scores"])
-    ):  # so the longest list of scores sets their order
+    for sample in sorted(samples, key=lambda each: -len(each["scores"])):  # the longest list sets the scores' order
         for name, score in sample["scores"].items():
             values[name][sample["metadata"]["strategy"]].append(score["value"])
     scores = []
@@ -99,9 +97,7 @@ def _samples(comparison: Comparison) -> list[Json]:
             "id": f"{number:0{digits}} {_short(one.question)} · {_short(one.strategy)}",
             "epoch": 1,
             **_said(one, question),
-            "scores": _scores(
-                one, [each for each in judged if each.strategy == one.strategy], scored.get(one.strategy)
-            ),
+            "scores": _scores(one, judged, scored.get(one.strategy)),
             "metadata": {name: value for name, value in asdict(one).items() if name != "text" and value is not None},
             "total_time": one.seconds,
         }
@@ -137,7 +133,7 @@ def _scores(answered: Answered, judged: list[Judged], scored: Scored | None) -> 
         read = "nothing to read" if scored.value is None else ""
         found["score"] = {"value": scored.value or 0.0, "answer": scored.read, "explanation": read}
     for each in judged:
-        if each.score is not None:
+        if each.strategy == answered.strategy and each.score is not None:
             facts = {"places": each.places, "cost_usd": each.cost_usd}
             found[f"judge {each.judge}"] = {"value": each.score, "metadata": facts}
     if answered.points_right is not None and answered.points_possible:

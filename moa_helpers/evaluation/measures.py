@@ -181,9 +181,7 @@ def corrected(judged: Sequence[float], labelled: Sequence[tuple[float, float]]) 
     Raises:
         ValueError: fewer than two questions have a label, or a value is not from 0 to 1.
     """
-    if len(labelled) < 2 or not all(
-        0 <= value <= 1 for value in (*judged, *(each for pair in labelled for each in pair))
-    ):
+    if len(labelled) < 2 or not all(0 <= value <= 1 for value in chain(judged, *labelled)):
         raise ValueError("Give labels for two questions or more; scores and labels are from 0 to 1.")
     theirs, labels = np.asarray(labelled, dtype=float).T
     errors = labels - theirs if len(judged) > 1 else labels
@@ -261,9 +259,8 @@ def _bootstrap(count: int, measure: Callable[[np.ndarray], np.ndarray], seed: in
 def _bounded(measured: np.ndarray) -> Interval:
     """The interval of the known values of ``_bootstrap``."""
     known = measured[1:][~np.isnan(measured[1:])]
-    return Interval(
-        float(measured[0]), *map(float, np.quantile(known, (0.025, 0.975)) if len(known) else [math.nan] * 2)
-    )
+    bounds = np.quantile(known, (0.025, 0.975)) if len(known) else [math.nan] * 2
+    return Interval(float(measured[0]), *map(float, bounds))
 
 
 def _half_log_ratio(places: list[Places], one: Places, other: Places) -> Interval:

@@ -76,9 +76,7 @@ class Planned:
         first = next(iter(panels), "")
         for name, panel in panels.items() if self.share_panel else ():
             if panel != panels[first]:
-                raise ValueError(
-                    f"share_panel: {first!r} and {name!r} ask different proposers, or with other settings."
-                )
+                raise ValueError(f"share_panel: {first!r} and {name!r} ask different proposers or with other settings.")
         if self.judges:
             for request in plan_fan_out([*self.judges.values()], prompt, max_tokens=JUDGE_TOKENS).bound().stages[0]:
                 rates.check(request)
@@ -101,12 +99,8 @@ class Planned:
         """The price of a question in all, as one stage. ``number`` counts from 0."""
         question, longest = self.questions[number], self.longest
         names = ("reference_models", "aggregator", "layers", "max_tokens")
-        parts = [
-            estimate(
-                question.prompt, **{name: given[name] for name in names if name in given}, answer_tokens=answer_tokens
-            )
-            for given in (strategy.given for strategy in self.strategies.values())
-        ]
+        asked = [{name: each.given[name] for name in names if name in each.given} for each in self.strategies.values()]
+        parts = [estimate(question.prompt, **given, answer_tokens=answer_tokens) for given in asked]
         calls = sum(part.calls for part in parts)
         usd, most_usd = [part.usd for part in parts], [part.most_usd for part in parts]
         mixtures = [strategy for strategy in self.strategies.values() if not strategy.single]
@@ -117,10 +111,10 @@ class Planned:
             most_usd.append(None if panel.most_usd is None else -panel.most_usd)
         unpriced = dict.fromkeys(name for part in parts for name in part.unpriced)
         often = 2 * len(self.opponents(number))
-        asked = ranker_system(["", ""]) + question.text + (question.reference or "")
+        read = ranker_system(["", ""]) + question.text + (question.reference or "")
         for model in self.models if often else ():
             calls += often
-            usd += [model.cost(tokens(asked) + 2 * min(answer_tokens, longest), VERDICT_TOKENS)] * often
-            most_usd += [model.cost(tokens(asked, at_most=True) + 2 * longest, JUDGE_TOKENS)] * often
+            usd += [model.cost(tokens(read) + 2 * min(answer_tokens, longest), VERDICT_TOKENS)] * often
+            most_usd += [model.cost(tokens(read, at_most=True) + 2 * longest, JUDGE_TOKENS)] * often
             unpriced |= {model.name: None} if usd[-1] is None else {}
         return Estimate(total(usd), answer_tokens, longest, ((calls, total(most_usd)),), tuple(unpriced))

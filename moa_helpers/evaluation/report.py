@@ -39,21 +39,11 @@ class Table(NamedTuple):
     links: Sequence[str] = ()
 
 
-class Asked(NamedTuple):
-    """A question with all answers: ``answers`` has each strategy's text."""
-
-    name: str
-    text: str
-    reference: str | None
-    table: Table
-    answers: Sequence[tuple[str, str]]
-
-
 def report(comparison: Comparison, path: str | Path) -> Path:
     """Write the file; see ``Comparison.report``."""
     table, judges = comparison.table(), comparison.judges_table()
     asked, disagreements = _questions(comparison)
-    agreements = {name: comparison.agreement(name) for name in comparison.strategies[1:]}
+    agreements = {name: each for name in comparison.strategies[1:] if len(each := comparison.agreement(name))}
     versions = {"moa-helpers": "not installed", **current().versions}
     with suppress(metadata.PackageNotFoundError):
         versions["moa-helpers"] = metadata.version("moa-helpers")
@@ -70,10 +60,10 @@ def report(comparison: Comparison, path: str | Path) -> Path:
         cost=dollars(comparison.cost_usd),
         offline=any(each.offline for each in comparison.answers),
         problem=problem,
-        table=_table("the strategies", table.drop(columns="questions").reset_index(), comparison.baseline),
+        table=Table("the strategies", *cells(table.drop(columns="questions").reset_index(), comparison.baseline)),
         pictures=[(each.alt, each._repr_mimebundle_()["text/html"]) for each in _pictures(comparison, table, judges)],
-        judges=_table("the judges", judges.reset_index()),
-        agreements=[_table(f"How far they agree on {name}", found) for name, found in agreements.items() if len(found)],
+        judges=Table("the judges", *cells(judges.reset_index())),
+        agreements=[Table(f"How far they agree on {name}", *cells(found)) for name, found in agreements.items()],
         disagreements=disagreements,
         asked=asked,
         given=Table("what was compared", ("strategy", "asks"), given),
@@ -84,10 +74,6 @@ def report(comparison: Comparison, path: str | Path) -> Path:
         needed=f"{measures.questions_needed(0.05):,}",
     )
     return save(path, hide_used(html).encode())
-
-
-def _table(name: str, frame: pd.DataFrame, baseline: str = "") -> Table:
-    return Table(name, *cells(frame, baseline))
 
 
 def _pictures(comparison: Comparison, table: pd.DataFrame, judges: pd.DataFrame) -> Iterator[Picture]:
@@ -107,7 +93,7 @@ def _pictures(comparison: Comparison, table: pd.DataFrame, judges: pd.DataFrame)
             return
 
 
-def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
+def _questions(comparison: Comparison) -> tuple[list[dict[str, Any]], Table]:
     """Each question with all answers, and the disagreements."""
     shown = [
         field.name
@@ -127,9 +113,9 @@ def _questions(comparison: Comparison) -> tuple[list[Asked], Table]:
             facts[NULL] = [""] * len(facts[answers[0].strategy])
         lines = [[name, *cells, *(said[name, judge] for judge in comparison.judges)] for name, cells in facts.items()]
         short = " ".join(question.id.split())[:LONGEST_NAME]
+        about = {"name": short, "text": question.text, "reference": question.reference}
         texts = [(each.strategy, each.text) for each in answers]
-        table = Table(f"question {number}", header, lines)
-        asked.append(Asked(short, question.text, question.reference, table, texts))
+        asked.append(about | {"table": Table(f"question {number}", header, lines), "answers": texts})
         values = {each.strategy: each.value or 0.0 for each in scored.values() if not each.problem}
         told = [*_disagreements(judgements, values, comparison.baseline)]
         rows += [(short, each) for each in told]

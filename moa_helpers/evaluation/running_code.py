@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 
 SAID = 1_000_000  # bytes that the code may write to its output, or to any file
@@ -28,12 +29,6 @@ for part in ("code", "tests"):
 print("\\n" + given["passed"])
 """
 _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="moa-code")
-
-
-def check_limits() -> None:
-    """Raise OSError if this system cannot set the limits."""
-    if not sys.platform.startswith("linux"):
-        raise OSError("scores.runs needs Linux, as on Colab: this system cannot limit the memory and time of code.")
 
 
 async def passes(code: str, tests: str, seconds: float, memory_mb: int) -> tuple[bool, str]:
@@ -60,22 +55,14 @@ def _run(code: str, tests: str, seconds: float, memory_mb: int) -> tuple[bool, s
         except subprocess.TimeoutExpired:
             return False, f"not done after {seconds:g} s"
         finally:
-            _kill(process)
+            with suppress(ProcessLookupError):  # it and all that it has started have ended
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         said.seek(0)
         lines = said.read(SAID).decode(errors="replace").split("\n")
     if passed in lines:
         return True, "passed"
     return False, next((line.strip()[:200] for line in reversed(lines) if line.strip()), "ended before the tests did")
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """End it and all that it has started."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return  # all of it has ended
-    finally:
-        process.wait()
 
 
 @cache

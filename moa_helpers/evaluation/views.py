@@ -4,18 +4,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import combinations
-from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from moa_helpers.evaluation import measures
 from moa_helpers.evaluation.comparison import NULL, Comparison
 from moa_helpers.evaluation.judging import Verdict
 from moa_helpers.evaluation.measures import Interval
 from moa_helpers.ui.cards import STAND_INS, Card, card, dollars, spent
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 BIAS = ("position_bias", "position_bias_low", "position_bias_high")
 JUDGES_COLUMNS = ("judge", "pairs", "unread", "consistent", *BIAS, "null_lost", "verdict")
@@ -47,7 +45,7 @@ def _(comparison: Comparison) -> Card:
     return Card(heading, *cells(table, comparison.baseline), "\n\n".join(notes))
 
 
-def cells(frame: "pd.DataFrame", baseline: str = "") -> tuple[list[str], list[list[str]]]:
+def cells(frame: pd.DataFrame, baseline: str = "") -> tuple[list[str], list[list[str]]]:
     """A table for the reader, as header and rows: names, scores, other values with an interval, and the rest.
 
     Bounds are written beside their value. Columns without a known value (except costs) or a failure are left out.
@@ -85,7 +83,7 @@ def cell(column: str, value: Any) -> str:
     return f"{number:,.0f}" if abs(number) >= 1000 or number.is_integer() else f"{number:,.3g}"
 
 
-def bounded(frame: "pd.DataFrame") -> list[str]:
+def bounded(frame: pd.DataFrame) -> list[str]:
     """The columns that have an interval in two others."""
     return [column for column in frame.columns if {f"{column}_low", f"{column}_high"} <= {*frame.columns}]
 
@@ -95,18 +93,13 @@ def interval_of(row: Mapping[str, Any], column: str) -> Interval:
     return Interval(row[column], row[f"{column}_low"], row[f"{column}_high"])
 
 
-def table(comparison: Comparison) -> "pd.DataFrame":
+def table(comparison: Comparison) -> pd.DataFrame:
     """One row a strategy; see ``Comparison.table``."""
-    import pandas as pd
-
-    rows = [_row(comparison, name) for name in comparison.strategies]
-    return pd.DataFrame(rows).set_index("strategy")
+    return pd.DataFrame([_row(comparison, name) for name in comparison.strategies]).set_index("strategy")
 
 
-def judges_table(comparison: Comparison) -> "pd.DataFrame":
+def judges_table(comparison: Comparison) -> pd.DataFrame:
     """One row a judge; see ``Comparison.judges_table``."""
-    import pandas as pd
-
     rows = [_judge_row(comparison, name) for name in comparison.judges]
     return pd.DataFrame(rows, columns=JUDGES_COLUMNS).set_index("judge")
 
@@ -138,10 +131,8 @@ def warnings(comparison: Comparison) -> tuple[str, ...]:
     return (*judges, *scores)
 
 
-def scores_table(comparison: Comparison) -> "pd.DataFrame":
+def scores_table(comparison: Comparison) -> pd.DataFrame:
     """One row a question and strategy; see ``Comparison.scores_table``."""
-    import pandas as pd
-
     texts = {(each.question, each.strategy): each.text for each in comparison.answers}
     columns = ["question", "strategy", "reference", "value", "read", "problem"]
     table = pd.DataFrame([asdict(each) for each in comparison.scored], columns=columns)
@@ -149,11 +140,8 @@ def scores_table(comparison: Comparison) -> "pd.DataFrame":
     return table.rename(columns={"value": "score"})
 
 
-def agreement(comparison: Comparison, strategy: str, labels: Mapping[str, float]) -> "pd.DataFrame":
+def agreement(comparison: Comparison, strategy: str, labels: Mapping[str, float]) -> pd.DataFrame:
     """One row a pair of raters; see ``Comparison.agreement``."""
-    import numpy as np
-    import pandas as pd
-
     asked = [each for each in comparison.judgements if each.strategy == strategy and each.places]
     rated: dict[str, Any] = {
         judge: {each.question: each.score for each in asked if each.judge == judge} for judge in comparison.judges
@@ -234,9 +222,7 @@ def _bounds(name: str, found: Interval | None) -> dict[str, float]:
 def _verdict_on(pairs: int, same: int, by_place: int, null_lost: float) -> str:
     """Whether a judge is usable, in words. ``same``, ``by_place``: pairs in which an answer won, or a place."""
     decided = same + by_place
-    reach = (
-        NormalDist().inv_cdf(0.975) * math.sqrt(decided) / 2
-    )  # of a coin, which stays with its choice in half of the pairs
+    reach = measures.Z * math.sqrt(decided) / 2  # of a coin, which stays with its choice in half of the pairs
     if decided and same + 0.5 < decided / 2 - reach:
         return f"broken: in {by_place} of {pairs} pairs it chose the place, not the answer"
     if null_lost < LOST:

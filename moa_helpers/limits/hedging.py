@@ -50,10 +50,7 @@ class Single(Shared, Protocol):
 
 
 class HedgedCall:
-    """A call, and once it is slow a second one; like a ``Call``, it has ``run()``, ``reply()``, ``ok`` and ``sent``.
-
-    ``make`` makes a call of a request: ``calls.Call``, of which the other arguments are, too.
-    """
+    """A call that ``make`` makes, and once it is slow a second; like a ``Call`` it has ``run()`` and ``reply()``."""
 
     def __init__(
         self,

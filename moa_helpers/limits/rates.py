@@ -67,11 +67,7 @@ class Turn:
 
 
 class Rates:
-    """The rates of all vendors: ``given``, and what the vendors tell. For one event loop.
-
-    Raises:
-        TypeError, ValueError: it is no mapping, a vendor is unknown, or a rate is no ``Rate``.
-    """
+    """The rates of all vendors: ``given``, and what the vendors tell. For one event loop."""
 
     def __init__(self, given: Mapping[str, Rate] | None = None) -> None:
         if not isinstance(given, Mapping | None):

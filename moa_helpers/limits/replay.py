@@ -16,12 +16,7 @@ PIECE = 0.04  # seconds between two pieces, about
 
 
 class Replay:
-    """A reply that begins now and costs nothing, as it was kept.
-
-    Args:
-        reply: the recorded one.
-        at_once: whether it is there at once, or arrives as slowly as it once did.
-    """
+    """A reply that begins now and costs nothing, as it was kept; ``at_once``, or as slowly as it once came."""
 
     def __init__(self, reply: Reply, *, at_once: bool) -> None:
         self._whole, self.at_once, self._heard = reply, at_once, ""

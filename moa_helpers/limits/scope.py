@@ -4,13 +4,13 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from moa_helpers.limits.purse import Purse
-from moa_helpers.limits.rates import size
+from moa_helpers.limits.rates import Rates, Turn, size
 from moa_helpers.limits.tasks import turn
 from moa_helpers.limits.values import Limits
 from moa_helpers.results import Failure, Replies, Reply
@@ -35,12 +35,9 @@ class Shared(Protocol):
 
 
 class Store(Protocol):
-    """Keeps what calls gave, so that none has to be made a second time.
+    """Keeps what calls gave, so that none is made again. With ``recorded_speed`` it comes as slowly as it once did."""
 
-    With ``recorded_speed``, what it gives again arrives as slowly as it once did.
-    """
-
-    recorded_speed: bool
+    recorded_speed: bool = False
 
     def find(self, request: Request) -> Reply | None:
         """What this request was answered before; None if it has to be made."""
@@ -50,26 +47,7 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Raise if what is answered from now on could not be kept."""
-
-
-class Turn(Protocol):
-    """An attempt that a vendor's rates have room for."""
-
-    def used(self, tokens: int) -> None:
-        """How many tokens it took in the end, where that is known."""
-
-
-class Rates(Protocol):
-    """Has calls wait until their vendor's rates have room for them."""
-
-    def turn(self, vendor: str, tokens: int, until: float) -> AbstractAsyncContextManager[Turn]:
-        """Wait for room for an attempt that may take so many tokens, until then at most; hold it while that runs."""
-
-    def learn(self, vendor: str, headers: Mapping[str, str]) -> None:
-        """What a vendor's answer says of its rates."""
-
-    def hold(self, vendor: str, seconds: float) -> None:
-        """Let no attempt at this vendor begin for so long: it has asked for that."""
+        return
 
 
 @dataclass

@@ -55,10 +55,7 @@ class Asked:
 
 
 def read(asked: Mapping[str, Any], headers: Mapping[str, str], vendor: str | None, *, messages: bool) -> Asked:
-    """What a request's body asks. Without a ``vendor`` the model's id names it. ``messages``: Anthropic's format.
-
-    Raises ``Refused`` if it cannot be read, or the vendor would refuse it.
-    """
+    """What a request's body asks. Without a ``vendor`` the model's id names it. ``messages``: Anthropic's format."""
     model = named(asked.get("model"), vendor, messages=messages)
     try:
         check(asked, _PARAMETERS, "A stand-in answers in plain text; leave it out.")

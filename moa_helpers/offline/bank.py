@@ -155,3 +155,8 @@ def score(prompt: str, text: str) -> Score:
     sizes = Counter(point.topic for point in question.points if point.true)
     possible = sum(size for _, size in sizes.most_common(question.pick))
     return Score(sum(point.true for point in found), sum(not point.true for point in found), possible)
+
+
+def points(prompt: str, text: str) -> Score | None:
+    """The same, or None if the prompt is no prepared question."""
+    return score(prompt, text) if match(prompt) else None

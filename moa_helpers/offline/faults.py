@@ -41,9 +41,7 @@ class Fault:
         if not 0 <= self.chance <= 1:
             raise ValueError(f"The chance of a fault is {self.chance}; it must be from 0 to 1.")
         if self.retry_after is not None and not 0 <= self.retry_after <= LONGEST_WAIT:
-            raise ValueError(
-                f"A fault's retry_after is {self.retry_after}; it must be from 0 to {LONGEST_WAIT:g} seconds."
-            )
+            raise ValueError(f"A fault's retry_after is {self.retry_after}; it is from 0 to {LONGEST_WAIT:g} seconds.")
         if self.times is not None and self.times < 0:
             raise ValueError(f"A fault's times is {self.times}; it must be 0 or more.")
 

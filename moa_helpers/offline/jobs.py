@@ -210,10 +210,9 @@ class Jobs:
         status, body, kind = await self._answer(job, identity, asked)
         job.counts["succeeded" if status == 200 else "errored"] += 1
         part = "errored" if job.dialect.name == "anthropic" and status != 200 else "result"
+        file_of = "result" if status == 200 or kind == "item_400" else "error"
         for _ in range(2 if kind == "duplicate_ids" else 1):
-            job.write(
-                part, "result" if status == 200 or kind == "item_400" else "error", identity, status=status, body=body
-            )
+            job.write(part, file_of, identity, status=status, body=body)
         await asyncio.sleep(0)
 
     async def _end(self, job: Job) -> None:

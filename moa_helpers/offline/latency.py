@@ -12,10 +12,7 @@ SPIKE_CHANCE, SPIKE_FACTOR = 0.03, 6.0
 
 
 def median(model_name: str) -> tuple[float, float]:
-    """Median TTFT in seconds and median tokens per second of the stand-in for a model.
-
-    The first row of ``measured_as.csv`` that fits counts: it names a measurement of the model, or of a near relative.
-    """
+    """Median TTFT (seconds) and tokens per second of a stand-in, by the first row of ``measured_as.csv`` that fits."""
     relatives, published = _read()
     row = next(row for row in relatives if model_name.startswith(row["name_begins_with"]))
     return float(published[row["ttft_of"]]["ttft_p50_s"]), float(published[row["rate_of"]]["tok_per_s_p50"])
@@ -43,6 +40,5 @@ class Latency:
 @cache
 def _read() -> tuple[list[dict[str, str]], dict[str, dict[str, str]]]:
     measured = rows(Path(__file__).parents[1] / "data" / "latency_published.csv")
-    return rows(Path(__file__).with_name("measured_as.csv")), {
-        f"{row['model']} @ {row['endpoint']}": row for row in measured
-    }
+    relatives = rows(Path(__file__).with_name("measured_as.csv"))
+    return relatives, {f"{row['model']} @ {row['endpoint']}": row for row in measured}

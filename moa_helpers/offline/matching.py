@@ -39,9 +39,7 @@ class Asking:
             return False
         needed = frozenset().union(*self.needs)
         first = next(place for place, word in enumerate(words) if word in needed)
-        while _says_little(words[first : first + 1]) and all(
-            need.intersection(words[first + 1 :]) for need in self.needs
-        ):
+        while _says_little([words[first]]) and all(need.intersection(words[first + 1 :]) for need in self.needs):
             first += 1  # "Explain why": the "why" is enough
         end = max(place for place, word in enumerate(words, 1) if word in needed or word in self.may)
         before, asked, after = words[:first], words[first:end], words[end:]

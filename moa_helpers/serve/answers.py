@@ -14,10 +14,7 @@ LONGEST = 1000  # characters of a header
 
 
 class NoAnswer(Refused):
-    """A mixture ran and gave no answer; ``moa`` has its facts.
-
-    The status is 429 where all that failed were rate limits, 504 where all came too late, otherwise 502.
-    """
+    """No answer of a mixture, with its facts: 429 where all hit rate limits, 504 where all came too late, else 502."""
 
     def __init__(self, answer: Answer, moa: dict[str, Any]) -> None:
         tried = [*answer.failed_aggregators, answer.aggregator]

@@ -30,11 +30,7 @@ class Asked:
     ignored: tuple[str, ...]  # the parameters that change nothing
 
     def planned(self, options: Mapping[str, Any]) -> Plan:
-        """The mixture with these arguments for this conversation; the limit holds for the answer alone.
-
-        Raises:
-            Refused: it cannot be asked.
-        """
+        """The mixture with these arguments for this conversation; the limit holds for the answer alone."""
         try:
             plan = plan_mixture(self.messages, **options)
         except (TypeError, ValueError) as error:
@@ -46,16 +42,7 @@ class Asked:
 
 
 def read(body: bytes, headers: Mapping[str, str], form: str) -> Asked:
-    """What a request asks.
-
-    Args:
-        body: of the request.
-        headers: of the request.
-        form: "openai", "anthropic" or "responses".
-
-    Raises:
-        Refused: it cannot be read, or asks for what a mixture cannot do.
-    """
+    """What a request asks, in a ``form`` of ``formats.PATHS``; ``Refused`` if a mixture cannot do that."""
     asked = parsed(body, headers)
     check(asked, _PARAMETERS, WHY)
     if not asked.get("model"):

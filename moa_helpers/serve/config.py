@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from moa_helpers.catalogue.hosts import located
 from moa_helpers.limits.checks import check_number, check_text
 from moa_helpers.limits.members import Member
 from moa_helpers.limits.purse import Purse
@@ -28,11 +29,7 @@ TOKEN = "MOA_SERVE_TOKEN"
 
 @dataclass(frozen=True)
 class Config:
-    """The mixtures by their names, each as arguments of ``mixture_of_agents``; and the settings of the server.
-
-    Raises:
-        TypeError, ValueError: a setting makes no sense.
-    """
+    """The mixtures by their names, each as arguments of ``mixture_of_agents``; and the settings of the server."""
 
     mixtures: Mapping[str, Mapping[str, Any]]
     host: str = "127.0.0.1"
@@ -69,15 +66,7 @@ class Config:
 
 
 def read_config(source: str | Path | Mapping[str, Any], **server: Any) -> Config:
-    """The configuration in a file or a mapping; each mixture is planned once, so that errors come now.
-
-    Args:
-        source: the path, or a mapping with the tables ``mixtures`` and ``server``.
-        server: settings that win over those of ``server``.
-
-    Raises:
-        ValueError: what is wrong, in one line.
-    """
+    """The configuration in a file or a mapping; ``server`` wins. Each mixture is planned once, so errors come now."""
     file = isinstance(source, str | Path)
     try:
         tables = source if isinstance(source, Mapping) else tomllib.loads(decoded(Path(source).read_bytes()))
@@ -104,11 +93,9 @@ def _mixture(name: str, options: object) -> dict[str, Any]:
     where = f"[mixtures.{name}]"
     if not NAME.fullmatch(name):
         raise ValueError(f"{where}: name it with letters, digits and . _ - : / alone, without spaces.")
-    table = _check(where, options, ARGUMENTS)
-    try:
-        return {key: _members(value) if key in OF_MEMBERS else value for key, value in table.items()}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from None
+    table = dict(_check(where, options, ARGUMENTS))
+    with located(where):
+        return table | {key: _members(value) for key, value in table.items() if key in OF_MEMBERS}
 
 
 def _members(value: Any) -> Any:
@@ -123,14 +110,12 @@ def _members(value: Any) -> Any:
 
 def _plan(name: str, options: Mapping[str, Any], budget_usd: float | None) -> None:
     """Plan a mixture as if it were asked, and see that the budget of a day can be kept."""
-    try:
+    with located(f"[mixtures.{name}]"):
         plan = plan_mixture("Is this right?", **options).bound()
-    except (TypeError, ValueError, ImportError) as error:
-        raise ValueError(f"[mixtures.{name}]: {error}") from None
-    try:
-        Purse(None, budget_usd).check(plan.estimate)
-    except ValueError as error:
-        raise ValueError(f"[mixtures.{name}]: {str(error).replace('budget_usd', 'daily_budget_usd')}") from None
+        try:
+            Purse(None, budget_usd).check(plan.estimate)
+        except ValueError as error:
+            raise ValueError(str(error).replace("budget_usd", "daily_budget_usd")) from None
 
 
 def _is_loopback(host: str) -> bool:

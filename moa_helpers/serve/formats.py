@@ -16,13 +16,7 @@ _SHAPES = json.loads(Path(__file__).with_name("formats.json").read_text(encoding
 
 
 class Writer:
-    """Writes one answer: whole with ``body``, or as the events of a stream, one after another.
-
-    Args:
-        form: a value of ``PATHS``.
-        model: the name of the mixture.
-        with_usage: whether OpenAI's stream ends with the token counts.
-    """
+    """Writes one answer in a form of ``PATHS``: whole with ``body``, or as the events of a stream."""
 
     def __init__(self, form: str, model: str, *, with_usage: bool = False) -> None:
         self._form, self._shapes, self._with_usage = form, _SHAPES[form], with_usage

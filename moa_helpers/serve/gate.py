@@ -11,13 +11,7 @@ DAY = 86_400  # seconds; a day begins at midnight UTC
 
 
 class Gate:
-    """Counts what is under way and what was spent today. Once it is ``draining``, nobody comes in any more.
-
-    Args:
-        most: requests at once.
-        budget_usd: US dollars a day; None: any number.
-        spent_since: what was spent since a moment (seconds since 1970), as a store knows it; asked once, now.
-    """
+    """Counts what is under way and what was spent today. Once it is ``draining``, nobody comes in any more."""
 
     def __init__(self, most: int, budget_usd: float | None, spent_since: Callable[[float], float] | None) -> None:
         self.under_way, self.draining, self.empty = 0, False, asyncio.Event()
@@ -27,11 +21,7 @@ class Gate:
         self._spent_usd = spent_since(self._day * DAY) if spent_since and budget_usd is not None else 0.0
 
     def enter(self, most_usd: float | None) -> None:
-        """Take a place, and set aside the most that the request may cost, until it leaves.
-
-        Raises:
-            Refused: there is no place, or not so much money left.
-        """
+        """Take a place, and set aside the most that the request may cost, until it leaves; ``Refused`` without room."""
         if self.draining:
             raise _refused(503, "The server is shutting down: ask another one.", after=1)
         if self.under_way >= self._most:

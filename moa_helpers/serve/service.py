@@ -39,13 +39,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Service:
-    """The web application of a configuration.
-
-    Args:
-        config: the mixtures and the settings.
-        gate: who may come in now.
-        store: where answers are looked up and kept; None: where the code around keeps them, if it does.
-    """
+    """The web application of a configuration. Without a store, answers are kept where the code around keeps them."""
 
     def __init__(self, config: Config, gate: Gate, store: Store | None) -> None:
         self._config, self._gate, self._store = config, gate, store
@@ -99,10 +93,12 @@ class Service:
     def _check_sender(self, request: web.Request) -> None:
         """Refuse who lacks the token; without a token, web pages and others who are not on this machine."""
         token, headers = self._config.token, request.headers
-        if token is None and headers.get("Origin") not in self._config.origins:
-            check_loopback(request)
+        if token is None:
+            if headers.get("Origin") not in self._config.origins:
+                check_loopback(request)
+            return
         sent = (headers.get("x-api-key", ""), re.sub(r"(?i)^bearer +", "", headers.get("Authorization", "")))
-        if token is not None and not any(_same(each, token) for each in sent):
+        if not any(hmac.compare_digest(each.encode(errors="replace"), token.encode()) for each in sent):
             raise Refused(401, "The token is missing or wrong: give the client the server's token as its API key.")
 
     def _headers(self, request: web.Request) -> dict[str, str]:
@@ -180,7 +176,8 @@ class Service:
                 if events := self._events(asked, writer, event):
                     if not response.prepared:
                         await response.prepare(request)
-                    await _write(response, events)
+                    async with asyncio.timeout(PATIENCE):
+                        await response.write(events)
                     silent_until = clock() + KEEP_ALIVE
             await task  # raises what the mixture raised
         except (ConnectionError, TimeoutError):
@@ -217,11 +214,6 @@ class Service:
         return b""
 
 
-async def _write(response: web.StreamResponse, events: bytes) -> None:
-    async with asyncio.timeout(PATIENCE):
-        await response.write(events)
-
-
 async def _next(happened: asyncio.Queue[Event | None], until: float) -> Event | str | None:
     """The next event; None at the end, and "silence" if none comes until then, on the clock of the loop."""
     try:
@@ -239,10 +231,6 @@ def _told(asked: Asked, answer: Answer) -> tuple[dict[str, Any], dict[str, Any]]
     if not answer.text:
         raise NoAnswer(answer, moa)
     return told, moa
-
-
-def _same(sent: str, token: str) -> bool:
-    return hmac.compare_digest(sent.encode("utf-8", "replace"), token.encode())
 
 
 def _form(request: web.Request) -> str:

@@ -44,16 +44,7 @@ _open: set["Answers"] = set()
 
 
 class Answers:
-    """What was answered, in a file. Its first use opens it, also after ``close`` or a fork.
-
-    Args:
-        path: the file; it is made if it is not there.
-        recorded_speed: whether what it gives again arrives as slowly as it once did.
-
-    Raises:
-        ValueError: the file holds something else, or a later version of this package made it.
-        OSError: it cannot be opened.
-    """
+    """What was answered, in a file. Its first use opens it, also after ``close`` or a fork; raises as ``keep`` does."""
 
     def __init__(self, path: str | Path, *, recorded_speed: bool = False) -> None:
         if not str(path).strip() or "\0" in str(path):
@@ -117,10 +108,7 @@ class Answers:
         return float(self._run("SELECT total(usd) FROM calls WHERE made >= ?", moment)[0][0])
 
     def take_in(self, old: Path, whole: Callable[..., Any]) -> None:
-        """Copy what version 0.1 kept in a file of JSON lines, which is only read; again only where that has grown.
-
-        Raises ValueError where it holds something else than calls, and answers of the type ``whole``.
-        """
+        """Copy what version 0.1 kept in a file of JSON lines, which is only read; again only where that has grown."""
         mark = old.name, old.stat().st_size
         if self._run("SELECT 1 FROM taken_in WHERE (name, size) = (?, ?)", *mark):
             return

@@ -63,10 +63,7 @@ class Item(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """How far a question has come: its stage, whose replies entered that, and for which it waits.
-
-    ``need`` is how many good replies it waits for, None for all; with ``live`` something is to be asked live.
-    """
+    """How far a question has come: its stage, whose replies entered that, and for which it waits."""
 
     question: str
     start: str
@@ -74,8 +71,8 @@ class Planned(NamedTuple):
     stage: int
     entered: Sequence[str]
     waits: Sequence[str] = ()
-    need: int | None = None
-    live: bool = False
+    need: int | None = None  # good replies that it waits for; None: all
+    live: bool = False  # whether something is to be asked live
 
 
 class Ledger:

@@ -109,9 +109,8 @@ def _(estimate: Estimate) -> Card:
         if estimate.mixed_usd != estimate.batch_usd:
             rows.append((f"{by_batch}, but the last stage live", dollars(estimate.mixed_usd)))
     unknown = f" · no price known for {unpriced(estimate)}" if estimate.unpriced else ""
-    return Card(
-        f"{estimate.calls} calls, estimated{fallbacks(estimate)}{unknown}", ("if each answer has", "cost"), rows
-    )
+    heading = f"{estimate.calls} calls, estimated{fallbacks(estimate)}{unknown}"
+    return Card(heading, ("if each answer has", "cost"), rows)
 
 
 def _said(reply: Reply) -> str:

@@ -21,10 +21,7 @@ _CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def render(template: str, **values: Any) -> str:
-    """The HTML of a template in ``templates/``; its values are escaped, and their control characters made visible.
-
-    It is ``Markup``, which says that it is HTML already.
-    """
+    """The HTML of a template, as ``Markup``; its values are escaped, and their control characters made visible."""
     from markupsafe import Markup
 
     return Markup(_environment().get_template(template).render(values))

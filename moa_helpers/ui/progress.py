@@ -37,10 +37,7 @@ async def follow(tasks: Sequence[asyncio.Task[Any]], show: Callable[[bool], None
 
 
 def progress_view() -> "_Output | _Bar":
-    """An output of the notebook's cell; outside a notebook, a progress bar on stderr.
-
-    What it shows has ``ended`` and ``total``, as numbers, and a ``line()`` and ``html(whole=...)`` that say more.
-    """
+    """An output of the notebook's cell; elsewhere a bar on stderr. It shows a ``Work`` or a ``Live``."""
     return _Output() if in_notebook() else _Bar()
 
 

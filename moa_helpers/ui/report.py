@@ -46,11 +46,9 @@ def _what_it_costs(settings: Settings) -> str:
     if not settings.free_models:
         return "Calls go to the vendors and cost money."
     where = "this machine" if len(settings.free_models) > len(settings.colab_models) else "Colab's models"
-    return (
-        f"Calls go to the vendors and cost money, but those to {where} are free."
-        if paid
-        else f"Calls go to {where} and are free."
-    )
+    if not paid:
+        return f"Calls go to {where} and are free."
+    return f"Calls go to the vendors and cost money, but those to {where} are free."
 
 
 def _served(server: Server) -> tuple[str, str]:

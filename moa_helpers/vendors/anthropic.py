@@ -52,16 +52,6 @@ async def stream(request: Request) -> AsyncGenerator[Chunk, None]:
             yield message_chunk(event)
 
 
-class Reader:
-    """As that of OpenAI's."""
-
-    ended = False
-
-    def read(self, event: Mapping[str, Any]) -> Chunk:
-        """What an event brought."""
-        return message_chunk(event)
-
-
 def message_chunk(event: Mapping[str, Any]) -> Chunk:
     """What an event of Anthropic's brought, or a message that was sent whole.
 
@@ -84,3 +74,9 @@ def message_chunk(event: Mapping[str, Any]) -> Chunk:
         cached_tokens=count(cached[0]),
         ended=is_end(event),
     )
+
+
+class Reader:
+    """As that of OpenAI's."""
+
+    ended, read = False, staticmethod(message_chunk)

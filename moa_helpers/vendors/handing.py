@@ -11,11 +11,7 @@ from moa_helpers.vendors.variables import with_logins
 
 
 class Handed:
-    """What ``setup()`` found here. It prints nothing; pickled it holds the keys, and is for the other process alone.
-
-    Args:
-        machine: a name of this machine, which differs from that of any other.
-    """
+    """What ``setup()`` found here. It prints nothing; pickled it holds the keys, and is for the other process alone."""
 
     def __init__(self, machine: str) -> None:
         now = settings.current()

@@ -19,10 +19,7 @@ getattr(os, "register_at_fork", dict)(  # a fork waits for it, or the lock of a 
 
 
 def warm(apis: Iterable[Api]) -> None:
-    """Begin to import what a notebook is going to need: the SDKs of these formats, then pictures and tables.
-
-    The thread ends by itself, and Python's end waits for it.
-    """
+    """Begin to import what a notebook is going to need: the SDKs of these formats, then pictures and tables."""
     missing = [name for name in (*(SDKS[api] for api in apis if api in SDKS), *PICTURES) if name not in _done]
     if missing:
         threading.Thread(target=lambda: [*map(_load, missing)], name="moa.setup imports").start()

@@ -43,10 +43,8 @@ async def _note(response: Any) -> None:
 def door(client: Any) -> tuple[str, dict[str, Any]]:
     """The address of the SDK's client, and the headers that it sends."""
     at = client.sdk_configuration
-    headers = {
-        "authorization": f"Bearer {at.security.api_key}",
-        "user-agent": f"mistral-client-python/{at.sdk_version}",
-    }
+    headers = {"authorization": f"Bearer {at.security.api_key}"}
+    headers["user-agent"] = f"mistral-client-python/{at.sdk_version}"
     return at.get_server_details()[0], headers | dict.fromkeys(("accept", "content-type"), "application/json")
 
 

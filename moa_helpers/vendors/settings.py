@@ -142,9 +142,7 @@ def _setup(mode: Mode | None, keep: str | Path | None) -> Settings:
         local_models=local_models,
         colab_models=() if wanted == "offline" else colab.session.models(),
         gateways=gateways,
-        notes=tuple(
-            redact(note) for note in [*notes, *key_notes, *shared, *local_notes, *twice, *colab.session.notes()]
-        ),
+        notes=tuple(map(redact, [*notes, *key_notes, *shared, *local_notes, *twice, *colab.session.notes()])),
         keep=Path(os.path.expanduser(kept)).absolute() if kept else None,
         _values=values,
     )

@@ -39,10 +39,7 @@ async def stream(request: Request) -> AsyncIterator[Chunk]:
 
 
 def client(model: Model) -> Any:
-    """The SDK's client for a model's address: one for each event loop, made on first use.
-
-    It raises what ``connection`` raises, and ValueError where the address or a variable of the network is broken.
-    """
+    """The SDK's client for a model's address: one for each event loop, made on first use. Raises as ``reach`` does."""
     vendor, how = model.vendor, reach(model.name)
     if not how:
         return colab.ai()  # a module: it needs no key and no address, and has nothing to close

@@ -33,10 +33,7 @@ def loopback(url: str) -> bool:
 
 
 def http_clients(api: Api, url: str, *, kept: int = 100, sync: bool = False) -> dict[str, Any]:
-    """The HTTP clients for an SDK's client, as its arguments; so many connections are kept open between calls.
-
-    Raises ``BrokenVariable`` if a variable for proxies or certificates is broken.
-    """
+    """The HTTP clients for an SDK's client, as its arguments; so many connections are kept open between calls."""
     here, secure = loopback(url), urlsplit(url).scheme == "https"
     try:
         httpx, of_sdk = _httpx(api)

@@ -32,7 +32,7 @@ def jupyter_lab(place):
     environment = os.environ | places | {"IPYTHONDIR": str(home / "ipython"), "MOA_MODE": "offline"}
     environment.pop("MOA_OFFLINE_SPEED", None)  # as a reader has it
     prefix, options = Path(sys.prefix), f"--no-browser --IdentityProvider.token={TOKEN}"
-    command = ["make", "-o", f"{prefix}/ready", "lab", f"VENV={prefix}", f"LAB={options}"]
+    command = ["make", "-o", f"{prefix}/warm", "lab", f"VENV={prefix}", f"LAB={options}"]
     log = home / "log.txt"
     with log.open("w") as output:
         server = subprocess.Popen(

@@ -11,7 +11,7 @@ from tests.notebooks.cells import ROOT
 
 WORKFLOWS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = set(re.findall(r"(?m)^([a-z-]+):", MAKEFILE)) | {".venv/ready", ".venv/tests", ".venv/warm"}
+TARGETS = {".venv/ready", ".venv/tests", ".venv/warm", *re.findall(r"(?m)^([a-z-]+|\.venv-[a-z]+/ready):", MAKEFILE)}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import sys
 import threading
 from datetime import date
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -17,8 +19,15 @@ VENDORS = (
     "name,api,base_url,key_variable,url_variable\nopenai,openai,https://x.invalid/v1,OPENAI_API_KEY,OPENAI_BASE_URL\n"
 )
 VENDORS += "anthropic,anthropic,https://y.invalid,ANTHROPIC_API_KEY,ANTHROPIC_BASE_URL\n"
-MODELS = "vendor,model_id,shutdown_date,successor\n"
+MODELS = "vendor,model_id,shutdown_date,successor,usd_in_per_m,usd_out_per_m\n"
 NOWHERE = "http://127.0.0.1:9"
+
+
+def price(use, model, *, provider_id):
+    """As genai-prices has it: one model, at 2 and 10 dollars for a million tokens, as decimals."""
+    if (provider_id, model) != ("openai", "priced"):
+        raise LookupError(model)
+    return SimpleNamespace(total_price=Decimal(2 * use.input_tokens + 10 * use.output_tokens) / 1_000_000)
 
 
 @pytest.fixture
@@ -52,6 +61,7 @@ def pages(tmp_path, monkeypatch):
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setitem(sys.modules, "genai_prices", SimpleNamespace(Usage=SimpleNamespace, calc_price=price))
     (tmp_path / "vendors.csv").write_text(VENDORS)
     (tmp_path / "models.csv").write_text(MODELS)
 
@@ -126,6 +136,20 @@ def test_a_model_that_is_not_listed_or_ends_soon_is_named(pages, capsys, monkeyp
     assert "- openai:lost is not in the vendor's list\n- anthropic:later is not in the vendor's list\n" in said
     sent = [headers for path, headers in pages.asked if path.startswith("/v1/models")]
     assert [headers.get("Authorization") or headers.get("X-Api-Key") for headers in sent] == [f"Bearer {KEY}", KEY]
+
+
+def test_a_price_that_differs_is_named(pages, capsys, monkeypatch):
+    pages.write("well")
+    (pages.folder / "models.csv").write_text(f"{MODELS}openai,priced,,,2,10\nanthropic,unknown to them,,,1,5\n")
+    assert report(capsys)[0] == 0
+    (pages.folder / "models.csv").write_text(f"{MODELS}openai,priced,,,2,8\n")
+    status, said = report(capsys)
+    assert status == 1
+    assert "- openai:priced costs [2.0, 10.0] by genai-prices, and [2.0, 8.0] in models.csv\n" in said
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    status, said = report(capsys)
+    assert status == 1
+    assert "- The prices were not compared: genai-prices is not installed" in said
 
 
 def test_a_list_that_cannot_be_had_is_said_without_the_key(pages, capsys, monkeypatch):

@@ -58,7 +58,7 @@ def test_no_function_is_long():
 def test_the_package_does_not_grow():
     """Lower the number with each line that goes; a new door gets lines of its own."""
     templates = [path for path in PACKAGE.glob("ui/templates/**/*") if path.is_file()]
-    assert sum(map(lines, [*SOURCES, *templates])) <= 16_650
+    assert sum(map(lines, [*SOURCES, *templates])) <= 16_799
 
 
 def test_each_folder_says_what_it_is_for():

@@ -11,6 +11,7 @@ import moa_helpers as moa
 from moa_helpers import offline
 from moa_helpers.vendors import local
 from moa_helpers.vendors.looking import Look
+from tests.support.pages import report
 from tests.support.servers import answering, behaving, dropping
 
 LISTS = {"/v1/models": {"object": "list", "data": [{"id": "tiny", "object": "model"}]}}
@@ -87,7 +88,7 @@ def test_each_kind_of_server_is_found_at_its_port_and_named(monkeypatch):
     assert [*found.local_models] == ["local:llama", "local:studio", "local:v", "local:jan", "local:o"]
     assert found.mode == "offline"
     for name in KINDS:
-        assert f"{name} at 127.0.0.1:" in str(found)
+        assert f"{name} at 127.0.0.1:" in report(found)
 
 
 def test_the_fewest_words_suffice(run, monkeypatch):

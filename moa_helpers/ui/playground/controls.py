@@ -9,7 +9,7 @@ import ipywidgets as widgets
 from moa_helpers import offline
 from moa_helpers.ui.html import render
 from moa_helpers.ui.playground.choice import LIMITS, MOST, NO_AGGREGATOR, OF_MIXTURES, SWITCHES, Choice
-from moa_helpers.ui.playground.hinted import close_all, hinted
+from moa_helpers.ui.playground.hinted import close_within, hinted
 
 Action = Callable[[], None]
 
@@ -31,17 +31,14 @@ class Controls:
         self._models: dict[str, widgets.Checkbox] = {}  # those that are in the list, ticked or not
         self._why: Mapping[str, str] = {}  # every model, and why it cannot be asked
         self._filled = Choice()
-        label = {"style": {"description_width": "initial"}}  # as wide as its text
-        self._add = hinted(
-            widgets.Dropdown, "add", options=[""], layout=widgets.Layout(min_width="0", flex="1"), **label
-        )
+        self._add = hinted(widgets.Dropdown, "add", options=[""], layout=widgets.Layout(min_width="0", flex="1"))
         add = self._button("Add", "Put this model into the list", self._take_model, layout=widgets.Layout(width="4em"))
-        samples = hinted(widgets.Dropdown, "samples", options=[*range(1, MOST["samples"] + 1)], **label)
-        aggregator = hinted(widgets.Dropdown, "aggregator", options=[NO_AGGREGATOR], layout=full, **label)
-        layers = hinted(widgets.Dropdown, "layers", options=[*range(2, MOST["layers"] + 1)], **label)
-        prompt = hinted(widgets.Textarea, "prompt", layout=tall, **label)
+        samples = hinted(widgets.Dropdown, "samples", options=[*range(1, MOST["samples"] + 1)])
+        aggregator = hinted(widgets.Dropdown, "aggregator", options=[NO_AGGREGATOR], layout=full)
+        layers = hinted(widgets.Dropdown, "layers", options=[*range(2, MOST["layers"] + 1)])
+        prompt = hinted(widgets.Textarea, "prompt", layout=tall)
         own = widgets.Layout(width="auto", min_width="0")  # of what is not always shown
-        self._prepared = hinted(widgets.Dropdown, "prepared", options=[""], layout=own, **label)
+        self._prepared = hinted(widgets.Dropdown, "prepared", options=[""], layout=own)
         look = {"style": {"description_width": "11em"}, "layout": full}
         limits = {name: hinted(widgets.Text, name, **look) for name in LIMITS}
         switches = {name: hinted(widgets.Checkbox, name, indent=False, layout=full) for name in SWITCHES}
@@ -90,19 +87,14 @@ class Controls:
         return "" in self._why.values()
 
     def fill(self, choice: Choice, models: Mapping[str, str], *, prepared: bool) -> None:
-        """Put the controls to a choice, with its models in its order: that can matter to the aggregator.
-
-        ``models`` has all models, each with why it cannot be asked, or "".
-        """
+        """Put the controls to a choice. ``models`` has all models, each with why it cannot be asked, or ""."""
         self._filled, self._why = choice, models
-        close_all(self._models.values())
+        close_within(self._models.values())
         self._models = {}
         for name in choice.models:
             self._tick(name)
-        named = [
-            (_labelled(name, why), name) for name, why in models.items() if not isinstance(choice.meant.get(name), list)
-        ]
-        self._add.options = [("choose one", ""), *named]
+        single = [name for name in models if not isinstance(choice.meant.get(name), list)]
+        self._add.options = [("choose one", ""), *((_labelled(name, models[name]), name) for name in single)]
         self._choices["aggregator"].options = [*(name for name, why in models.items() if not why), NO_AGGREGATOR]
         questions = [question.prompt for question in offline.questions()]
         self._prepared.options = [("choose one", ""), *zip(questions, questions, strict=True)]

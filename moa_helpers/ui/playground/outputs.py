@@ -7,7 +7,7 @@ import ipywidgets as widgets
 from moa_helpers.results import Answer
 from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import COLUMNS, GAP, Live, Seen, framed
-from moa_helpers.ui.playground.hinted import close_all, hinted
+from moa_helpers.ui.playground.hinted import close_within, hinted
 from moa_helpers.ui.playground.runs import Run, comparison_html, numbered, result_html
 
 
@@ -37,23 +37,20 @@ class Watched(widgets.VBox):  # type: ignore[misc]
             box.value = framed(one.html(whole, told=told and last and one.reply.ok))
             box.layout.grid_area = "auto / 1 / auto / -1" if last else "auto"  # a grid_column is lost in the page
         self._grid.children = boxes[: len(shown)]
-        close_all(boxes[len(shown) :])
+        close_within(boxes[len(shown) :])
 
 
 class Outputs:
-    """All that is shown below the controls; ``parts`` has the widgets in the order of the page.
-
-    ``load`` is called when an old run is to be shown again; ``wanted`` is its number.
-    """
+    """All that is shown below the controls, in ``parts``. ``load`` is called to show the run ``wanted`` again."""
 
     def __init__(self, load: Callable[[], object]) -> None:
         self.calls = Watched()
         names = ("moa-said", "moa-result", "moa-runs", "moa-copy")
         self._said, self._result, self._runs, self._copy = (_html().add_class(name) for name in names)
-        label, tall = {"style": {"description_width": "initial"}}, widgets.Layout(width="auto", height="11em")
-        self._code = hinted(widgets.Textarea, "code", layout=tall, **label).add_class("moa-code")
+        tall = widgets.Layout(width="auto", height="11em")
+        self._code = hinted(widgets.Textarea, "code", layout=tall).add_class("moa-code")
         own = widgets.Layout(width="auto", min_width="0")
-        self._load = hinted(widgets.Dropdown, "load", options=[""], layout=own, **label)
+        self._load = hinted(widgets.Dropdown, "load", options=[""], layout=own)
         self._load.observe(lambda change: load(), "value")
         self._copy.value = render("play_copy.html")
         self._load.layout.display = "none"

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from moa_helpers import offline
 from moa_helpers.limits.conversations import read_prompt
 from moa_helpers.limits.members import in_turn
 from moa_helpers.limits.purse import Estimate
+from moa_helpers.offline.bank import points
 from moa_helpers.results import Answer, Replies
 from moa_helpers.ui.cards import STAND_INS, dollars, fallbacks, lasted, spent, unpriced
 from moa_helpers.ui.html import render
@@ -121,11 +121,3 @@ def _cells(number: int, run: Run) -> list[str]:
         spent(run.replies) + STAND_INS * any(reply.offline for reply in run.replies),
         f"{score.covered} of {score.possible} / {score.wrong}" if score else "",
     ]
-
-
-def points(prompt: str, text: str) -> offline.Score | None:
-    """How a text scores as an answer; None if the prompt is no prepared question."""
-    try:
-        return offline.score(prompt, text)
-    except ValueError:
-        return None

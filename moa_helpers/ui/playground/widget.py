@@ -17,15 +17,16 @@ from moa_helpers.limits.members import Named
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.limits.scope import Scope
 from moa_helpers.mixture import mixture_of_agents
+from moa_helpers.offline.bank import points
 from moa_helpers.results import Answer, Replies
 from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import Live
 from moa_helpers.ui.playground.choice import Choice, code_for, completed, priced
 from moa_helpers.ui.playground.controls import Controls
-from moa_helpers.ui.playground.hinted import close_parts
+from moa_helpers.ui.playground.hinted import close_within
 from moa_helpers.ui.playground.interrupts import interrupts
 from moa_helpers.ui.playground.outputs import Outputs
-from moa_helpers.ui.playground.runs import Run, estimated, points
+from moa_helpers.ui.playground.runs import Run, estimated
 from moa_helpers.ui.progress import follow
 from moa_helpers.vendors.settings import current
 
@@ -71,7 +72,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         """Close it and all its widgets; ``runs`` stay."""
         if self in self._open:
             self._open.remove(self)
-        close_parts(self)
+        close_within(self)
         super().close()
 
     def __repr__(self) -> str:
@@ -159,9 +160,8 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         except (TypeError, ValueError) as error:
             text = str(error)
         if not self._controls.can_choose:
-            text = (
-                "No model can be asked now: the list says why. Without a key, run moa.setup('offline') and press Reset."
-            )
+            instead = "Without a key, run moa.setup('offline') and press Reset."
+            text = f"No model can be asked now: the list says why. {instead}"
         self._controls.estimate.value = render("play_text.html", text=text)
 
     def _reset(self) -> None:
