@@ -87,7 +87,7 @@ def test_when_to_send_the_second_request(my_after, words):
         (5.0, None, "Not tried yet: "),
         (5.0, 6.5, "Right: {'p99, s': 5.8, 'deadline, s': 6.5, 'extra calls, %': 4.5, 'answers lost, %': 0.0}"),
         (5.0, 7.0, "Not yet, too high: {'deadline, s': 7.0}"),
-        (0.5, 6.5, "Not yet, too high: {'extra calls, %': 54.5}"),
+        (0.5, 6.5, "Not yet, too high: {'extra calls, %': 100.0}"),
         (9.0, 6.5, "Not yet, too high: {'p99, s': 6.5, 'answers lost, %': 4.5}"),
         *[(wrong, 6.5, "Not yet: write a number") for wrong in ("5", [5.0], len)],
     ],
