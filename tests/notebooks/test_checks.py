@@ -155,7 +155,7 @@ class Mixtures:
     ],
 )
 def test_one_model_three_times(self_models, words, capsys):
-    shown: list[dict[str, str]] = []
+    shown = []
     names = {"self_models": self_models, "reference_models": MODELS, "prompt": "Why?", "aggregator": MODELS[0]}
     names |= {
         "moa": Mixtures(),
