@@ -7,7 +7,7 @@ FIRST = notebooks/01-one-question-three-vendors.ipynb
 TEXTS = *.md docs/*.md notebooks/*.ipynb notebooks/real/*.ipynb moa_helpers
 REAL = notebooks/real/real-models.ipynb
 REAL_TESTS = -m "real and not slow" tests/real
-JUPYTER = $(VENV)/bin/jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB) --LabApp.default_url=/lab/tree
+JUPYTER = $(VENV)/bin/jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB) --LabApp.news_url=None --LabApp.default_url=/lab/tree
 # Kernels wait more than they compute, so there are more of them than processors; the longest notebooks come first.
 NBVAL = -p started_again -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
     --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=60

@@ -75,11 +75,12 @@ def test_notebook_3(open_notebook, lab):
     boxes = playground.locator(".moa-models input[type=checkbox]")
     assert [box.is_checked() for box in boxes.all()] == [True, True, True]
     boxes.nth(1).uncheck()
-    playground.get_by_label("Add a model").select_option("groq:openai/gpt-oss-120b")
+    playground.get_by_label("Add a model").fill("groq:openai/gpt-oss-120b")
     playground.get_by_role("button", name="Add", exact=True).click()
     boxes.nth(3).wait_for()
     assert [box.is_checked() for box in boxes.all()] == [True, False, True, True]
-    playground.get_by_label("Samples of each").select_option("2")
+    playground.get_by_label("Samples of each").fill("2")
+    page.keyboard.press("Enter")
     playground.locator(".moa-estimate", has_text="7 calls").wait_for()
     notebook.screenshot("chosen")
 
