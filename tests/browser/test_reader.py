@@ -40,6 +40,7 @@ def test_from_make_lab_to_a_new_answer(open_notebook, lab):
     notebook.screenshot("opened")
     assert "Alcatraz" in output.text_content()
     assert "gpt-6-sol" not in output.text_content()
+    assert page.locator(".Toastify__toast").count() == 0, "no question about news covers the first cell"
     shown.locator(".cm-line", has_text="openai:gpt-6-luna").first.click()
     page.keyboard.press("Home")
     page.keyboard.press("Shift+End")
