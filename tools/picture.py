@@ -42,9 +42,12 @@ def main(path: str) -> int | str:
         playground.get_by_role("button", name="Run", exact=True).click()
         aggregator = playground.locator(".moa-call", has_text="aggregator").last
         aggregator.locator(".moa-text", has_text=re.compile(r"\w+ \w+ \w+ \w+ \w+")).wait_for()
-        picture = Image.open(io.BytesIO(playground.screenshot(animations="disabled")))
-        height, said = notebook.page.evaluate(LAST_CARD)
+        before, now = None, notebook.page.evaluate(LAST_CARD)
+        while before is None or before[0] != now[0]:  # the card has grown by a line meanwhile
+            picture = Image.open(io.BytesIO(playground.screenshot(animations="disabled")))
+            before, now = now, notebook.page.evaluate(LAST_CARD)
         browser.close()
+    height, said = now
     if "writing" not in said:
         return "The run ended before the picture was taken: try again on a quieter machine."
     taken = picture.crop((0, 0, picture.width, round(height) + 2))

@@ -12,7 +12,7 @@ from moa_helpers.limits.members import in_turn
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.offline.bank import points
 from moa_helpers.results import Answer, Replies
-from moa_helpers.ui.cards import STAND_INS, dollars, fallbacks, lasted, spent, unpriced, unprepared
+from moa_helpers.ui.cards import STAND_INS, dollars, fallbacks, lasted, spent, unprepared, unpriced
 from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import Live
 from moa_helpers.ui.playground.choice import Choice
