@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
-from moa_helpers.catalogue import warn_of
 from moa_helpers.limits.conversations import Prompt
 from moa_helpers.limits.hedging import second_requests
 from moa_helpers.limits.inputs import bind, check_manner, proposer_layers, requests
@@ -52,8 +51,6 @@ class Plan:
         Raises:
             MissingKey, ImportError: a vendor's key or its SDK is not there.
         """
-        for model in dict.fromkeys(one.model for stage in (*self.stages, *self.seconds, self.final) for one in stage):
-            warn_of(model)
         stages, seconds = ([bind(stage, streamed) for stage in of] for of in (self.stages, self.seconds))
         return replace(self, stages=tuple(stages), seconds=tuple(seconds), final=bind(self.final, streamed))
 

@@ -9,6 +9,7 @@ refuse programs. Prices are compared with those of the package genai-prices, of 
 from __future__ import annotations
 
 import csv
+import http.client
 import json
 import math
 import os
@@ -40,9 +41,12 @@ SOON = timedelta(days=60)
 
 def ask(address: str, headers: dict[str, str] | None = None, timeout: float = 20.0) -> tuple[bytes, str]:
     """The page at an address, and the address that it came from in the end. Raises OSError."""
-    request = urllib.request.Request(address, headers={"User-Agent": "Mozilla/5.0 (link check)", **(headers or {})})
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
-        return answer.read(), answer.url
+    try:
+        request = urllib.request.Request(address, headers={"User-Agent": "Mozilla/5.0 (link check)", **(headers or {})})
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return answer.read(), answer.url
+    except (http.client.HTTPException, ValueError) as problem:  # no HTTP, half an answer, no address
+        raise OSError(repr(problem)) from None
 
 
 def rows(name: str) -> list[dict[str, str]]:

@@ -51,7 +51,7 @@ def of_docstring(text: str) -> Iterator[str]:
 
 def of_file(path: Path) -> Iterator[tuple[str, bool]]:
     """Each piece of prose in a file, and whether it is made of sentences (a message may be a part of one)."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     if path.suffix == ".ipynb":
         for cell in json.loads(text)["cells"]:
             if cell["cell_type"] == "markdown":
@@ -112,9 +112,12 @@ def main() -> None:
     for given in map(Path, sys.argv[1:]):
         inside = (path for path in sorted(given.rglob("*")) if path.suffix in (".ipynb", ".md", ".py"))
         for path in inside if given.is_dir() else [given]:
-            for problem in problems(path, phrases):
-                print(f"{path}: {problem}")
-                count += 1
+            try:
+                for problem in problems(path, phrases):
+                    print(f"{path}: {problem}")
+                    count += 1
+            except (OSError, ValueError, SyntaxError, KeyError) as error:
+                sys.exit(f"{path} cannot be read: {error!r}")
     sys.exit(f"{count} places to rewrite" if count else 0)
 
 

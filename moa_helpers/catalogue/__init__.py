@@ -134,16 +134,20 @@ def find(name: str) -> Model:
     return Model(vendor, model_id, usd_in_per_m=usd_in, usd_out_per_m=usd_out, token_parameter=parameter)
 
 
-def warn_of(model: Model) -> None:
-    """Warn if a model is past its shutdown date, or is not listed and spelt nearly like one that is."""
+def warn_of(model: Model, *, offline: bool = False) -> None:
+    """Warn if a model is past its shutdown date, or is not listed: offline a stand-in answers for any name."""
     if model.is_shut_down:
         successor = f"{model.vendor.name}:{model.successor}"
         warnings.warn(f"{model.name} was shut down on {model.shutdown_date}; use {successor} instead.", stacklevel=2)
     if model.name not in listed():
         digits = re.sub(r"\D", "", model.id)  # another number may well be another version
-        like = [name for name in listed() if re.sub(r"\D", "", name.partition(":")[2]) == digits]
-        for name in get_close_matches(model.name, like, n=1, cutoff=0.85):
-            warnings.warn(f"{model.name} is not in the catalogue. Did you mean {name}?", stacklevel=2)
+        of_vendor = [name for name in listed() if name.startswith(f"{model.vendor.name}:")]
+        like = [name for name in of_vendor if re.sub(r"\D", "", name) == digits]
+        if near := get_close_matches(model.name, like, n=1, cutoff=0.85):
+            warnings.warn(f"{model.name} is not in the catalogue. Did you mean {near[0]}?", stacklevel=2)
+        elif of_vendor and offline:
+            words = "A stand-in answers for it; live it may not exist."
+            warnings.warn(f"{model.name} is not in the catalogue. {words}", stacklevel=2)
 
 
 def models() -> "pd.DataFrame":

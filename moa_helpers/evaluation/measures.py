@@ -72,15 +72,15 @@ def difference(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0)
 
 
 def rate_difference(ours: Sequence[float], theirs: Sequence[float], *, seed: int = 0) -> Interval:
-    """The same for answers that are right (1) or wrong (0), with an interval that also holds for few questions.
+    """The same for scores from 0 to 1, with an interval that also holds for few questions.
 
     Each bound is the bootstrap's or Agresti and Min's (2005, Statistics in Medicine 24, 729-740), whichever is wider.
     Theirs is normal, with 1/2 added to each of the four numbers of pairs. Other values get the bootstrap's alone.
     """
     found, count = difference(ours, theirs, seed=seed), len(ours) + 2
-    if not {*ours, *theirs} <= {0, 1}:
+    if not 0 <= min(*ours, *theirs) <= max(*ours, *theirs) <= 1:
         return found
-    apart, net = sum(one != other for one, other in zip(ours, theirs, strict=True)) + 1, found.value * len(ours)
+    apart, net = sum((one - other) ** 2 for one, other in zip(ours, theirs, strict=True)) + 1, found.value * len(ours)
     reach = Z * math.sqrt(apart - net**2 / count) / count
     low, high = min(found.low, net / count - reach), max(found.high, net / count + reach)
     return Interval(found.value, max(-1.0, low), min(1.0, high))

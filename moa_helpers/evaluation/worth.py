@@ -75,7 +75,7 @@ async def worth_it(
         raise TypeError("single must be a model's name or a Member; mixture must have reference_models and aggregator.")
     if judge and score:
         raise ValueError("Give a judge or a score, not both: a verdict needs one measure. moa.compare takes both.")
-    if isinstance(questions, str) and not questions.endswith(ENDINGS):
+    if isinstance(questions, str) and not questions.lower().endswith(ENDINGS):
         questions = [questions]
     several = sum(map(len, Strategy.of(mixture, MIXTURE).plan("?").stages))
     samples = {"reference_models": [single] * several, "aggregator": single}
@@ -121,12 +121,12 @@ class Worth(Shown):
         """
         if (gain := self._gain(MIXTURE)) and len(gain.each) == 1:
             return USUAL - 1
-        if not gain or gain.shown or not gain.mean.value:
+        if not gain or gain.shown or abs(gain.mean.value) < 1e-9:  # which a sum of fractions leaves of 0
             return None
-        apart, count = [abs(one) for one in gain.each if one], len(gain.each)
+        apart, count, mean = [abs(one) for one in gain.each if one], len(gain.each), abs(gain.mean.value)
         differ = len(apart) / count
-        needed = measures.questions_to_show(min(abs(gain.mean.value) / max(apart), differ), differ)
-        return max(1, needed - count, math.ceil(FEWEST / differ) - count)
+        needed = measures.questions_to_show(min(mean / max(apart), differ), differ)
+        return max(1, *(math.ceil(each) - count for each in (needed, FEWEST / differ, measures.Z / mean)))
 
     @property
     def verdict(self) -> str:
@@ -143,7 +143,7 @@ class Worth(Shown):
             mixture, one = (cell(what, table[what][strategy]) for strategy in (MIXTURE, ONE))
             said.append(f"{name}: {mixture} for the mixture, {one} for one call.")
         failed = Counter(each.strategy for each in found.answers if not each.text)
-        said += [f"Of {asked} questions, {name} failed on {often}." for name, often in failed.items()]
+        said += [f"Of {asked} question{'s' * (asked > 1)}, {name} failed on {often}." for name, often in failed.items()]
         said += [f"Only {asked} of {found.planned} questions were asked."] * (asked < found.planned)
         offline = any(each.offline for each in found.answers)
         return " ".join(said + ["Offline stand-ins answered: this says nothing about real models."] * offline)

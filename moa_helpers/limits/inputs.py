@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from moa_helpers.catalogue import warn_of
 from moa_helpers.limits.checks import check_number, check_seed, check_text
 from moa_helpers.limits.conversations import Prompt, read_prompt
 from moa_helpers.limits.members import Member, Named
@@ -93,5 +94,7 @@ def check_manner(*, robust: object, stop_at: float | None, pick: object, shuffle
 def bind(stage: Sequence[Request], streamed: bool) -> tuple[Request, ...]:
     """These requests, bound to the clients that will ask; ``streamed`` or whole."""
     how: Any = {"offline": current().mode == "offline", "streamed": streamed}
+    for model in dict.fromkeys(one.model for one in stage):
+        warn_of(model, offline=how["offline"])
     bound = (replace(one, sdk=client(one.model), here=is_here(one.model), **how) for one in stage)
     return tuple(map(checked, bound))

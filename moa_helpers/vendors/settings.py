@@ -97,8 +97,8 @@ def setup(mode: Mode | None = None, *, keep: str | Path | None = None) -> Settin
 
     Args:
         mode: ``"live"``, ``"offline"``, or ``"auto"``: live with any key, offline without. Default: ``MOA_MODE``, or
-        auto. keep: a file that keeps what is answered from now on, as in ``moa.keep``; ``""``: none. Default:
-        ``MOA_KEEP``.
+            auto.
+        keep: a file that keeps what is answered from now on, as in ``moa.keep``; ``""``: none. Default: ``MOA_KEEP``.
 
     Returns:
         The report: versions, mode, and which vendors have a key.

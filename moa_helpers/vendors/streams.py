@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
+from importlib import import_module
 from inspect import signature
 from operator import attrgetter
 from typing import Any
@@ -16,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from moa_helpers.catalogue import Model, Vendor
 from moa_helpers.vendors import colab, whole
+from moa_helpers.vendors.importing import SDKS
 from moa_helpers.vendors.requests import Chunk, Request
 from moa_helpers.vendors.secrets import hide_used, redact
 from moa_helpers.vendors.settings import Connection, current, lock, reach
@@ -88,6 +90,7 @@ async def close() -> None:
 
 
 def _new_client(vendor: Vendor, how: Connection) -> Any:
+    import_module(SDKS[vendor.api])  # one that is broken raises its own error, which has nothing to do with the address
     try:
         return sdk_of(vendor, offline=current().mode == "offline").new_client(vendor, how)
     except (BrokenVariable, ImportError):

@@ -44,6 +44,8 @@ def pages(tmp_path, monkeypatch):
             self.send_response({"moved": 301, "gone": 404, "refuses": 403, "broken": 503}.get(what, 200))
             if what == "moved":
                 self.send_header("Location", "/there")
+            if what == "torn":
+                self.send_header("Content-Length", "100")
             self.end_headers()
             if what == "v1/models":
                 self.wfile.write(json.dumps({"data": [{"id": "here"}]}).encode())
@@ -99,6 +101,17 @@ def test_a_link_that_is_silent_is_asked_twice(pages, capsys):
     status, said = report(capsys, timeout=0.1)
     assert status == 1
     assert f"<{pages.address}/silent> does not answer: " in said
+
+
+def test_what_is_no_answer_or_no_address_is_a_fault_and_ends_nothing(pages, capsys):
+    pages.write("torn", "ü", "gone")
+    (pages.folder / "CHANGELOG.md").write_text("<http://[broken/>")
+    status, said = report(capsys)
+    assert status == 1
+    for path in ("torn", "ü"):
+        assert f"<{pages.address}/{path}> does not answer: " in said
+    assert "<http://[broken/> does not answer: " in said
+    assert f"<{pages.address}/gone> answers 404" in said
 
 
 def test_a_model_that_is_not_listed_or_ends_soon_is_named(pages, capsys, monkeypatch):

@@ -109,8 +109,20 @@ def test_a_difference_of_rates_holds_for_few_questions_too():
     assert measures.rate_difference([0, 1], [1, 0]).says() == "no difference shown"
     few = measures.rate_difference([1], [0])
     assert (few.value, few.high, few.says()) == (1, 1, "no difference shown")
-    shares = [0.5, 0.2, 0.9], [0.1, 0.2, 1.0]
-    assert measures.rate_difference(*shares) == measures.difference(*shares)
+    above = [5, 2, 9], [1, 2, 10]
+    assert measures.rate_difference(*above) == measures.difference(*above)
+
+
+def test_a_difference_of_shares_holds_though_its_few_great_losses_were_not_seen():
+    for count in (6, 10, 20, 50):
+        dice, better = random.Random(5), 0
+        for _ in range(100):
+            theirs = [dice.uniform(0.44, 0.46) for _ in range(count)]
+            ours = [each + dice.choice([0.05] * 9 + [-0.45]) for each in theirs]  # 0 on average
+            better += measures.rate_difference(ours, theirs).says() == "above"
+        assert better <= 8, count
+    assert measures.rate_difference([0.5] * 12, [0.4] * 12).says() == "no difference shown"
+    assert measures.rate_difference([0.5, 0.6] * 30, [0.4] * 60).says() == "above"
 
 
 def judged(dice, position, pulls):

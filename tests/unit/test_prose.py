@@ -85,3 +85,20 @@ def test_the_command_names_the_file_and_fails(tmp_path: Path, capsys, monkeypatc
     with pytest.raises(SystemExit, match="1 places to rewrite"):
         prose.main()
     assert "page.md: 'but for': write apart from" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.ipynb", b"{}"), ("b.ipynb", b""), ("c.md", b"\xff"), ("d.py", b"def ("), ("missing.md", None)],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch, name, content) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr("sys.argv", ["prose.py", str(tmp_path / name)])
+    with pytest.raises(SystemExit, match=f"{name} cannot be read"):
+        prose.main()
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_bytes(b'\xef\xbb\xbf"""It is."""\n')
+    assert list(prose.problems(tmp_path / "code.py", prose.style())) == []

@@ -155,6 +155,15 @@ def test_a_score_may_be_above_one(worth):
     assert "its gain is 5.00 (2.50 to 7.50) on 20 questions" in found.verdict
 
 
+def test_small_gains_need_as_many_questions_as_their_interval(worth):
+    found = worth(one="-", mixed="+", score=lambda question, answer: 0.1 * (answer == "right") + 0.4, count=10)
+    assert found.missing == math.ceil(moa.measures.Z / 0.1) - 10
+    parts = {"right": (0.3, 0.9, 0.2, 0.7), "wrong": (0.3, 0.7, 0.9, 0.2)}  # the mean differs by 1e-17, not by 0
+    level = worth(one="+", mixed="-", score=lambda question, answer: parts[answer][int(question.id)], count=4)
+    assert 0 < abs(level.table().gain["mixture"]) < 1e-9
+    assert level.missing is None
+
+
 def test_questions_come_from_a_table_or_a_file(worth, tmp_path):
     table = pd.DataFrame({"prompt": ["0 is what?", "1 is what?"], "reference": ["right", "right"]})
     table.rename_axis("id").to_csv(tmp_path / "mine.csv")
@@ -179,6 +188,7 @@ def test_a_second_start_asks_nothing(worth, script):
         ({"judge": B, "score": exact}, ValueError, "a judge or a score"),
         ({"single": "gpt-7"}, moa.UnknownModel, "names no model"),
         ({"questions": "missing.csv"}, FileNotFoundError, "missing"),
+        ({"questions": "MISSING.CSV"}, FileNotFoundError, "MISSING"),
         ({"questions": []}, ValueError, "empty"),
         ({"questions": " "}, ValueError, "empty"),
         ({"budget": 3}, TypeError, "budget"),

@@ -84,3 +84,27 @@ def test_what_setup_began_to_import_is_done_when_the_process_ends(tmp_path, argu
 def test_a_service_imports_no_sdk_that_it_does_not_ask(tmp_path):
     look = "print({'openai', 'anthropic', 'mistralai'} & {*sys.modules})"
     assert ran(tmp_path, f"import sys, moa_helpers as moa; moa.setup('offline'); {look}") == ["set()"]
+
+
+@pytest.mark.parametrize("error", ["OSError", "ValueError", "ImportError"])
+def test_a_broken_sdk_says_what_it_says_itself(tmp_path, error):
+    code = f"""
+import importlib.abc, sys
+import moa_helpers as moa
+
+
+class Broken(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "openai":
+            raise {error}("its library is missing")
+
+
+sys.meta_path.insert(0, Broken())
+moa.setup("offline")
+for _ in range(2):
+    try:
+        moa.run(moa.ask("openai:gpt-6-luna", "Why?"))
+    except Exception as error:
+        print(type(error).__name__, error, sep=":", end=".")
+"""
+    assert " ".join(ran(tmp_path, code)) == f"{error}:its library is missing." * 2
