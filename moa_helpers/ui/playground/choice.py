@@ -93,7 +93,7 @@ def given(
             priced({"prompt": "?", "reference_models": some})
             names += [Member.of(each).name for each in some]
     for name in names:
-        _listable(name)
+        obstacle(name)
     Limits.of({name: value for name, value in options.items() if name in Limits.__dataclass_fields__})
     layers = options.get("layers", 2)
     check_number("layers", layers, least=2, whole=True)
@@ -127,19 +127,15 @@ def _label(chosen: Named | list[Named], meant: dict[str, Any]) -> str:
 
 def obstacle(name: str) -> str:
     """Why a model that is typed cannot be asked now, or ""; a ValueError says what is wrong with its name."""
-    return _obstacle(_listable(name), current())
+    model = catalogue.find(name)
+    if not _NAME.fullmatch(model.name):
+        raise ValueError(f"{name!r} cannot be in the list: write 'vendor:model-id', without spaces and signs.")
+    return _obstacle(model, current())
 
 
 def in_labels(text: str) -> str:
     """What is wrong with an argument, in the words of the labels."""
     return re.sub(rf"\b({'|'.join(LIMITS)})\b", lambda found: LIMITS[found[0]][0], text)
-
-
-def _listable(name: str) -> catalogue.Model:
-    model = catalogue.find(name)
-    if not _NAME.fullmatch(model.name):
-        raise ValueError(f"{name!r} cannot be in the list: write 'vendor:model-id', without spaces and signs.")
-    return model
 
 
 def completed(asked: Choice, settings: Settings) -> tuple[Choice, dict[str, str]]:

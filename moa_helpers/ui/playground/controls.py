@@ -18,19 +18,11 @@ class Controls:
     """The controls, each with a label and a tooltip; ``parts`` has them in the order in which Tab reaches them.
 
     All actions are run through ``later``, on the event loop of the notebook. No button is ever disabled: one that is
-    would lose the focus to the page. Letters typed into a closed list are commands to JupyterLab, so what one would
-    type stands in a text field or a number field.
+    would lose the focus to the page. What one would type is no list: typed there, letters are commands to JupyterLab.
     """
 
     def __init__(
-        self,
-        later: Callable[[Action], object],
-        changed: Action,
-        say: Callable[..., object],
-        *,
-        run: Action,
-        stop: Action,
-        reset: Action,
+        self, later: Callable[[Action], object], changed: Action, say: Callable[..., object], **actions: Action
     ) -> None:
         self._later, self._tell, self._say = later, changed, say
         full = widgets.Layout(width="auto", min_width="0")
@@ -61,9 +53,9 @@ class Controls:
         grid = {"grid_template_columns": "repeat(auto-fit, minmax(min(22em, 100%), 1fr))", "grid_gap": "0 1em"}
         self._folded = widgets.GridBox([*self._options.values()], layout=widgets.Layout(display="none", **grid))
         self.estimate = widgets.HTML(layout=full).add_class("moa-estimate")
-        self._run = self._button("Run", "Ask the chosen models", run)
-        self._stop = self._button("Stop", "Cancel the calls; what has arrived stays", stop)
-        again = self._button("Reset", "Back to what was chosen at first; the table of runs stays", reset)
+        self._run = self._button("Run", "Ask the chosen models", actions["run"])
+        self._stop = self._button("Stop", "Cancel the calls; what has arrived stays", actions["stop"])
+        again = self._button("Reset", "Back to what was chosen at first; the table of runs stays", actions["reset"])
         self._listen(self._changed, *self._choices.values(), self._prepared, *self._options.values())
         self._listen(self._take_model, self._add)
         self._listen(self._take_prepared, self._prepared)
@@ -134,20 +126,18 @@ class Controls:
         self._models[name].value = not why
 
     def _take_model(self) -> None:
-        if not (typed := self._add.value.strip()):
+        typed = self._add.value.strip()
+        if not (name := self._offered.get(typed, typed)):
             return
-        name = self._offered.get(typed, typed)
         try:
-            if name not in self._why:
-                self._why[name] = obstacle(name)
+            self._why |= {} if name in self._why else {name: obstacle(name)}
         except ValueError as error:
             self._say(f"Not added. {error}", alert=True)
             return
         self._tick(name)
         last = self._choices["aggregator"]
-        if not self._why[name] and name not in last.options:
-            chosen = last.value
-            last.options = [*last.options[:-1], name, NO_AGGREGATOR]
+        if not self._why[name] and name not in last.options:  # new options choose the first
+            chosen, last.options = last.value, [*last.options[:-1], name, NO_AGGREGATOR]
             last.value = chosen
         self._add.value = ""
         self._say(f"in the list: {_labelled(name, self._why[name])}")

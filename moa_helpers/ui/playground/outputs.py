@@ -10,8 +10,6 @@ from moa_helpers.ui.panel import GAP, Live, Seen, columns, framed
 from moa_helpers.ui.playground.hinted import close_within, hinted
 from moa_helpers.ui.playground.runs import Run, comparison_html, numbered, result_html
 
-MOST_LINES = 24  # of code that is shown without scrolling
-
 
 class Watched(widgets.VBox):  # type: ignore[misc]
     """What ``Live.html`` shows, each request in a widget of its own.
@@ -32,11 +30,8 @@ class Watched(widgets.VBox):  # type: ignore[misc]
         nothing: tuple[str, list[Seen], list[Seen], int] = "", [], [], 0
         head, shown, folded, hidden = live.parts(whole=whole, bars=bars) if live else nothing
         self._head.value = framed(head) if head else ""
-        self._more.value = (
-            framed("", folded=[one.html(whole) for one in folded], hidden=hidden, grid=columns(folded))
-            if hidden
-            else ""
-        )
+        more = [one.html(whole) for one in folded]
+        self._more.value = framed("", folded=more, hidden=hidden, grid=columns(folded)) if hidden else ""
         boxes = [*self._grid.children, *(_html() for _ in shown[len(self._grid.children) :])]
         for box, one in zip(boxes, shown, strict=False):
             last = one.call.request.role == "aggregator"
@@ -99,7 +94,7 @@ class Outputs:
         self._give(run.code)
 
     def _give(self, code: str) -> None:
-        self._code.value, self._code.rows = code, min(code.count("\n") + 1, MOST_LINES)
+        self._code.value, self._code.rows = code, min(code.count("\n") + 1, 24)
         self._copy.value = ""  # drawn anew, so that its button no longer says Copied
         self._copy.value = render("play_copy.html")
         for part in (self._code, self._copy):

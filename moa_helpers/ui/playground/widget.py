@@ -61,9 +61,9 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         for other in self._open[: 1 - MOST_OPEN]:
             other.close()
         later = self._loop.call_soon_threadsafe
-        self._outputs = say = Outputs(lambda: later(self._load))
+        self._outputs = Outputs(lambda: later(self._load))
         actions = {"run": self._run, "stop": self.stop, "reset": self._reset}
-        self._controls = Controls(later, self._changed, say.say, **actions)
+        self._controls = Controls(later, self._changed, self._outputs.say, **actions)
         super().__init__([*self._controls.parts, *self._outputs.parts])
         self._open.append(self)
         self.add_class("moa-playground")
@@ -93,11 +93,10 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             return await self._run_in(scope)
         except Exception as error:
             with suppress(Exception):  # the page may be gone; that must hide nothing
-                if scope.calls:
-                    self._outputs.say(f"Failed. {_words(error)}", alert=True)
-                else:
+                if not scope.calls:
                     self._outputs.clear()  # else an older run would look like this one
-                    self._outputs.say(f"Not run. {in_labels(_words(error))}", alert=True)
+                said = f"Failed. {_words(error)}" if scope.calls else f"Not run. {in_labels(_words(error))}"
+                self._outputs.say(said, alert=True)
             raise
 
     def stop(self) -> None:
