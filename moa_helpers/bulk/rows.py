@@ -155,7 +155,7 @@ def _(answers: AnswerSet) -> Card:
         outcomes[row.outcome] += 1
         good, kept, offline = good + row.ok, kept + row.kept, offline or row.offline
         if len(shown) < SHOWN:
-            text = shorten(row.text or row.problem, 80, placeholder=" …")
+            text = shorten((row.text or row.problem).replace("**", ""), 120, placeholder=" …")
             shown.append((shorten(row.id, 60, placeholder=" …"), row.outcome, dollars(row.cost_usd), text))
     spent = f"{dollars(total(costs))} in all, {dollars(answers.spent_usd)} in this start"
     spent += f", {kept:,} kept" * bool(kept)

@@ -55,9 +55,9 @@ def curves(lines: Mapping[str, Mapping[int, Interval]], xlabel: str, ylabel: str
 
 
 def tradeoff(points: Points, xlabel: str, ylabel: str) -> Picture:
-    """Cost (to the right) against quality (up), with the Pareto front.
+    """Cost (to the right) against quality (up), with the Pareto front. It is drawn from means, and chance moves it.
 
-    A point with an unknown value (NaN) is left out. ``xlabel`` and ``ylabel`` name the measures and their units.
+    What has an unknown value (NaN) is left out. ``xlabel`` and ``ylabel`` name the measures and their units.
     """
     picture, axes = blank(4.2, xlabel, ylabel)
     best = sorted(pareto_front(points), key=lambda name: points[name])
@@ -71,6 +71,7 @@ def tradeoff(points: Points, xlabel: str, ylabel: str) -> Picture:
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
         axes.annotate(name, place, offset, va=va, bbox=box, **BESIDE)
     axes.margins(x=0.2, y=0.15)
+    axes.set_ylim(min(0.0, axes.get_ylim()[0]))  # an axis that begins elsewhere makes a small gain look large
     along = f" Beaten by none in both: {', '.join(best)}." if best else ""
     parts = [name + f" {good:.3g} at {cost:.3g}".replace("nan", "unknown") for name, (cost, good) in points.items()]
     picture.alt = f"{ylabel} against {xlabel}: {'; '.join(parts)}.{along}"

@@ -87,7 +87,7 @@ async def compare(
         judge: the model or ``Member`` that judges, or several, whose scores are averaged. None: nothing is judged.
         score: one of ``moa.scores``, or any function ``(question, answer) -> float | bool | None``: 1 is right, 0 is
             wrong, None is "nothing to read". An error of it is noted in that row. Calls wait while it works, unless it
-            is ``async``.
+            is ``async``. For those of ``moa.scores``, each question needs a reference that they can read.
         share_panel: give all mixtures the same replies of their proposers, paid for once, so that only the rest
             differs. The proposers must be the same. The first layer has no quorum and no second requests.
         path: the file that keeps the calls, as in ``moa.keep``. One is enough for all your comparisons; delete it to
@@ -109,7 +109,7 @@ async def compare(
     plan = Planned(questions, strategies, judge, null_checks, share_panel, **options)
     minutes = Rates(rates)
     plan.check(minutes, priced=budget_usd is not None)
-    check_score(score)
+    await check_score(score, plan.questions)
     old = Path(path).with_suffix(".jsonl")
     with held(), closing(Answers(old.with_suffix(".sqlite") if Path(path) == old else path)) as store:
         if old.exists() and (Path(path) == old or old.name == "comparison.jsonl"):

@@ -27,7 +27,10 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:z.2f} ({self.low:z.2f} to {self.high:z.2f})"
+        return f"{self:z.2f}"
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.value:{spec}} ({self.low:{spec}} to {self.high:{spec}})" if spec else str(self)
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
@@ -92,7 +95,7 @@ def questions_needed(margin: float) -> int:
     The normal approximation for a share of one half, where the interval is widest: n = 0.25 (1.96 / margin)².
     """
     if not 0 < margin < 1:
-        raise ValueError(f"margin is {margin}; it is a share, above 0 and below 1: 0.05 for five points.")
+        raise ValueError(f"margin is {margin}; it is a share, above 0 and below 1: 0.05 for five percentage points.")
     return math.ceil(round(0.25 * (Z / margin) ** 2, 6))
 
 

@@ -7,7 +7,7 @@ scores read text as models write it, with Markdown, LaTeX and thoughts before th
 import math
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable, signature
@@ -38,13 +38,20 @@ Found: TypeAlias = Score | float | bool | None
 Scorer: TypeAlias = Callable[[Question, str], Found | Awaitable[Found]]
 
 
-def check_score(score: Scorer | None) -> None:
-    """Raise TypeError unless it takes a question and an answer, unlike ``scores.number`` without its brackets."""
+async def check_score(score: Scorer | None, questions: Sequence[Question]) -> None:
+    """Raise TypeError unless it takes a question and an answer, ValueError if one of these scores lacks a reference."""
     try:
         if score is not None:
             signature(score).bind("question", "answer")
     except (TypeError, ValueError):
         raise TypeError(f"score must take a question and an answer, as scores.number() does, not {score!r}.") from None
+    own = getattr(score, "__module__", "") == __name__  # they look at the reference before they read an answer
+    tried = [await scored(score, question, "", "?") for question in questions] if score and own else []
+    if problems := [each.problem.partition(": ")[2] for each in tried if each.problem]:
+        raise ValueError(
+            f"{len(problems):,} of {len(tried):,} questions cannot be scored, so no call was made. {problems[0]} Give "
+            "each question such a reference, leave out those without one, or take a judge."
+        )
 
 
 async def scored(score: Scorer, question: Question, strategy: str, answer: str) -> Scored:

@@ -62,7 +62,8 @@ def cells(frame: pd.DataFrame, baseline: str = "") -> tuple[list[str], list[list
         if column.startswith(AGAINST) and row["strategy"] == baseline:
             return "baseline"
         if column in estimates and not math.isnan(row[column]):
-            return str(interval_of(row, column)).replace(" to ", "\xa0to\xa0")  # on one line
+            digits = "z.3f" if column == "gain" else "z.2f"  # as many as the quality has
+            return f"{interval_of(row, column):{digits}}".replace(" to ", "\xa0to\xa0")  # on one line
         return cell(column, row[column])
 
     shown = [*frame.columns[:1], *shown]

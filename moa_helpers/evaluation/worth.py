@@ -114,23 +114,24 @@ class Worth(Shown):
 
     @property
     def missing(self) -> int | None:
-        """Questions still needed to show a difference of the mixture to one call that is as large as the one seen.
+        """How many new questions would show a difference of the mixture to one call as large as the one seen.
 
-        So many show it in four of five cases, if it is there (``measures.questions_to_show``). None: it is shown, or
-        there is none to show. One question says nothing; then it is what a gain of 0.1 usually needs.
+        So many show it in four of five cases, if it is there (``measures.questions_to_show``). They are judged without
+        the old ones: whoever adds some and looks again, until a difference is shown, finds one by chance. None: it is
+        shown, or there is none to show. One question says nothing; then it is what a gain of 0.1 usually needs.
         """
         if (gain := self._gain(MIXTURE)) and len(gain.each) == 1:
-            return USUAL - 1
+            return USUAL
         if not gain or gain.shown or abs(gain.mean.value) < 1e-9:  # which a sum of fractions leaves of 0
             return None
-        apart, count, mean = [abs(one) for one in gain.each if one], len(gain.each), abs(gain.mean.value)
-        differ = len(apart) / count
+        apart, mean = [abs(one) for one in gain.each if one], abs(gain.mean.value)
+        differ = len(apart) / len(gain.each)
         needed = measures.questions_to_show(min(mean / max(apart), differ), differ)
-        return max(1, *(math.ceil(each) - count for each in (needed, FEWEST / differ, measures.Z / mean)))
+        return math.ceil(max(needed, FEWEST / differ, measures.Z / mean))
 
     @property
     def verdict(self) -> str:
-        """What may be concluded, at what price, and how many questions are missing.
+        """What may be concluded, at what price, and how many new questions would show more.
 
         A difference is shown if its interval leaves 0 out and a sign test (``measures.mcnemar``) gives p < 0.05.
         """
@@ -145,8 +146,12 @@ class Worth(Shown):
         failed = Counter(each.strategy for each in found.answers if not each.text)
         said += [f"Of {asked} question{'s' * (asked > 1)}, {name} failed on {often}." for name, often in failed.items()]
         said += [f"Only {asked} of {found.planned} questions were asked."] * (asked < found.planned)
-        offline = any(each.offline for each in found.answers)
-        return " ".join(said + ["Offline stand-ins answered: this says nothing about real models."] * offline)
+        if offline := [each for each in found.answers if each.offline]:
+            said.append("Offline stand-ins answered: this says nothing about real models.")
+        if unknown := len({each.question for each in offline if each.points_possible is None}):
+            which = f"{unknown} of these {asked}" if unknown < asked else "any of these"
+            said.append(f"They do not know {which} questions, so it says nothing about quality either.")
+        return " ".join(said)
 
     def _quality(self) -> str:
         found, gain, missing = self.comparison, self._gain(MIXTURE), self.missing
@@ -155,12 +160,13 @@ class Worth(Shown):
         if not gain:
             return "No answer could be scored or judged, so nothing is shown about quality."
         if len(gain.each) == 1:
-            return f"One question shows nothing about quality. To show a gain of 0.1 usually takes {missing} more."
-        seen = f"its gain is {gain.mean} on {len(gain.each)} questions"
+            return f"One question shows nothing about quality. To show a gain of 0.1 usually takes {missing}."
+        seen = f"its gain is {gain.mean:z.3f} on {len(gain.each)} questions"
         if gain.shown and found.judges and {*found.judges_table().verdict} != {"usable"}:
             return f"The mixture was judged {gain.shown} than one call, but this judge cannot be trusted here: {seen}."
         said = f"is {gain.shown} than one call" if gain.shown else "is not shown to be better or worse than one call"
-        more = f" If that is right, about {missing:,} more questions would probably show it." if missing else ""
+        often = "would probably show it (in four of five cases), if it is really that large"
+        more = f" About {missing:,} new questions by themselves {often}." if missing else ""
         beside = self._gain(MIXTURE, found.strategies[1])
         differs = f"it is {beside.shown}" if beside and beside.shown else "no difference is shown"
         by = "judge" if found.judges else "score"

@@ -37,8 +37,10 @@ def after(failure: Failure, attempts: Sequence[Attempt], request: Request, scope
     waited = attempts[-1].started + attempts[-1].elapsed - loads[0].started if loading else 0.0
     if loading and waited + wait > scope.limits.timeout:
         reason = f"it was still loading after {waited:.1f} s"
-    elif wait > LONGEST_WAIT or (scope.until is not None and time.perf_counter() + wait >= scope.until):
-        reason = f"the next attempt was due only after {wait:.1f} s"
+    elif scope.until is not None and time.perf_counter() + wait >= scope.until:
+        reason = f"the next attempt was due only after {wait:.1f} s, and the deadline comes first"
+    elif wait > LONGEST_WAIT:
+        reason = f"the next attempt was due only after {wait:.1f} s, and no call waits longer than {LONGEST_WAIT:.0f} s"
     elif not scope.purse.grants(request):
         reason = "max_calls or budget_usd leaves no call"
     else:

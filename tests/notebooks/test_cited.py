@@ -113,7 +113,7 @@ def test_the_appendix_has_the_figures_of_the_file():
         else:
             expected.append([first, *known["AlpacaEval 2.0", first], values[-1]])
     assert shown == expected
-    assert len(shown) == 17
+    assert len(shown) == 14
 
 
 def test_each_figure_has_its_source():

@@ -32,7 +32,7 @@ class CountingVendors(OfflineVendors):
     """The embedded vendors, with a log. Once so many were answered as ``limit`` says, all others wait."""
 
     def clear(self):
-        self.log, self.limit = [], math.inf
+        self.log, self.limit, self.waiting = [], math.inf, 0
 
     @property
     def answered(self):
@@ -43,8 +43,12 @@ class CountingVendors(OfflineVendors):
         port = request.transport.get_extra_info("peername")[1]
         asked = Asked(await request.read(), key, port, time.perf_counter())
         self.log.append(asked)
-        while len(self.answered) >= self.limit:
-            await asyncio.sleep(0.01)
+        self.waiting += 1
+        try:
+            while len(self.answered) >= self.limit:
+                await asyncio.sleep(0.01)
+        finally:
+            self.waiting -= 1
         response = await super()._handle(request)
         asked.answered = True
         return response

@@ -156,6 +156,32 @@ def test_what_is_no_score_is_refused_before_any_call(compare, script):
     assert not script.asked
 
 
+@pytest.mark.parametrize(
+    "score",
+    [
+        *(scores.exact, scores.contains, scores.number(), scores.choice("AB"), scores.pattern("x")),
+        scores.runs(on_this_machine=True),
+    ],
+)
+def test_what_these_scores_cannot_score_is_refused_before_any_call(compare, script, score):
+    known = [moa.Question("a", "Is it 1?", "A) 1"), moa.Question("b", "Is it 2?", "B) 2")]
+    for without in ([moa.Question("c", "Why?")], [moa.Question("c", "Why?"), "Why so?"]):
+        wrong = rf"{len(without)} of {2 + len(without)} questions cannot be scored.* 'c' has no reference"
+        with pytest.raises(ValueError, match=wrong):
+            compare([*known, *without], BOTH, score=score)
+    assert not script.asked
+    assert compare(known, {"single": A}, score=score).answers
+
+
+def test_a_reference_that_a_score_cannot_read_is_refused_as_well(compare, script):
+    for score in (scores.number(), scores.choice("AB")):
+        with pytest.raises(ValueError, match=r"1 of 1 questions cannot be scored.* The reference of 'a' has no"):
+            compare([moa.Question("a", "Why?", "Because.")], BOTH, score=score)
+    assert not script.asked
+    found = compare(["Why?"], {"single": A}, score=lambda question, answer: question.reference is None)
+    assert found.values("single", "score") == [1], "a function of one's own may need no reference"
+
+
 def test_a_file_is_scored_again_without_a_call(compare, script):
     first = compare(CHECKABLE[:8], BOTH, score=scores.exact, judge=C, null_checks=0)
     for score in (scores.number(), scores.contains, None):

@@ -214,6 +214,7 @@ def test_charts_say_in_words_what_they_show():
     assert "mix: 1: 3.00 (3.00 to 3.00), 2: 0.50 (0.40 to 0.60)." in picture.alt
     picture = charts.tradeoff({"x": (1, 2), "y": (2, 1), "z": (3, 3)}, "dollars", "quality")
     assert "x 2 at 1; y 1 at 2; z 3 at 3. Beaten by none in both: x, z." in picture.alt
+    assert picture.axes[0].get_ylim()[0] == 0, "or a small gain looks large"
     for name in ("x", "z"):
         assert any(text.get_text() == name for text in picture.axes[0].texts)
 

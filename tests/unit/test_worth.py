@@ -58,7 +58,7 @@ def test_a_gain(worth, script):
     assert table.usd_per_1000["mixture"] == pytest.approx(1000 * cost["mixture"])
     assert table.price["mixture"] == pytest.approx(cost["mixture"] / cost["one call"])
     assert found.missing is None
-    assert "the mixture is better than one call: its gain is 0.75 (0.50 to 0.92) on 24 questions" in found.verdict
+    assert "the mixture is better than one call: its gain is 0.750 (0.500 to 0.917) on 24 questions" in found.verdict
     assert "Beside 3 samples of one model, it is better" in found.verdict
     assert f"1,000 questions: {table.usd_per_1000['mixture']:.3g} for the mixture, 0.02 for one call" in found.verdict
     assert "stand-ins" in found.verdict
@@ -69,7 +69,7 @@ def test_a_gain(worth, script):
 
 def test_a_loss(worth):
     found = worth(mixed="+--", samples="+--", score=exact)
-    assert "the mixture is worse than one call: its gain is -0.67" in found.verdict
+    assert "the mixture is worse than one call: its gain is -0.667" in found.verdict
     assert "Beside 3 samples of one model, no difference is shown" in found.verdict
     assert found.missing is None
 
@@ -77,26 +77,26 @@ def test_a_loss(worth):
 def test_what_is_not_shown_says_how_much_is_missing(worth):
     found = worth(one="+-+-+", mixed="+++-+", score=exact, count=20)
     needed = moa.measures.questions_to_show(0.2, 0.2)
-    assert found.missing == needed - 20
-    assert f"about {found.missing} more questions" in found.verdict
+    assert found.missing == needed
+    assert f"About {needed} new questions by themselves would probably show it" in found.verdict
     assert "the mixture is not shown to be better or worse than one call" in found.verdict
     same = worth(one="+-", mixed="+-", score=exact, count=20)
     assert same.missing is None
-    assert "not shown to be better or worse than one call: its gain is 0.00" in same.verdict
-    assert "more questions" not in same.verdict
+    assert "not shown to be better or worse than one call: its gain is 0.000" in same.verdict
+    assert "new questions" not in same.verdict
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
 def test_few_questions_show_nothing_however_clear_they_look(worth, count):
     found = worth(one="-", mixed="+", score=exact, count=count)
     assert "not shown" in found.verdict
-    assert count + found.missing == 6, "of six that all differ, a coin is an unlikely reason"
+    assert found.missing == 6, "of six that all differ, a coin is an unlikely reason"
     assert math.isnan(found.table().p95_s["mixture"])
 
 
 def test_one_question_says_nothing(worth):
     found = worth(one="-", mixed="+", score=exact, count=1)
-    assert found.missing == moa.measures.questions_to_show(0.1, 0.2) - 1
+    assert found.missing == moa.measures.questions_to_show(0.1, 0.2)
     assert found.verdict.startswith("One question shows nothing about quality")
 
 
@@ -122,6 +122,15 @@ def test_by_a_judge(run, monkeypatch, script):
         broken = run(moa.worth_it(offline.questions(4), A, mixture, judge=B, max_concurrency=32))
     assert "is better" not in broken.verdict
     assert "broken" in str(broken)
+
+
+def test_offline_it_says_which_questions_the_stand_ins_do_not_know(run, monkeypatch, script):
+    standins.enter(monkeypatch, script)
+    asked = [offline.questions()[0].prompt, "Why is the moon round?", "Why is the sun hot?"]
+    for questions, says in ((asked, "2 of these 3 questions"), (asked[1:], "any of these questions")):
+        found = run(moa.worth_it(questions, A, {"reference_models": [A, B, C], "aggregator": A}, judge=B))
+        assert f"They do not know {says}, so it says nothing about quality either." in str(found)
+    assert "do not know" not in run(moa.worth_it(asked[:1], A, MIXTURE)).verdict
 
 
 def test_an_unknown_price(worth, monkeypatch):
@@ -152,12 +161,12 @@ def test_a_budget_that_ends_it(worth):
 
 def test_a_score_may_be_above_one(worth):
     found = worth(one="+-", score=lambda question, answer: 10 * (answer == "right"), count=20)
-    assert "its gain is 5.00 (2.50 to 7.50) on 20 questions" in found.verdict
+    assert "its gain is 5.000 (2.500 to 7.500) on 20 questions" in found.verdict
 
 
 def test_small_gains_need_as_many_questions_as_their_interval(worth):
     found = worth(one="-", mixed="+", score=lambda question, answer: 0.1 * (answer == "right") + 0.4, count=10)
-    assert found.missing == math.ceil(moa.measures.Z / 0.1) - 10
+    assert found.missing == math.ceil(moa.measures.Z / 0.1)
     parts = {"right": (0.3, 0.9, 0.2, 0.7), "wrong": (0.3, 0.7, 0.9, 0.2)}  # the mean differs by 1e-17, not by 0
     level = worth(one="+", mixed="-", score=lambda question, answer: parts[answer][int(question.id)], count=4)
     assert 0 < abs(level.table().gain["mixture"]) < 1e-9
@@ -194,6 +203,7 @@ def test_a_second_start_asks_nothing(worth, script):
         ({"budget": 3}, TypeError, "budget"),
         ({"budget_usd": -1}, ValueError, "budget_usd"),
         ({"score": moa.scores.number}, TypeError, "score must take"),
+        ({"score": exact}, ValueError, "1 of 1 questions cannot be scored, so no call was made"),
     ],
 )
 def test_bad_input_is_refused_before_any_call(run, script, tmp_path, options, error, words):

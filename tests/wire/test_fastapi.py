@@ -18,11 +18,15 @@ APP = Path(__file__).parents[2] / "docs/examples/fastapi_app.py"
 
 
 @pytest.fixture
-def service(models, monkeypatch):
-    """The application, started; its address. At the end it has shut down as it should."""
+def service(models, monkeypatch, request):
+    """The application, started; its address. At the end it has shut down as it should.
+
+    It has one place. A request waits for it for a minute, or for as many seconds as the test says.
+    """
     monkeypatch.setenv("MODELS", " ".join(models))
     monkeypatch.setenv("AGGREGATORS", " ".join(models[:2]))
     monkeypatch.setenv("AT_ONCE", "1")
+    monkeypatch.setenv("LONGEST_WAIT", getattr(request, "param", "60"))
     monkeypatch.setenv("MOA_MODE", "offline")
     before = len(streams._clients)
     config = uvicorn.Config(runpy.run_path(str(APP))["app"], port=0, log_level="warning")
@@ -95,6 +99,30 @@ def test_the_second_aggregator_answers_where_the_first_fails(service, question, 
         _, body = answered(ask(service, [{"role": "user", "content": question}]))
     assert body["text"]
     assert models[0] in body["heading"], "it says who failed"
+
+
+def test_a_mixture_without_an_answer_is_no_success(service, question):
+    with offline.fault("*", 401):
+        status, body = answered(ask(service, [{"role": "user", "content": question}]))
+    assert status == 502
+    assert "failed" in body["detail"], "it says why"
+
+
+@pytest.mark.parametrize("service", ["0"], indirect=True)
+def test_who_waits_too_long_for_a_place_is_sent_away_and_the_place_is_free_again(service, question, models, vendors):
+    messages = [{"role": "user", "content": question}]
+    with offline.fault("*", "hang"):
+        first = ask(service, messages)
+        wait_until(lambda: vendors.under_way == len(models))
+        assert vendors.under_way == len(models), "the first has its place, and the time to wait no longer counts"
+        status, body = answered(ask(service, messages))
+        assert (status, body["detail"]) == (503, "Too many requests. Try again later.")
+        assert vendors.under_way == len(models), "it made no call, and stopped none"
+        first.close()
+        wait_until(lambda: not vendors.under_way)
+    statuses = [503]
+    wait_until(lambda: statuses.append(answered(ask(service, messages))[0]) or statuses[-1] != 503)
+    assert statuses[-1] == 200
 
 
 def test_it_is_what_notebook_10_shows():
