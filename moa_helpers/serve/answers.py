@@ -14,7 +14,7 @@ LONGEST = 1000  # characters of a header
 
 
 class NoAnswer(Refused):
-    """No answer of a mixture, with its facts: 429 where all hit rate limits, 504 where all came too late, else 502."""
+    """No answer of a mixture, with its facts: 429 where all hit rate limits, 504 where all came too late, or 502."""
 
     def __init__(self, answer: Answer, moa: dict[str, Any]) -> None:
         tried = [*answer.failed_aggregators, answer.aggregator]

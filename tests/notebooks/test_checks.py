@@ -60,8 +60,8 @@ RIGHT = 1000 * (23 * CATALOGUE["usd_in_per_m"] + 94 * CATALOGUE["usd_out_per_m"]
     ("thousand", "words"),
     [
         (0 * RIGHT, "Not tried yet: every price is 0."),
-        (RIGHT, "Right: from $0."),
-        (RIGHT.sort_values(), "Right: from $0."),
+        (RIGHT, "Right: the cheapest, at $0."),
+        (RIGHT.sort_values(), "Right: the cheapest, at $0."),
         (RIGHT / 1000, "Not yet: for openai:gpt-6.2-astra it is $3.9440, and yours is 0.003944."),
         *[(wrong, "Not yet: for openai:gpt-6.2-astra") for wrong in (None, 5, [1, 2], "much", RIGHT.to_list(), len)],
         (RIGHT.map(str) + " dollars", "Not yet: for openai:gpt-6.2-astra it is $3.9440, and yours is nan."),
@@ -69,7 +69,11 @@ RIGHT = 1000 * (23 * CATALOGUE["usd_in_per_m"] + 94 * CATALOGUE["usd_out_per_m"]
 )
 def test_a_thousand_questions(thousand, words, capsys):
     names = {"catalogue": CATALOGUE, "tokens_in": 23, "tokens_out": 94, "thousand": thousand}
-    assert said(check(1, "prices = {name: moa.find"), names, capsys).startswith(words)
+    told = said(check(1, "prices = {name: moa.find"), names, capsys)
+    assert told.startswith(words)
+    if words.startswith("Right"):
+        for model in (RIGHT.idxmin(), RIGHT.idxmax()):
+            assert model in told
 
 
 async def takes_all(*coroutines):
@@ -134,7 +138,8 @@ class Mixtures:
     async def mixture_of_agents(self, prompt, models, aggregator, layers=2, **limits):
         self.asked += 1
         replies = moa.Replies(reply() for _ in range(len(models) * (layers - 1) + 1))
-        answer = {"replies": replies, "outcome": "single", "heading": "a heading", "text": "a text"}
+        answer = {"replies": replies, "layers": [replies[: len(models)]], "outcome": "single"}
+        answer |= {"heading": "a heading", "text": "a text"}
         return type("Answer", (), answer)()
 
 
@@ -150,9 +155,18 @@ class Mixtures:
     ],
 )
 def test_one_model_three_times(self_models, words, capsys):
+    shown = []
     names = {"self_models": self_models, "reference_models": MODELS, "prompt": "Why?", "aggregator": MODELS[0]}
-    names |= {"moa": Mixtures(), "points": lambda texts: texts, "display": lambda shown: None}
-    assert said(check(3, "# The check\nnames = "), names, capsys).startswith(words)
+    names |= {
+        "moa": Mixtures(),
+        "points": lambda texts: texts,
+        "answer": reply(),
+        "show": print,
+        "display": shown.append,
+    }
+    assert said(check(3, "# The check\nif self_models"), names, capsys).startswith(words)
+    rows = ["sample 1", "sample 2", "sample 3", "synthesis", "three models"]
+    assert [list(table) for table in shown] == ([rows] if words.startswith("Right") else [])
 
 
 @pytest.mark.parametrize(
@@ -168,5 +182,6 @@ def test_one_model_three_times(self_models, words, capsys):
 def test_more_layers_and_a_vendor_that_fails(guess, outcome, words, capsys):
     mixtures = Mixtures()
     names = {"guess": guess, "outcome": outcome, "reference_models": MODELS, "prompt": "Why?", "aggregator": MODELS[0]}
-    assert said(check(3, "two = reference_models[:2]"), names | {"moa": mixtures}, capsys).startswith(words)
+    names |= {"moa": mixtures, "show": print}
+    assert said(check(3, "two = reference_models[:2]"), names, capsys).startswith(words)
     assert mixtures.asked == (0 if words.startswith("Not tried") else 2)

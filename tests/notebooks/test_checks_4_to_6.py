@@ -21,9 +21,13 @@ def told(notebook, begins, **names):
     """What the check of the exercise says whose cell begins so, with these names in place of the reader's own code."""
     (source,) = [cell.source for cell in read(PATHS[notebook - 1]).code if cell.source.startswith(begins)]
     check = re.search(r"(?s)\n\n(?:if |# The check).*", source)
+    return run(check[0], **names)
+
+
+def run(check, **names):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(check[0], {"moa": moa, "display": lambda shown: None, **names})
+        exec(check, {"moa": moa, "display": lambda shown: None, **names})
     return out.getvalue()
 
 
@@ -65,7 +69,7 @@ def test_replacing_the_bottleneck(faster, prediction, words):
     ("my_after", "words"),
     [
         (None, "Not tried yet: "),
-        (5.1, "Right: 2.5%"),
+        (5.1, "Right: 2.50%"),
         (4.0, "Not yet: "),
         (9.0, "Not yet: a tenth of a second less"),
         *[(wrong, "Not yet: `my_after` should be one number") for wrong in ("6", [6.0], len)],
@@ -81,16 +85,17 @@ def test_when_to_send_the_second_request(my_after, words):
     [
         (None, None, "Not tried yet: "),
         (5.0, None, "Not tried yet: "),
-        (5.0, 6.5, "Right: p99 5.80 s, 4.5% extra, 0.00% lost"),
-        (5.0, 7.0, "Not yet: p99"),
-        (0.5, 6.5, "Not yet: p99"),
-        (9.0, 6.5, "Not yet: p99"),
+        (5.0, 6.5, "Right: {'p99, s': 5.8, 'deadline, s': 6.5, 'extra calls, %': 4.5, 'answers lost, %': 0.0}"),
+        (5.0, 7.0, "Not yet, too high: {'deadline, s': 7.0}"),
+        (0.5, 6.5, "Not yet, too high: {'extra calls, %': 100.0}"),
+        (9.0, 6.5, "Not yet, too high: {'p99, s': 6.5, 'answers lost, %': 4.5}"),
         *[(wrong, 6.5, "Not yet: write a number") for wrong in ("5", [5.0], len)],
     ],
 )
 def test_keeping_a_promise(my_hedge, my_deadline, words):
     names = {"my_hedge": my_hedge, "my_deadline": my_deadline, "first": FIRST, "elsewhere": ELSEWHERE}
-    assert told(5, "my_hedge =", **names).startswith(words)
+    (source,) = [cell.source for cell in read(PATHS[4]).code if "my_hedge + elsewhere" in cell.source]
+    assert run(source, pd=pd, **names).startswith(words)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_what_was_found(run, monkeypatch, script, tmp_path):
         f"{row.points_share:.2f} ({row.points_share_low:.2f} to {row.points_share_high:.2f})",
         f"{row.win_rate:.2f} ({row.win_rate_low:.2f} to {row.win_rate_high:.2f})",
         *(f"reference models: {A}, {B} (extra note); aggregator: {A}; layers: 3", "November 2026", "genai-prices"),
-        *("±49 points", "385", "Stand-ins answered", "null answer", "points right"),
+        *("±49 percentage points", "385", "Stand-ins answered", "null answer", "points right"),
         *(text for question in offline.questions()[:4] for text in (question.id, question.prompt)),
     ):
         assert expected in words
