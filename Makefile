@@ -8,6 +8,8 @@ TEXTS = *.md docs/*.md notebooks/*.ipynb notebooks/real/*.ipynb moa_helpers
 REAL = notebooks/real/real-models.ipynb
 REAL_TESTS = -m "real and not slow" tests/real
 JUPYTER = $(VENV)/bin/jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB) --LabApp.default_url=/lab/tree
+# What JupyterLab does by default when it is started out of .venv: it does not ask whether to fetch news.
+QUIET = $(VENV)/share/jupyter/lab/settings/overrides.json
 # Kernels wait more than they compute, so there are more of them than processors; the longest notebooks come first.
 NBVAL = -p started_again -n 4 --dist loadfile --no-loadscope-reorder -W ignore \
     --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=60
@@ -21,11 +23,15 @@ help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | while IFS=@ read -r name what; do \
 	    printf '  make %-13s %s\n' "$$name" "$$what"; done
 
-lab: $(VENV)/warm ## open JupyterLab with the first notebook (options in LAB="--no-browser --port 8888")
+lab: $(QUIET) ## open JupyterLab with the first notebook (options in LAB="--no-browser --port 8888")
 	@echo "Starting JupyterLab; its page opens in a few seconds. Ctrl-C twice ends it."
 	@exec $(JUPYTER)/$(FIRST)
 
-lab-local: $(VENV)/warm ## the same with a real model on this machine, fetched and served, and a notebook about it
+$(QUIET): $(VENV)/warm
+	@mkdir -p $(@D)
+	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' >$@
+
+lab-local: $(QUIET) ## the same with a real model on this machine, fetched and served, and a notebook about it
 	exec $(VENV)/bin/python tools/local.py $(JUPYTER)/$(REAL)
 
 test: $(VENV)/tests ## unit tests, all notebooks' outputs, and beside them make lint: style, types, imports, spelling, English

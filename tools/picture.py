@@ -1,10 +1,11 @@
-"""Take the README's picture: the playground after a run, in a real JupyterLab, offline. Needs a Chromium.
+"""Take the README's picture: the playground in the middle of a run, in a real JupyterLab, offline. Needs a Chromium.
 
 ``python tools/picture.py notebooks/images/playground.png`` writes it anew.
 """
 
 import io
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +21,12 @@ from tests.browser.server import jupyter_lab  # noqa: E402
 
 MOST_BYTES = 150_000
 PLAY = "import moa_helpers as moa\nmoa.setup('offline')\nmoa.playground()"
-SIZE = {"width": 1280, "height": 3000}  # pixels; the playground gets what JupyterLab leaves of it
+SIZE = {"width": 1280, "height": 1600}  # pixels; the playground gets what JupyterLab leaves of it
+
+LAST_CARD = """() => {  // where it ends, and what it says; in one step, as it is drawn anew ten times a second
+    const whole = document.querySelector('.moa-playground'), last = [...whole.querySelectorAll('.moa-call')].at(-1);
+    return [last.getBoundingClientRect().bottom - whole.getBoundingClientRect().top, last.innerText];
+}"""
 
 
 def main(path: str) -> int | str:
@@ -34,13 +40,17 @@ def main(path: str) -> int | str:
         notebook.wait_for_all()
         playground = notebook.playground
         playground.get_by_role("button", name="Run", exact=True).click()
-        playground.locator(".moa-answer").wait_for()
-        whole, answer = playground.bounding_box(), playground.locator(".moa-answer").bounding_box()
-        picture = Image.open(io.BytesIO(playground.screenshot(animations="disabled")))
+        aggregator = playground.locator(".moa-call", has_text="aggregator").last
+        aggregator.locator(".moa-text", has_text=re.compile(r"\w+ \w+ \w+ \w+ \w+")).wait_for()
+        before, now = None, notebook.page.evaluate(LAST_CARD)
+        while before is None or before[0] != now[0]:  # the card has grown by a line meanwhile
+            picture = Image.open(io.BytesIO(playground.screenshot(animations="disabled")))
+            before, now = now, notebook.page.evaluate(LAST_CARD)
         browser.close()
-    taken = picture.crop(
-        (0, 0, picture.width, round(answer["y"] + answer["height"] - whole["y"]))
-    )  # to the answer's end
+    height, said = now
+    if "writing" not in said:
+        return "The run ended before the picture was taken: try again on a quieter machine."
+    taken = picture.crop((0, 0, picture.width, round(height) + 2))
     taken.convert("RGB").quantize(128).save(path, optimize=True)
     print(f"{path}: {taken.width} x {taken.height}, {os.path.getsize(path):,} bytes")
     return 0 if os.path.getsize(path) <= MOST_BYTES else f"more than {MOST_BYTES:,} bytes"

@@ -10,6 +10,7 @@ from pathlib import Path
 from moa_helpers.catalogue import rows
 from moa_helpers.offline.matching import asked, asks_anything, ends
 
+UNPREPARED = "This is an offline stand-in, not a language model, and it has no answer to that question."
 LIST, GO_LIVE = "It knows these:", "go live:"  # what stands around the list of the prepared questions
 LONG = 1_000  # characters
 LOOKED_AT = 5_000  # characters at each end of messages that ask nothing
@@ -122,8 +123,8 @@ def unprepared() -> str:
     """What a stand-in says to a question that it does not know."""
     prepared = "\n".join(f"- {question.prompt}" for question in questions())
     return (
-        f"This is an offline stand-in, not a language model, and it has no answer to that question. {LIST}\n"
-        f"{prepared}\nTo ask anything else, {GO_LIVE} put an API key into .env and run moa.setup() again."
+        f"{UNPREPARED} {LIST}\n\n{prepared}\n\n"
+        f"To ask anything else, {GO_LIVE} put an API key into .env and run moa.setup() again."
     )
 
 

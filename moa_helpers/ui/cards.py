@@ -11,11 +11,13 @@ from functools import singledispatch
 
 from moa_helpers.catalogue import VENDORS, listed
 from moa_helpers.limits.purse import Estimate
+from moa_helpers.offline.bank import UNPREPARED
 from moa_helpers.results import Answer, Replies, Reply
 from moa_helpers.ui.html import printable, render, visible
 
 LOCAL = ("local", "ollama", "vllm", "colab")  # vendors whose models are free, so that nobody misses their price
 STAND_INS = " · offline stand-ins"
+NO_ANSWER = "no prepared answer to this question"
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def _(reply: Reply) -> Card:
     local = reply.cost_usd == 0 and reply.model.partition(":")[0] in LOCAL
     cost = spent(reply) + ("" if local else _unlisted(reply.model))
     row = (seconds(reply.ttft), tokens, cost, str(len(reply.attempts)), reply.answered_by or "unknown")
-    stand_in = " · offline stand-in" * reply.offline
+    stand_in = unprepared([reply]) + " · offline stand-in" * reply.offline
     header = ("first token", "tokens", "cost", "attempts", "answered by")
     heading = f"{named(reply)} {reply.summary}{stand_in}"
     return Card(heading, header, [row], _said(reply), reply.thinking, _thinking_note(reply, ".thinking"))
@@ -78,7 +80,7 @@ def _(reply: Reply) -> Card:
 def _(replies: Replies) -> Card:
     stand_ins = STAND_INS * any(reply.offline for reply in replies)
     rows = [(named(one), one.summary, _said(one)) for one in replies]
-    heading = f"{len(replies.good)} of {len(replies)} answered · {spent(replies)}{stand_ins}"
+    heading = f"{len(replies.good)} of {len(replies)} answered{unprepared(replies.good)} · {spent(replies)}{stand_ins}"
     return Card(heading, ("model", "outcome", "text"), rows)
 
 
@@ -158,13 +160,14 @@ def heading(answer: Answer) -> str:
         "aggregator_failed": f"no synthesis: {failed} failed; the answers of {answered} are in .layers",
         "all_failed": f"no answer: every reference model of layer {len(answer.layers)} failed",
     }
+    said = answer.picked or answer.aggregator
+    what = f"{NO_ANSWER} ({words[answer.outcome]})" if said and unprepared([said]) else words[answer.outcome]
     notes = [f"{who(reply)} {reply.summary}" for reply in answer.replies if not reply.ok or reply.by_hedge]
     notes += [f"{who(reply)} left out, as it agrees too little with the others" for reply in answer.left_out]
-    written = answer.picked or answer.aggregator
-    if answer.text and written and written.truncated:
+    if answer.text and said and said.truncated:
         notes.append("the answer is cut off at its token limit")
-    warned = {who(one): said for one in answer.replies for said in one.warnings}  # the last of a model says it all
-    notes += [f"{name}: {said.rstrip('.')}" for name, said in warned.items()]
+    warned = {who(one): text for one in answer.replies for text in one.warnings}  # the last of a model says it all
+    notes += [f"{name}: {text.rstrip('.')}" for name, text in warned.items()]
     last_one = [answer.aggregator] if answer.aggregator and answer.outcome == "aggregator_failed" else []
     unread = [one for one in (*answer.failed_aggregators, *last_one) if one.ok]
     notes += [f"{who(one)} was to name the best by its number, and did not" for one in unread]
@@ -172,7 +175,7 @@ def heading(answer: Answer) -> str:
         notes.append(f"{answer.skipped} layer{'s' * (answer.skipped > 1)} left out, as the last two agreed")
     if answer.outcome == "all_failed" and len(answer.layers) > 1:
         notes.append("the answers of the layers before are in .layers")
-    return "; ".join([words[answer.outcome], *notes])
+    return "; ".join([what, *notes])
 
 
 def roles(answer: Answer) -> list[str]:
@@ -180,6 +183,12 @@ def roles(answer: Answer) -> list[str]:
     found = [f"layer {number}" for number, layer in enumerate(answer.layers, 1) for _ in layer]
     found += ["failed aggregator"] * len(answer.failed_aggregators)
     return found + ["aggregator"] * (answer.aggregator is not None)
+
+
+def unprepared(replies: Sequence[Reply]) -> str:
+    """A remark where all that was said is stand-ins' word that they do not know the question."""
+    known = not replies or any(not (reply.offline and reply.text.startswith(UNPREPARED)) for reply in replies)
+    return "" if known else f" · {NO_ANSWER}"
 
 
 def _writer(reply: Reply) -> str:

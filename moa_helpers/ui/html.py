@@ -17,6 +17,7 @@ STYLED = "jp-RenderedHTMLCommon rendered_html mathjax_ignore"
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
 PICTURES |= dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
 PLAIN = str.maketrans("·×–—‘’“”", "-x--''\"\"") | {0x2026: "..."}  # where a stream cannot write these
+_NAMES = re.compile(r"\b[\w.]+:[\w./@+-]{1,60}(?![\w./@+-])")  # of models, in which no line ends
 _CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -77,5 +78,7 @@ def _environment() -> Any:
     )
     environment.globals["styled"] = STYLED
     environment.filters["rendered"] = rendered
+    whole = r'<span style="white-space:nowrap">\g<0></span>'
+    environment.filters["unbroken"] = lambda text: Markup(_NAMES.sub(whole, shown(text)))
     environment.filters["markdown"] = lambda text: Markup(reader.render(visible(text)))
     return environment

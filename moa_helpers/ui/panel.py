@@ -23,7 +23,7 @@ from moa_helpers.ui.progress import follow, progress_view
 T = TypeVar("T")
 TAIL = 1500  # characters of a text that is still being written
 MOST = 24  # requests that are shown one by one
-COLUMNS, GAP = "repeat(auto-fit,minmax(min(18em,100%),1fr))", "0.5em"  # of the grid of requests
+GAP = "0.5em"  # between the requests in their grid
 
 
 class Seen(NamedTuple):
@@ -105,7 +105,8 @@ class Live:
     def html(self, *, whole: bool = False) -> str:
         """All ``parts`` in one."""
         head, shown, folded, hidden = self.parts(whole=whole)
-        return str(framed(head, [one.html(whole) for one in shown], [one.html(whole) for one in folded], hidden))
+        requests, more = ([one.html(whole) for one in some] for some in (shown, folded))
+        return str(framed(head, requests, more, hidden, columns(shown)))
 
     def parts(self, *, whole: bool = False, bars: bool = True) -> tuple[str, list[Seen], list[Seen], int]:
         """The panel in pieces: its head, the requests that it shows, those that it folds, and how many are not shown.
@@ -208,6 +209,12 @@ async def watch(*coroutines: Coroutine[Any, Any, T]) -> T | list[T]:
     return found if len(found) > 1 else found[0]
 
 
-def framed(head: str, shown: Sequence[str] = (), folded: Sequence[str] = (), hidden: int = 0) -> str:
+def columns(shown: Sequence[Seen]) -> str:
+    """The columns of a grid of requests: as many as fit, and at most one for each model of a layer."""
+    most = max(Counter(one.call.request.role for one in shown).values(), default=1)
+    return f"repeat(auto-fit,minmax(min(max(18em,(100% - {most - 1}*{GAP})/{most}),100%),1fr))"
+
+
+def framed(head: str, shown: Sequence[str] = (), folded: Sequence[str] = (), hidden: int = 0, grid: str = "") -> str:
     """Pieces of the panel for a place of their own."""
-    return render("panel.html", head=head, shown=shown, folded=folded, hidden=hidden, columns=COLUMNS, gap=GAP)
+    return render("panel.html", head=head, shown=shown, folded=folded, hidden=hidden, columns=grid, gap=GAP)

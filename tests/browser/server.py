@@ -14,7 +14,6 @@ from pathlib import Path
 from tests.browser.lab import Lab
 
 ROOT = Path(__file__).parents[2]
-NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"  # else it asks whether it may fetch some
 TOKEN = "for-this-test-only"
 
 
@@ -25,8 +24,7 @@ def jupyter_lab(place):
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
     shutil.copy2(ROOT / "Makefile", folder)
     (folder / ".env").touch()  # found first, so none above it is read
-    (home / "settings" / NEWS).parent.mkdir(parents=True)
-    (home / "settings" / NEWS).write_text('{"fetchNews": "false", "checkForUpdates": false}', encoding="utf-8")
+    home.mkdir()
     places = {f"JUPYTER_{name.upper()}_DIR": str(home / name) for name in ("config", "data", "runtime")}
     places |= {f"JUPYTERLAB_{name.upper()}_DIR": str(home / name) for name in ("settings", "workspaces")}
     environment = os.environ | places | {"IPYTHONDIR": str(home / "ipython"), "MOA_MODE": "offline"}

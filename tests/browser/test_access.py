@@ -72,6 +72,22 @@ def test_keyboard_alone(open_notebook, lab):
         assert heard.focused() == ("button", "Stop")
     assert playground.locator(".moa-runs tbody tr").count() == 2
 
+    cells, add = notebook.cells.count(), playground.get_by_label("Add a model")
+    add.focus()
+    keyboard.type("claude-haiku-4-5")
+    keyboard.press("Enter")
+    playground.locator(".moa-status", has_text="Not added. 'claude-haiku-4-5' names no model").wait_for()
+    keyboard.press("Home")
+    keyboard.type("anthropic:")
+    keyboard.press("Enter")
+    status.filter(has_text="in the list: anthropic:claude-haiku-4-5").wait_for()
+    assert (boxes.count(), add.input_value()) == (4, "")
+    playground.get_by_label("Samples of each").focus()
+    keyboard.press("ArrowUp")
+    playground.locator(".moa-estimate", has_text="9 calls").wait_for()
+    assert heard.focused()[1] == "Samples of each"
+    assert notebook.cells.count() == cells, "no letter was a command to JupyterLab"
+
 
 def test_names(open_notebook, lab):
     """Whatever can be used or looked at has a name, before, during and after a run."""

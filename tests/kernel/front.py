@@ -135,9 +135,9 @@ class Front:
         """A click on a button."""
         self.send(label, {"method": "custom", "content": {"event": "click"}}, subshell)
 
-    def choose(self, label, index, subshell=None):
-        """Choose from a list."""
-        self.send(label, {"method": "update", "state": {"index": index}, "buffer_paths": []}, subshell)
+    def write(self, label, text, subshell=None):
+        """A text, and Enter."""
+        self.send(label, {"method": "update", "state": {"value": text}, "buffer_paths": []}, subshell)
 
     def tick(self, label, value, subshell=None):
         """A click on a checkbox."""

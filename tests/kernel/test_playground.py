@@ -8,8 +8,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # those of the Jupyter client
 def test_choose_run_see_it_stream_stop_and_interrupt(front):
     """One of each, quickly; what follows is slow."""
     front.play()
-    front.choose("Add a model", front.state("Add a model")["_options_labels"].index("groq:openai/gpt-oss-20b"))
-    front.click("Add")
+    front.write("Add a model", "groq:openai/gpt-oss-20b")
     front.until(lambda: "5 calls" in front.html("moa-estimate"))
     front.tick("groq:openai/gpt-oss-20b", False)
     front.until(lambda: "4 calls" in front.html("moa-estimate"))

@@ -8,6 +8,7 @@ import pytest
 
 import moa_helpers as moa
 from moa_helpers import catalogue, offline
+from moa_helpers.ui.playground.choice import in_labels
 from moa_helpers.vendors import settings
 from tests.support import standins
 from tests.support.reading import Reading, draw_nothing, reader
@@ -116,7 +117,7 @@ def test_offline_only_what_was_shut_down_cannot_be_chosen(reading, monkeypatch):
     know(monkeypatch, "offline", ["local:llama", "local:<script>"])
 
     async def go(reading):
-        offered = {name: label for label, name in reading["Add a model"].options if name}
+        offered = {label.split(" (")[0]: label for label in reading["Add a model"].options}
         for name in offered:
             reading["Add a model"].value = name
             await reading.click("Add")
@@ -144,7 +145,7 @@ def test_live_a_model_without_its_key_cannot_be_chosen_and_says_which(live, read
         assert boxes[HAIKU].description == f"{HAIKU} (no key: set ANTHROPIC_API_KEY)"
         assert reading["Aggregator"].value == LUNA
         assert HAIKU not in reading["Aggregator"].options
-        assert ("local:llama", "local:llama") in reading["Add a model"].options
+        assert "local:llama" in reading["Add a model"].options
         assert reading.hidden == ["Prepared question", "", "Code that does the same", "", "Show a run again"]
         assert "nothing is charged" not in reading.says("moa-estimate")
         await reading.choose(models=[LUNA, SMALL])
@@ -238,9 +239,9 @@ def test_bad_input_is_told_and_nobody_is_asked(reading, script):
         for changed, message in WRONG:
             usual = {label: reading[label].value for label in changed if label != "models"} | {"models": MODELS}
             await reading.choose(**changed)
-            assert message in reading.says("moa-estimate"), "while it is typed"
+            assert in_labels(message) in reading.says("moa-estimate"), "while it is typed"
             await reading.click("Run")
-            await reading.until(message, "moa-said")
+            await reading.until(in_labels(message), "moa-said")
             assert reading.says().startswith("Not run. ")
             assert 'role="alert"' in reading.html("moa-said")
             assert reading.buttons == ["Run", "Reset"]
@@ -255,11 +256,39 @@ def test_bad_input_is_told_and_nobody_is_asked(reading, script):
     reading(go)
 
 
+def test_any_model_can_be_typed_and_what_is_wrong_is_said(live, reading):
+    live(without="ANTHROPIC_API_KEY")
+    wrong = {"claude": "names no model", "nobody:x": "names no model", "openai:<b>": "cannot be in the list"}
+    wrong |= {"openai: x": "names no model"}
+    new, no_key = "openai:gpt-not-yet-listed", "anthropic:claude-not-yet-listed"
+
+    async def go(reading):
+        for typed, message in wrong.items():
+            await reading.choose(Add__a__model=typed)
+            assert reading.says().startswith("Not added. ")
+            assert message in reading.says()
+            assert reading["Add a model"].value == typed, "it can be corrected"
+        assert list(reading.models) == MODELS
+        await reading.choose(Add__a__model=f" {new} ")
+        assert (reading.says(), reading["Add a model"].value) == (f"in the list: {new}", "")
+        assert reading["Aggregator"].value == LUNA
+        assert new in reading["Aggregator"].options
+        await reading.choose(Add__a__model=no_key)
+        assert reading.says() == f"in the list: {no_key} (no key: set ANTHROPIC_API_KEY)"
+        assert reading.models[no_key].disabled
+        assert no_key not in reading["Aggregator"].options
+        return (await reading.play.run()).arguments["reference_models"]
+
+    assert reading(go, "Why?", MODELS, LUNA) == [LUNA, SMALL, new]
+
+
 def test_the_estimate_follows_what_is_chosen(reading):
     async def go(reading):
         await reading.choose(max_tokens="many")
-        assert "max_tokens is 'many': write a number" in reading.says("moa-estimate")
-        await reading.choose(max_tokens="100", Samples__of__each=3)
+        assert "Longest answer is 'many': write a number" in reading.says("moa-estimate")
+        await reading.choose(max_tokens="", deadline="abc")
+        assert reading.says("moa-estimate").startswith("Deadline is 'abc': write a number")
+        await reading.choose(deadline="", max_tokens="100", Samples__of__each=3)
         assert reading.says("moa-estimate").startswith("10 calls, ")
 
     reading(go)

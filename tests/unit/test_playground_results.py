@@ -85,6 +85,46 @@ def test_an_old_run_is_shown_again_without_a_call(reading, script):
     reading(go)
 
 
+def test_what_did_not_run_leaves_no_older_run_on_the_screen(reading):
+    async def go(reading):
+        await reading.play.run()
+        assert "4 of 4 calls ended" in reading.says("moa-watched")
+        await reading.choose(deadline="abc")
+        await reading.click("Run")
+        assert reading.says() == "Not run. Deadline is 'abc': write a number, or leave the field empty."
+        assert not reading.says("moa-watched") + reading.says("moa-result") + reading["Code that does the same"].value
+        assert "synthesised from 3 of 3" in reading.says("moa-runs")
+
+    reading(go)
+
+
+def test_the_copy_button_is_drawn_anew_for_each_code(reading):
+    async def go(reading):
+        await reading.play.run()
+        (copy,) = reading.widgets("moa-copy")
+        sent = []
+        copy.observe(lambda change: sent.append(change.new), "value")
+        await reading.choose(Show__a__run__again=1)
+        assert (sent[0], "Copy the code" in sent[-1]) == ("", True)
+
+    reading(go)
+
+
+def test_a_question_that_no_stand_in_knows_is_told_in_the_heading(reading):
+    async def go(reading):
+        await reading.choose(Prompt="Who are you?")
+        answer = (await reading.play.run()).answer
+        assert reading.says() == "no prepared answer to this question (synthesised from 3 of 3)"
+        assert reading.says("moa-result").startswith(reading.says())
+        assert "settings" not in reading.says("moa-runs"), "an empty column is left out"
+        await reading.choose(Aggregator=ALONE)
+        await reading.play.run()
+        assert reading.says() == "3 of 3 answered · no prepared answer to this question"
+        assert "no prepared answer to this question · offline stand-in" in str(answer.replies[0])
+
+    reading(go)
+
+
 def test_the_last_runs_stand_side_by_side(reading):
     async def go(reading):
         for number in range(10):
@@ -204,7 +244,7 @@ def test_settings_that_change_meanwhile_are_seen_after_reset(reading, script, mo
         await reading.choose(Prompt="Why?")
         assert reading.says("moa-estimate") == "The settings have changed: press Reset."
         await reading.click("Reset")
-        offered = {name: label for label, name in reading["Add a model"].options}
+        offered = {label.split(" (")[0]: label for label in reading["Add a model"].options}
         assert (offered[A], offered[B]) == (A, f"{B} (no key: set ANTHROPIC_API_KEY)")
         assert reading.chosen == [A]
         moa.setup("offline")

@@ -18,7 +18,7 @@ from moa_helpers.limits.values import Limits
 from moa_helpers.plan import plan_fan_out, plan_mixture
 from moa_helpers.vendors import colab
 from moa_helpers.vendors.requests import Turn
-from moa_helpers.vendors.settings import Settings
+from moa_helpers.vendors.settings import Settings, current
 
 NO_AGGREGATOR = "none: only the reference models"
 ANY = "openai:any"  # stands for a model where any will do
@@ -92,8 +92,8 @@ def given(
         if some is not None:
             priced({"prompt": "?", "reference_models": some})
             names += [Member.of(each).name for each in some]
-    if wrong := [name for name in names if not _NAME.fullmatch(catalogue.find(name).name)]:
-        raise ValueError(f"{wrong[0]!r} cannot be in the list: write 'vendor:model-id', without spaces and signs.")
+    for name in names:
+        obstacle(name)
     Limits.of({name: value for name, value in options.items() if name in Limits.__dataclass_fields__})
     layers = options.get("layers", 2)
     check_number("layers", layers, least=2, whole=True)
@@ -123,6 +123,19 @@ def _label(chosen: Named | list[Named], meant: dict[str, Any]) -> str:
         label = f"{text} #{(number := number + 1)}"
     meant[label] = chosen
     return label
+
+
+def obstacle(name: str) -> str:
+    """Why a model that is typed cannot be asked now, or ""; a ValueError says what is wrong with its name."""
+    model = catalogue.find(name)
+    if not _NAME.fullmatch(model.name):
+        raise ValueError(f"{name!r} cannot be in the list: write 'vendor:model-id', without spaces and signs.")
+    return _obstacle(model, current())
+
+
+def in_labels(text: str) -> str:
+    """What is wrong with an argument, in the words of the labels."""
+    return re.sub(rf"\b({'|'.join(LIMITS)})\b", lambda found: LIMITS[found[0]][0], text)
 
 
 def completed(asked: Choice, settings: Settings) -> tuple[Choice, dict[str, str]]:

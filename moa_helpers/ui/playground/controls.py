@@ -8,7 +8,7 @@ import ipywidgets as widgets
 
 from moa_helpers import offline
 from moa_helpers.ui.html import render
-from moa_helpers.ui.playground.choice import LIMITS, MOST, NO_AGGREGATOR, OF_MIXTURES, SWITCHES, Choice
+from moa_helpers.ui.playground.choice import LIMITS, MOST, NO_AGGREGATOR, OF_MIXTURES, SWITCHES, Choice, obstacle
 from moa_helpers.ui.playground.hinted import close_within, hinted
 
 Action = Callable[[], None]
@@ -18,24 +18,27 @@ class Controls:
     """The controls, each with a label and a tooltip; ``parts`` has them in the order in which Tab reaches them.
 
     All actions are run through ``later``, on the event loop of the notebook. No button is ever disabled: one that is
-    would lose the focus to the page.
+    would lose the focus to the page. What one would type is no list: typed there, letters are commands to JupyterLab.
     """
 
     def __init__(
-        self, later: Callable[[Action], object], changed: Action, *, run: Action, stop: Action, reset: Action
+        self, later: Callable[[Action], object], changed: Action, say: Callable[..., object], **actions: Action
     ) -> None:
-        self._later, self._tell = later, changed
+        self._later, self._tell, self._say = later, changed, say
         full = widgets.Layout(width="auto", min_width="0")
-        tall = widgets.Layout(width="auto", height="5em")
+        tall, small = widgets.Layout(width="auto", height="5em"), widgets.Layout(width="12em")
         self._list = widgets.VBox().add_class("moa-models")
         self._models: dict[str, widgets.Checkbox] = {}  # those that are in the list, ticked or not
-        self._why: Mapping[str, str] = {}  # every model, and why it cannot be asked
+        self._why: dict[str, str] = {}  # every model, and why it cannot be asked
         self._filled = Choice()
-        self._add = hinted(widgets.Dropdown, "add", options=[""], layout=widgets.Layout(min_width="0", flex="1"))
+        self._offered: dict[str, str] = {}  # the suggestions, and the model that each is
+        # It gives its text on Enter, or when it is left: a message about Enter alone could come before the text.
+        entry = {"continuous_update": False, "placeholder": "vendor:model-id"}
+        self._add = hinted(widgets.Combobox, "add", layout=widgets.Layout(min_width="0", flex="1"), **entry)
         add = self._button("Add", "Put this model into the list", self._take_model, layout=widgets.Layout(width="4em"))
-        samples = hinted(widgets.Dropdown, "samples", options=[*range(1, MOST["samples"] + 1)])
+        samples = hinted(widgets.BoundedIntText, "samples", min=1, max=MOST["samples"], layout=small)
         aggregator = hinted(widgets.Dropdown, "aggregator", options=[NO_AGGREGATOR], layout=full)
-        layers = hinted(widgets.Dropdown, "layers", options=[*range(2, MOST["layers"] + 1)])
+        layers = hinted(widgets.BoundedIntText, "layers", min=2, max=MOST["layers"], layout=small)
         prompt = hinted(widgets.Textarea, "prompt", layout=tall)
         own = widgets.Layout(width="auto", min_width="0")  # of what is not always shown
         self._prepared = hinted(widgets.Dropdown, "prepared", options=[""], layout=own)
@@ -50,10 +53,11 @@ class Controls:
         grid = {"grid_template_columns": "repeat(auto-fit, minmax(min(22em, 100%), 1fr))", "grid_gap": "0 1em"}
         self._folded = widgets.GridBox([*self._options.values()], layout=widgets.Layout(display="none", **grid))
         self.estimate = widgets.HTML(layout=full).add_class("moa-estimate")
-        self._run = self._button("Run", "Ask the chosen models", run)
-        self._stop = self._button("Stop", "Cancel the calls; what has arrived stays", stop)
-        again = self._button("Reset", "Back to what was chosen at first; the table of runs stays", reset)
+        self._run = self._button("Run", "Ask the chosen models", actions["run"])
+        self._stop = self._button("Stop", "Cancel the calls; what has arrived stays", actions["stop"])
+        again = self._button("Reset", "Back to what was chosen at first; the table of runs stays", actions["reset"])
         self._listen(self._changed, *self._choices.values(), self._prepared, *self._options.values())
+        self._listen(self._take_model, self._add)
         self._listen(self._take_prepared, self._prepared)
         self._listen(self._leave_prepared, prompt)
         self._listen(self._fold, self._unfold)
@@ -88,13 +92,14 @@ class Controls:
 
     def fill(self, choice: Choice, models: Mapping[str, str], *, prepared: bool) -> None:
         """Put the controls to a choice. ``models`` has all models, each with why it cannot be asked, or ""."""
-        self._filled, self._why = choice, models
+        self._filled, self._why = choice, dict(models)
         close_within(self._models.values())
         self._models = {}
         for name in choice.models:
             self._tick(name)
         single = [name for name in models if not isinstance(choice.meant.get(name), list)]
-        self._add.options = [("choose one", ""), *((_labelled(name, models[name]), name) for name in single)]
+        self._offered = {_labelled(name, models[name]): name for name in single}
+        self._add.options, self._add.value = tuple(self._offered), ""
         self._choices["aggregator"].options = [*(name for name, why in models.items() if not why), NO_AGGREGATOR]
         questions = [question.prompt for question in offline.questions()]
         self._prepared.options = [("choose one", ""), *zip(questions, questions, strict=True)]
@@ -121,9 +126,22 @@ class Controls:
         self._models[name].value = not why
 
     def _take_model(self) -> None:
-        if self._add.value:
-            self._tick(self._add.value)
-            self._changed()
+        typed = self._add.value.strip()
+        if not (name := self._offered.get(typed, typed)):
+            return
+        try:
+            self._why |= {} if name in self._why else {name: obstacle(name)}
+        except ValueError as error:
+            self._say(f"Not added. {error}", alert=True)
+            return
+        self._tick(name)
+        last = self._choices["aggregator"]
+        if not self._why[name] and name not in last.options:  # new options choose the first
+            chosen, last.options = last.value, [*last.options[:-1], name, NO_AGGREGATOR]
+            last.value = chosen
+        self._add.value = ""
+        self._say(f"in the list: {_labelled(name, self._why[name])}")
+        self._changed()
 
     def _changed(self) -> None:
         alone = self.choice.alone

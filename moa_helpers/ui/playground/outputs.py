@@ -6,7 +6,7 @@ import ipywidgets as widgets
 
 from moa_helpers.results import Answer
 from moa_helpers.ui.html import render
-from moa_helpers.ui.panel import COLUMNS, GAP, Live, Seen, framed
+from moa_helpers.ui.panel import GAP, Live, Seen, columns, framed
 from moa_helpers.ui.playground.hinted import close_within, hinted
 from moa_helpers.ui.playground.runs import Run, comparison_html, numbered, result_html
 
@@ -20,7 +20,7 @@ class Watched(widgets.VBox):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self._head, self._more = _html(), _html()
-        layout = widgets.Layout(min_width="0", grid_template_columns=COLUMNS, grid_gap=GAP)
+        layout = widgets.Layout(min_width="0", grid_gap=GAP)
         self._grid = widgets.GridBox(layout=layout)
         super().__init__([self._head, self._grid, self._more], layout=widgets.Layout(width="auto", min_width="0"))
         self.add_class("moa-watched")
@@ -30,12 +30,14 @@ class Watched(widgets.VBox):  # type: ignore[misc]
         nothing: tuple[str, list[Seen], list[Seen], int] = "", [], [], 0
         head, shown, folded, hidden = live.parts(whole=whole, bars=bars) if live else nothing
         self._head.value = framed(head) if head else ""
-        self._more.value = framed("", folded=[one.html(whole) for one in folded], hidden=hidden) if hidden else ""
+        more = [one.html(whole) for one in folded]
+        self._more.value = framed("", folded=more, hidden=hidden, grid=columns(folded)) if hidden else ""
         boxes = [*self._grid.children, *(_html() for _ in shown[len(self._grid.children) :])]
         for box, one in zip(boxes, shown, strict=False):
             last = one.call.request.role == "aggregator"
             box.value = framed(one.html(whole, told=told and last and one.reply.ok))
             box.layout.grid_area = "auto / 1 / auto / -1" if last else "auto"  # a grid_column is lost in the page
+        self._grid.layout.grid_template_columns = columns(shown)
         self._grid.children = boxes[: len(shown)]
         close_within(boxes[len(shown) :])
 
@@ -47,12 +49,10 @@ class Outputs:
         self.calls = Watched()
         names = ("moa-said", "moa-result", "moa-runs", "moa-copy")
         self._said, self._result, self._runs, self._copy = (_html().add_class(name) for name in names)
-        tall = widgets.Layout(width="auto", height="11em")
-        self._code = hinted(widgets.Textarea, "code", layout=tall).add_class("moa-code")
+        self._code = hinted(widgets.Textarea, "code", layout=widgets.Layout(width="auto")).add_class("moa-code")
         own = widgets.Layout(width="auto", min_width="0")
         self._load = hinted(widgets.Dropdown, "load", options=[""], layout=own)
         self._load.observe(lambda change: load(), "value")
-        self._copy.value = render("play_copy.html")
         self._load.layout.display = "none"
         self.parts = [self._said, self.calls, self._result, self._code, self._copy, self._load, self._runs]
 
@@ -94,7 +94,9 @@ class Outputs:
         self._give(run.code)
 
     def _give(self, code: str) -> None:
-        self._code.value = code
+        self._code.value, self._code.rows = code, min(code.count("\n") + 1, 24)
+        self._copy.value = ""  # drawn anew, so that its button no longer says Copied
+        self._copy.value = render("play_copy.html")
         for part in (self._code, self._copy):
             part.layout.display = None if code else "none"
 

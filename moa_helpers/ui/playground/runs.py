@@ -12,13 +12,14 @@ from moa_helpers.limits.members import in_turn
 from moa_helpers.limits.purse import Estimate
 from moa_helpers.offline.bank import points
 from moa_helpers.results import Answer, Replies
-from moa_helpers.ui.cards import STAND_INS, dollars, fallbacks, lasted, spent, unpriced
+from moa_helpers.ui.cards import STAND_INS, dollars, fallbacks, lasted, spent, unprepared, unpriced
 from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import Live
 from moa_helpers.ui.playground.choice import Choice
 
 KEPT = 8  # runs that stay in the table
 SHORT = 60  # characters of a prompt there
+HEADER = ("run", "prompt", "models", "aggregator", "settings", "outcome", "seconds", "cost", "points right / wrong")
 # The columns of ``Answer.table()`` that tell nothing where all have this value, and what is written over the others.
 USUAL = {"attempts": 1, "second_request": "", "left_out": False, "kept": False, "settings": ""}
 SHORT_NAMES = {"started_s": "began, s", "ttft_s": "first token, s", "elapsed_s": "took, s", "cost_usd": "cost, $"}
@@ -49,7 +50,7 @@ class Run:
         if isinstance(self.answer, Answer):
             return self.answer.heading
         if self.answer is not None:
-            return f"{self.answered} answered"
+            return f"{self.answered} answered{unprepared(self.answer.good)}"
         return f"failed: {self.problem}" if self.problem else f"stopped; {self.answered} calls have answered"
 
 
@@ -93,8 +94,9 @@ def result_html(run: Run) -> str:
 def comparison_html(runs: Sequence[Run]) -> str:
     """The last runs, a row each."""
     shown = [(_cells(number, run), run.answer) for number, run in numbered(runs)]
-    rows = [(cells, answer.text if isinstance(answer, Answer) else "") for cells, answer in shown]
-    return render("play_runs.html", rows=rows)
+    used = [place for place in range(len(HEADER)) if any(cells[place] for cells, _ in shown)]
+    rows = [([cells[n] for n in used], answer.text if isinstance(answer, Answer) else "") for cells, answer in shown]
+    return render("play_runs.html", header=[*(HEADER[place] for place in used), "answer"], rows=rows)
 
 
 def numbered(runs: Sequence[Run]) -> list[tuple[int, Run]]:

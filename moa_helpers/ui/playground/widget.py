@@ -21,7 +21,7 @@ from moa_helpers.offline.bank import points
 from moa_helpers.results import Answer, Replies
 from moa_helpers.ui.html import render
 from moa_helpers.ui.panel import Live
-from moa_helpers.ui.playground.choice import Choice, code_for, completed, priced
+from moa_helpers.ui.playground.choice import Choice, code_for, completed, in_labels, priced
 from moa_helpers.ui.playground.controls import Controls
 from moa_helpers.ui.playground.hinted import close_within
 from moa_helpers.ui.playground.interrupts import interrupts
@@ -61,8 +61,9 @@ class Playground(widgets.VBox):  # type: ignore[misc]
         for other in self._open[: 1 - MOST_OPEN]:
             other.close()
         later = self._loop.call_soon_threadsafe
-        self._controls = Controls(later, self._changed, run=self._run, stop=self.stop, reset=self._reset)
         self._outputs = Outputs(lambda: later(self._load))
+        actions = {"run": self._run, "stop": self.stop, "reset": self._reset}
+        self._controls = Controls(later, self._changed, self._outputs.say, **actions)
         super().__init__([*self._controls.parts, *self._outputs.parts])
         self._open.append(self)
         self.add_class("moa-playground")
@@ -92,7 +93,10 @@ class Playground(widgets.VBox):  # type: ignore[misc]
             return await self._run_in(scope)
         except Exception as error:
             with suppress(Exception):  # the page may be gone; that must hide nothing
-                self._outputs.say(f"{'Failed' if scope.calls else 'Not run'}. {_words(error)}", alert=True)
+                if not scope.calls:
+                    self._outputs.clear()  # else an older run would look like this one
+                said = f"Failed. {_words(error)}" if scope.calls else f"Not run. {in_labels(_words(error))}"
+                self._outputs.say(said, alert=True)
             raise
 
     def stop(self) -> None:
@@ -158,7 +162,7 @@ class Playground(widgets.VBox):  # type: ignore[misc]
                 known = points(self._controls.choice.prompt, "")
                 text += "" if known else " The stand-ins know only the prepared questions."
         except (TypeError, ValueError) as error:
-            text = str(error)
+            text = in_labels(str(error))
         if not self._controls.can_choose:
             instead = "Without a key, run moa.setup('offline') and press Reset."
             text = f"No model can be asked now: the list says why. {instead}"
