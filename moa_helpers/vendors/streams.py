@@ -90,7 +90,8 @@ async def close() -> None:
 
 
 def _new_client(vendor: Vendor, how: Connection) -> Any:
-    import_module(SDKS[vendor.api])  # one that is broken raises its own error, which has nothing to do with the address
+    if vendor.api in SDKS:  # one that is broken raises its own error, which has nothing to do with the address
+        import_module(SDKS[vendor.api])
     try:
         return sdk_of(vendor, offline=current().mode == "offline").new_client(vendor, how)
     except (BrokenVariable, ImportError):
