@@ -79,6 +79,6 @@ def _environment() -> Any:
     environment.globals["styled"] = STYLED
     environment.filters["rendered"] = rendered
     whole = r'<span style="white-space:nowrap">\g<0></span>'
-    environment.filters["unbroken"] = lambda text: Markup(_NAMES.sub(whole, shown(text)))
+    environment.filters["unbroken"] = lambda text: Markup(_NAMES.sub(whole, str(shown(text))))
     environment.filters["markdown"] = lambda text: Markup(reader.render(visible(text)))
     return environment
