@@ -84,6 +84,15 @@ def pictures_have_alt_text(notebook: Notebook) -> Iterator[str]:
             yield "a Markdown picture without alt text"
 
 
+def pictures_are_not_compared(notebook: Notebook) -> Iterator[str]:
+    for cell in notebook.code:
+        if (
+            'src="data:image' in "".join(strings(cell.outputs)).replace("'", '"')
+            and "nbval-ignore-output" not in cell.tags
+        ):
+            yield f"a picture, which another version of matplotlib draws otherwise, is compared: {cell.source!r}"
+
+
 def sizes_kept(notebook: Notebook) -> Iterator[str]:
     lengths = sorted(len(cell.source.splitlines()) for cell in notebook.code)
     if lengths[-1] > 20:
@@ -132,6 +141,7 @@ CHECKS = (
     no_secrets,
     no_path_of_a_machine,
     pictures_have_alt_text,
+    pictures_are_not_compared,
     sizes_kept,
     code_is_written_to_be_read,
     dollars_are_no_formula,
