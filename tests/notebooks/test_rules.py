@@ -13,7 +13,11 @@ from tests.notebooks.made import BROKEN, good
 CHECKS = (*form.CHECKS, *lesson.CHECKS)
 
 
-APART = {"setup_cell_first", "exercises_with_solution_and_check"}  # it is no lesson of these
+APART = {
+    "setup_cell_first",
+    "pictures_are_not_compared",
+    "exercises_with_solution_and_check",
+}  # it is no lesson of these
 
 
 @pytest.fixture
